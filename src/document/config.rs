@@ -1,0 +1,156 @@
+//! `keywheel.yaml`: where state lives, providers, limits, defaults. A file with `apiVersion` and `kind` alone is
+//! complete.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::Name;
+
+/// The settings of a repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the state database is: `sqlite:PATH` (relative to the repository), or `${NAME}` of an environment
+    /// variable that holds it.
+    #[schemars(example = &"sqlite:.keywheel/state.db", example = &"${KEYWHEEL_STATE}")]
+    pub state: String,
+    /// The only ref whose commits may be applied; absent means any.
+    #[schemars(example = &"refs/heads/main")]
+    pub apply_from: Option<String>,
+    /// How much one apply may do.
+    pub limits: Limits,
+    /// The key managers.
+    pub providers: Providers,
+    /// Policy fields that every policy takes where neither it nor its tenant says anything.
+    #[schemars(with = "crate::model::PolicyDefaults")]
+    pub defaults: serde_json::Map<String, Value>,
+    /// The environment variables that a tenant's documents may name as `${NAME}`.
+    #[schemars(example = BTreeMap::from([("healthcare-org-123", ["SLACK_WEBHOOK_URL"])]))]
+    pub secrets: BTreeMap<Name, Vec<String>>,
+    /// Must every change of a tenant's documents be signed by one of its owners?
+    pub require_signed: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state: "sqlite:.keywheel/state.db".to_owned(),
+            apply_from: None,
+            limits: Limits::default(),
+            providers: Providers::default(),
+            defaults: serde_json::Map::new(),
+            secrets: BTreeMap::new(),
+            require_signed: false,
+        }
+    }
+}
+
+/// How much one apply may do, over all tenants and in each. What goes beyond is refused with status 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Rotations that one apply may begin.
+    pub max_rotations: u32,
+    /// Policies and keys that one apply may remove.
+    pub max_removals: u32,
+    /// Versions that one apply may disable or destroy.
+    pub max_destructions: u32,
+    /// The share of the recorded policies or keys, in percent, that may be removed or destroyed; it counts from 10 of them up.
+    #[schemars(range(min = 0, max = 100))]
+    pub max_percent: u8,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_rotations: 200, max_removals: 10, max_destructions: 10, max_percent: 30 }
+    }
+}
+
+/// The key managers' settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Providers {
+    /// AWS Key Management Service.
+    pub aws_kms: AwsKmsConfig,
+    /// The sealed file.
+    pub local: LocalConfig,
+}
+
+/// AWS KMS: the account that every tenant uses, and those of single tenants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AwsKmsConfig {
+    /// The region of keys that name none; by default the standard AWS environment's.
+    #[schemars(example = &"us-east-1")]
+    pub region: Option<String>,
+    /// Another endpoint than AWS's own.
+    pub endpoint_url: Option<String>,
+    /// The profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// A role to assume.
+    pub role_arn: Option<String>,
+    /// How long an unknown creation is looked for before it is repeated, as `5m`, `30s` or `0s`.
+    #[schemars(pattern(r"^[0-9]+(ms|s|m|h)$"))]
+    pub consistency_delay: String,
+    /// How long one call may take, with its retries.
+    #[schemars(pattern(r"^[0-9]+(ms|s|m|h)$"))]
+    pub operation_timeout: String,
+    /// How long a connection may take to open.
+    #[schemars(pattern(r"^[0-9]+(ms|s|m|h)$"))]
+    pub connect_timeout: String,
+    /// Calls under way at once, for each account and region.
+    #[schemars(range(min = 1, max = 256))]
+    pub max_concurrent: u32,
+    /// Accounts of single tenants; a field that is absent here is taken from above.
+    pub tenants: BTreeMap<Name, AwsKmsAccount>,
+}
+
+impl Default for AwsKmsConfig {
+    fn default() -> Self {
+        Self {
+            region: None,
+            endpoint_url: None,
+            profile: None,
+            role_arn: None,
+            consistency_delay: "5m".to_owned(),
+            operation_timeout: "60s".to_owned(),
+            connect_timeout: "5s".to_owned(),
+            max_concurrent: 8,
+            tenants: BTreeMap::new(),
+        }
+    }
+}
+
+/// One tenant's account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AwsKmsAccount {
+    /// The region of keys that name none.
+    pub region: Option<String>,
+    /// Another endpoint than AWS's own.
+    pub endpoint_url: Option<String>,
+    /// The profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// A role to assume.
+    pub role_arn: Option<String>,
+}
+
+/// The sealed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalConfig {
+    /// Where the sealed keys are, relative to the repository.
+    pub keystore: String,
+    /// A file with the root key, relative to the repository. The environment variable `KEYWHEEL_ROOT_KEY` comes first;
+    /// with neither, a root key is made beside the keystore on first use, for trying it out.
+    pub root_key_file: Option<String>,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self { keystore: ".keywheel/keystore".to_owned(), root_key_file: None }
+    }
+}

@@ -1,0 +1,33 @@
+//! The nouns: what a policy, a key, a version and a rotation are.
+//!
+//! Everything here is plain data. The document types ([`RotationPolicy`], [`EncryptionKey`], [`Tenant`],
+//! [`Guardrail`], [`Freeze`]) carry the names that YAML, the JSON schema, the database columns and the JSON output
+//! share; the record types ([`PolicyRecord`], [`KeyRecord`], [`VersionRecord`], [`RotationRecord`]) are what the state
+//! database says about them.
+//!
+//! Must not know: any clock, any randomness, git, a database, a key manager.
+
+mod name;
+mod observed;
+mod policy;
+mod record;
+mod secret;
+
+pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
+pub use observed::{Observation, ObservedKey, ObservedVersion};
+pub use policy::{
+    Disposition, EncryptionKey, Freeze, Guardrail, KmsProvider, NotificationSettings, Owner, PolicyStatus,
+    NOT_INHERITED, PolicyDefaults, RotationEvent, RotationPolicy, RotationStrategy, RotationTrigger, RotationWindow, Severity, Tenant, TimeOfDay,
+    Waiver, Weekday,
+};
+pub use record::{
+    AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, Phase, PolicyRecord, Recorded,
+    RotationCause, RotationRecord, RotationRequest, Step, StepRecord, VersionRecord, VersionState, Workflow,
+};
+pub use secret::Secret;
+
+/// An instant, always in UTC. Stored and printed as RFC 3339 with a `Z`.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
+/// The value of `apiVersion` in every document.
+pub const API_VERSION: &str = "keywheel/v1";

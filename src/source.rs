@@ -1,0 +1,1 @@
+//! Git: pin a commit, read its documents.

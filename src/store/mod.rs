@@ -1,0 +1,283 @@
+//! The state database: what was applied, which versions there are, the journal, the audit log.
+//!
+//! Two traits, as for the key managers: [`ReadState`] is all that a plan gets; [`State`] writes, and only under a
+//! [`Lease`]. A [`Write`] is data; [`State::commit`] makes a batch of them durable in one transaction or not at all.
+//!
+//! Must not know: git, key managers, what a rotation's steps mean.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::model::{
+    Address, AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, Name, ObjectRef, Phase, PolicyRecord, Recorded,
+    RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
+};
+
+/// The reading half of the state database.
+///
+/// # Guarantees
+/// Nothing is written, not even a side file.
+#[async_trait]
+pub trait ReadState: Send + Sync {
+    /// Everything that a plan needs, read in one transaction. Both maps leave out tombstones.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn recorded(&self) -> Result<Recorded, StoreError>;
+
+    /// All versions of a key, the oldest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError>;
+
+    /// All versions of all keys that are not forgotten, by key and number.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn all_versions(&self) -> Result<Vec<VersionRecord>, StoreError>;
+
+    /// The journal of a rotation, in its order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn journal(&self, rotation_id: Uuid) -> Result<Vec<StepRecord>, StoreError>;
+
+    /// Rotations that match, the newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError>;
+
+    /// The plan with this digest, if it was applied or begun.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError>;
+
+    /// The time by the database's clock.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+}
+
+/// The writing half.
+#[async_trait]
+pub trait State: ReadState {
+    /// Takes the lease on `scope`, or says who has it. An expired lease is taken over, with a higher fencing token.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while somebody else has it.
+    async fn acquire(&self, scope: &str, holder: &Holder, seconds: u32) -> Result<Lease, StoreError>;
+
+    /// Prolongs a lease.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] once somebody else took it.
+    async fn renew(&self, lease: &Lease, seconds: u32) -> Result<(), StoreError>;
+
+    /// Gives a lease back. Giving back a lost one does nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Makes all writes durable, in their order, in one transaction that also checks the lease's fencing token.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] if the token is not the newest any more; nothing is written then, nor after any other
+    /// error.
+    async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError>;
+}
+
+/// One change of the state database.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Insert or replace a policy, by id.
+    Policy(Box<PolicyRecord>),
+    /// Tombstone a policy; its keys are unlinked (`ON DELETE SET NULL`).
+    RemovePolicy {
+        /// Which.
+        id: Uuid,
+        /// When.
+        at: Timestamp,
+    },
+    /// Insert or replace a key, by id. `primary_version` is written as its id alone.
+    Key(Box<KeyRecord>),
+    /// Tombstone a key.
+    ForgetKey {
+        /// Which.
+        id: Uuid,
+        /// When.
+        at: Timestamp,
+    },
+    /// Insert or replace a version, by id.
+    Version(Box<VersionRecord>),
+    /// Insert or replace a rotation, by id. A second unfinished rotation of one key is refused.
+    Rotation(Box<RotationRecord>),
+    /// Append to the journal.
+    Step(StepRecord),
+    /// Insert or replace a tenant, guardrail or freeze.
+    Document(Box<DocumentRecord>),
+    /// Remove a tenant, guardrail or freeze.
+    RemoveDocument(ObjectRef),
+    /// Append to the audit log, at the end of the tenant's chain.
+    Audit(Box<AuditEntry>),
+    /// Insert or replace an applied plan, by digest.
+    AppliedPlan(Box<AppliedPlan>),
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// `user@host`.
+    pub who: String,
+    /// The process.
+    pub pid: u32,
+    /// What it does: `apply`.
+    pub operation: String,
+    /// The run.
+    pub correlation_id: String,
+}
+
+/// The right to write, until it expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What it is on.
+    pub scope: String,
+    /// The fencing token: higher than any before it on this scope.
+    pub token: i64,
+}
+
+/// Which rotations [`ReadState::history`] returns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HistoryFilter {
+    /// Of this tenant.
+    pub tenant_id: Option<Name>,
+    /// Of this key.
+    pub key: Option<Address>,
+    /// In this phase.
+    pub phase: Option<Phase>,
+    /// Begun at or after this.
+    pub since: Option<Timestamp>,
+    /// Of this apply.
+    pub correlation_id: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// One rotation, as the history shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HistoryEntry {
+    /// The rotation.
+    pub rotation_id: Uuid,
+    /// The key's tenant.
+    pub tenant_id: Name,
+    /// The key's name when it was rotated.
+    pub key_name: Name,
+    /// Which workflow.
+    pub workflow: Workflow,
+    /// How far it has come.
+    pub status: Phase,
+    /// Why.
+    pub cause: RotationCause,
+    /// Why, in words.
+    pub reason: String,
+    /// The primary before.
+    pub from_ref: Option<String>,
+    /// The primary after.
+    pub to_ref: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it was settled or abandoned.
+    pub rotated_at: Option<Timestamp>,
+    /// From the beginning to the end, in milliseconds.
+    pub duration_ms: Option<i64>,
+    /// The error that it met last.
+    pub error: Option<String>,
+    /// The apply.
+    pub correlation_id: String,
+    /// The commit.
+    pub commit: Option<String>,
+}
+
+/// What can go wrong with the state database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no database.
+    #[error("there is no state database at {location}")]
+    Missing {
+        /// Where it was looked for, without a password.
+        location: String,
+    },
+    /// The file is not one, or is damaged.
+    #[error("the state database {location} is damaged: {message}")]
+    Corrupt {
+        /// Where it is.
+        location: String,
+        /// What the database said.
+        message: String,
+    },
+    /// A newer keywheel wrote it.
+    #[error("the state database {location} has schema {found}, and this keywheel knows schemas up to {known}")]
+    Newer {
+        /// Where it is.
+        location: String,
+        /// Its schema.
+        found: i64,
+        /// The newest that this build knows.
+        known: i64,
+    },
+    /// It cannot be written.
+    #[error("the state database {location} cannot be written: {message}")]
+    ReadOnly {
+        /// Where it is.
+        location: String,
+        /// What the system said.
+        message: String,
+    },
+    /// Its disk is full.
+    #[error("the disk of the state database {location} is full")]
+    Full {
+        /// Where it is.
+        location: String,
+    },
+    /// Somebody else holds the lease.
+    #[error("{scope} is locked by {who} (process {pid}, {operation}) since {since}, until {until} at the latest")]
+    Locked {
+        /// What is locked.
+        scope: String,
+        /// Who has it.
+        who: String,
+        /// Their process.
+        pid: u32,
+        /// What they do.
+        operation: String,
+        /// Since when.
+        since: Timestamp,
+        /// When it frees itself.
+        until: Timestamp,
+    },
+    /// The lease is somebody else's by now.
+    #[error("the lease on {scope} was lost to another worker")]
+    LeaseLost {
+        /// What it was on.
+        scope: String,
+    },
+    /// A write breaks a rule of the schema, such as a second unfinished rotation of a key.
+    #[error("the state database refused a write: {message}")]
+    Conflict {
+        /// What it said.
+        message: String,
+    },
+    /// Anything else.
+    #[error("the state database {location} failed: {message}")]
+    Other {
+        /// Where it is.
+        location: String,
+        /// What it said.
+        message: String,
+    },
+}
