@@ -1,0 +1,304 @@
+//! WHAT and WHY: the ordered list of changes that make recorded and observed equal desired, each with a reason.
+//!
+//! [`plan`] is a pure function of its [`Inputs`]: the same inputs give the same bytes. A [`Change`] is data, never a
+//! closure, and so specific that apply makes no choices: it names the object, the fields, and in its [`Precondition`]
+//! the recorded state that it was made for.
+//!
+//! Must not know: a clock, a database, a provider, how a rotation is carried out.
+
+mod build;
+mod compare;
+mod due;
+mod limits;
+mod saved;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+pub use build::plan;
+
+
+
+use crate::diagnostic::Finding;
+use crate::document::{Capabilities, Repository};
+use crate::model::{Address, KmsProvider, Name, ObjectRef, Observation, Recorded, RotationCause, Timestamp};
+
+/// Everything that a plan depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What git desires.
+    pub desired: &'a Repository,
+    /// Which trees of git that was.
+    pub sources: &'a Sources,
+    /// What the state database says.
+    pub recorded: &'a Recorded,
+    /// What the providers say; a key that is not in it was not asked about.
+    pub observed: &'a BTreeMap<Address, Observation>,
+    /// Tenants whose key manager gave no usable answer for any key, with the reason.
+    pub unreachable: &'a BTreeMap<Name, String>,
+    /// What each provider can do.
+    pub capabilities: fn(KmsProvider) -> Capabilities,
+    /// The instant that it is made for.
+    pub now: Timestamp,
+    /// May anything be started (`KEY_ROTATION_ENABLED`)?
+    pub rotation_enabled: bool,
+}
+
+/// The trees of git that a plan was made from: they survive a merge or a squash, where a commit does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sources {
+    /// The commit; none for the work tree of a repository without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The tree id of `policies/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies_tree: Option<String>,
+    /// The blob id of `keywheel.yaml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_blob: Option<String>,
+}
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Policy, tenant, guardrail, freeze: it is new. Key: a new key is made at the provider.
+    Create,
+    /// Some of its fields change.
+    Update,
+    /// It gets another name and keeps its history; other fields may change with it.
+    Rename,
+    /// The policy stops starting anything.
+    Suspend,
+    /// The policy starts again.
+    Reactivate,
+    /// It leaves; its keys are unlinked, nothing is destroyed.
+    Remove,
+    /// A key that exists at the provider comes under keywheel's care.
+    Adopt,
+    /// The key gets a policy, or another one.
+    Link,
+    /// The key loses its policy.
+    Unlink,
+    /// The key leaves keywheel's care; nothing happens to it at the provider.
+    Forget,
+    /// Settings that were changed behind our back are set again.
+    Restore,
+    /// An interrupted rotation or creation is finished, or abandoned.
+    Finish,
+    /// A new version becomes primary.
+    Rotate,
+}
+
+impl Action {
+    /// Every action, in the order in which apply carries them out.
+    pub const ALL: &'static [Self] = &[
+        Self::Finish,
+        Self::Create,
+        Self::Update,
+        Self::Rename,
+        Self::Suspend,
+        Self::Reactivate,
+        Self::Remove,
+        Self::Adopt,
+        Self::Link,
+        Self::Unlink,
+        Self::Forget,
+        Self::Restore,
+        Self::Rotate,
+    ];
+
+    /// The word in plans and output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Rename => "rename",
+            Self::Suspend => "suspend",
+            Self::Reactivate => "reactivate",
+            Self::Remove => "remove",
+            Self::Adopt => "adopt",
+            Self::Link => "link",
+            Self::Unlink => "unlink",
+            Self::Forget => "forget",
+            Self::Restore => "restore",
+            Self::Finish => "finish",
+            Self::Rotate => "rotate",
+        }
+    }
+}
+
+/// Why: a word for machines and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// A stable word, such as `overdue`.
+    pub code: String,
+    /// A sentence without a full stop.
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+}
+
+/// The recorded state that a change was made for. When it is another by the time of apply, the change is stale.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Precondition {
+    /// The object's recorded revision; 0 means that it is not recorded.
+    pub revision: u64,
+    /// The key's primary version, as the provider calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
+    /// The unfinished rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_id: Option<Uuid>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// What changes.
+    #[schemars(with = "ObjectRefSchema")]
+    pub object: ObjectRef,
+    /// What is done to it.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// The changed fields before; absent for something new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Map<String, Value>>,
+    /// The changed fields after; absent for something that leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Map<String, Value>>,
+    /// The recorded state that it was made for.
+    pub precondition: Precondition,
+}
+
+/// The schema of [`ObjectRef`], for the plan's JSON schema.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it exists for its schema only")]
+struct ObjectRefSchema {
+    /// `Guardrail`, `Freeze`, `Tenant`, `RotationPolicy` or `EncryptionKey`.
+    kind: String,
+    /// Whose it is; absent for a rule of the whole repository.
+    tenant_id: Option<Name>,
+    /// Its own name.
+    name: Name,
+}
+
+/// Something that is due and cannot happen now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Waiting {
+    /// What waits.
+    #[schemars(with = "ObjectRefSchema")]
+    pub object: ObjectRef,
+    /// What would be done.
+    pub action: Action,
+    /// What it waits for.
+    pub reason: Reason,
+    /// When it can start; absent where that depends on a person or a provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
+}
+
+/// Something that differs from the record without anyone having asked for it in git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Drift {
+    /// What drifted.
+    #[schemars(with = "ObjectRefSchema")]
+    pub object: ObjectRef,
+    /// Which field of it.
+    pub field: String,
+    /// What happened, and what keywheel does about it.
+    pub reason: Reason,
+    /// What the record says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<String>,
+    /// What the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<String>,
+}
+
+/// A limit that the plan goes over: nothing of it may be applied without an override that names its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refusal {
+    /// The limit: `limits/max-rotations`, `limits/empty-source`, ...
+    pub code: String,
+    /// By how much, and where.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// The plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The instant that it was made for.
+    pub as_of: Timestamp,
+    /// The version of the tz database that its times were computed with.
+    pub tz_version: String,
+    /// The trees that it was made from.
+    pub sources: Sources,
+    /// The identity of the state database; none where there is no database yet.
+    pub lineage: Option<Uuid>,
+    /// The plan's identity: SHA-256 over sources, lineage, changes and their preconditions, not over the instant.
+    pub digest: String,
+    /// The changes, in the order in which apply carries them out.
+    pub changes: Vec<Change>,
+    /// What is due and waits.
+    pub waiting: Vec<Waiting>,
+    /// What was changed behind our back.
+    pub drift: Vec<Drift>,
+    /// Limits that the plan goes over.
+    pub refusals: Vec<Refusal>,
+    /// Tenants that were left out, with the reason.
+    pub left_out: BTreeMap<Name, String>,
+    /// What else is worth knowing.
+    pub diagnostics: Vec<Finding>,
+    /// Why the saved form of this plan could not be applied, if so (`--as-of`, `--refresh=false`).
+    pub not_applicable: Option<String>,
+}
+
+impl Plan {
+    /// How many changes there are of each action, zeros left out.
+    #[must_use]
+    pub fn summary(&self) -> BTreeMap<Action, usize> {
+        let mut counts = BTreeMap::new();
+        for change in &self.changes {
+            *counts.entry(change.action).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// Is there nothing to do? (Something may still wait, or have drifted.)
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The keys that would be rotated, with the cause in each reason's code.
+    pub fn rotations(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.action == Action::Rotate)
+    }
+
+    /// The tenants that the changes touch.
+    #[must_use]
+    pub fn tenants(&self) -> BTreeSet<&Name> {
+        self.changes.iter().filter_map(|change| change.object.tenant_id.as_ref()).collect()
+    }
+}
+
+/// The cause that a rotation's reason code stands for.
+#[must_use]
+pub fn cause(reason: &Reason) -> RotationCause {
+    reason.code.parse().unwrap_or(RotationCause::Manual)
+}
