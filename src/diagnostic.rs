@@ -2,14 +2,15 @@
 //!
 //! Must not know: how a finding is drawn (that is `render`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Name, ObjectRef, Severity};
 
 /// A place in a file of the repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// The path in the repository, with `/`.
     pub file: Arc<str>,
@@ -22,36 +23,36 @@ pub struct Place {
 }
 
 /// One thing that is wrong, or worth knowing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// A stable code such as `schema/unknown-field`; documented, and safe to filter by.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// Whether it stops the work.
     pub severity: Severity,
     /// What is wrong, in one sentence without a full stop.
     pub message: String,
     /// Where, if it stands somewhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     /// The source line, without anything secret, so that a finding can be drawn without its file.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_line: Option<String>,
     /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// The other place that matters, with what stands there (the first of two duplicates).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub related: Option<Related>,
     /// The tenant whose mistake it is; none means that it concerns the whole repository.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<Name>,
     /// The object that it is about, where it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectRef>,
 }
 
 /// A second place of a finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Related {
     /// Where.
     pub place: Place,
@@ -66,7 +67,7 @@ impl Finding {
     #[must_use]
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
         Self {
-            code,
+            code: Cow::Borrowed(code),
             severity: Severity::Error,
             message: message.into(),
             place: None,
@@ -122,5 +123,5 @@ impl Finding {
 
 /// Sorts findings as a reader goes through the files: by file, line and column, those without a place first.
 pub fn sort(findings: &mut [Finding]) {
-    findings.sort_by(|a, b| (&a.place, a.code, &a.message).cmp(&(&b.place, b.code, &b.message)));
+    findings.sort_by(|a, b| (&a.place, &a.code, &a.message).cmp(&(&b.place, &b.code, &b.message)));
 }

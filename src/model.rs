@@ -16,9 +16,9 @@ mod secret;
 pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
 pub use observed::{Observation, ObservedKey, ObservedVersion};
 pub use policy::{
-    Disposition, EncryptionKey, Freeze, Guardrail, KmsProvider, NotificationSettings, Owner, PolicyStatus,
-    NOT_INHERITED, PolicyDefaults, RotationEvent, RotationPolicy, RotationStrategy, RotationTrigger, RotationWindow, Severity, Tenant, TimeOfDay,
-    Waiver, Weekday,
+    Disposition, EncryptionKey, Freeze, Guardrail, KmsProvider, NOT_INHERITED, NotificationSettings, Owner,
+    PolicyDefaults, PolicyStatus, RotationEvent, RotationPolicy, RotationStrategy, RotationTrigger, RotationWindow,
+    Severity, Tenant, TimeOfDay, Waiver, Weekday,
 };
 pub use record::{
     AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, Phase, PolicyRecord, Recorded,

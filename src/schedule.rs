@@ -26,7 +26,9 @@ pub struct Timing {
 /// How slots follow one another.
 #[derive(Debug, Clone)]
 enum Cadence {
-    Interval { days: u32 },
+    Interval {
+        days: u32,
+    },
     Cron(Box<croner::Cron>),
     /// No schedule: usage, events or a person make the key due.
     None,
@@ -123,7 +125,17 @@ impl Timing {
     /// Is the key due at `now`?
     #[must_use]
     pub fn decide(&self, key: &Address, history: &KeyHistory, freezes: &[&Freeze], now: Timestamp) -> Decision {
-        let _ = (key, history, freezes, now, &self.cadence, self.time_of_day, self.timezone, &self.windows, self.spread_minutes);
+        let _ = (
+            key,
+            history,
+            freezes,
+            now,
+            &self.cadence,
+            self.time_of_day,
+            self.timezone,
+            &self.windows,
+            self.spread_minutes,
+        );
         Decision::Unscheduled
     }
 
@@ -138,7 +150,14 @@ impl Timing {
 
     /// The next `count` instants at which the key would rotate if each rotation happened when it can start.
     #[must_use]
-    pub fn upcoming(&self, key: &Address, history: &KeyHistory, freezes: &[&Freeze], now: Timestamp, count: usize) -> Vec<Timestamp> {
+    pub fn upcoming(
+        &self,
+        key: &Address,
+        history: &KeyHistory,
+        freezes: &[&Freeze],
+        now: Timestamp,
+        count: usize,
+    ) -> Vec<Timestamp> {
         let _ = (key, history, freezes, now, count);
         Vec::new()
     }

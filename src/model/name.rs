@@ -163,6 +163,8 @@ impl From<Address> for String {
 /// The kinds of object that a plan can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ObjectKind {
+    /// `keywheel.yaml`.
+    Config,
     /// A rule that holds for every tenant or for one.
     Guardrail,
     /// A time in which nothing starts.
@@ -178,6 +180,7 @@ pub enum ObjectKind {
 impl fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Config => "Config",
             Self::Guardrail => "Guardrail",
             Self::Freeze => "Freeze",
             Self::Tenant => "Tenant",
@@ -203,7 +206,11 @@ impl ObjectRef {
     /// The policy at `address`.
     #[must_use]
     pub fn policy(address: &Address) -> Self {
-        Self { kind: ObjectKind::RotationPolicy, tenant_id: Some(address.tenant_id.clone()), name: address.name.clone() }
+        Self {
+            kind: ObjectKind::RotationPolicy,
+            tenant_id: Some(address.tenant_id.clone()),
+            name: address.name.clone(),
+        }
     }
 
     /// The key at `address`.

@@ -1,5 +1,459 @@
-//! The planner.
-use super::{Inputs, Plan};
-/// Plans.
+//! The planner: one pass over each kind of object, in the order in which apply works.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::document::{Config, Located};
+use crate::model::{
+    Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Observation, PolicyRecord, PolicyStatus,
+    Recorded, RotationPolicy, Timestamp,
+};
+use crate::schedule::{Decision, TZ_VERSION};
+
+use super::compare::{FieldDiff, compare, fields};
+use super::due::{KeyTiming, Verdict, instant, key_timing, verdict};
+use super::keys;
+use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, digest, limits};
+
+/// The name of the one [`ObjectKind::Config`] object.
+const CONFIG: &str = "keywheel.yaml";
+
+/// The plan under construction.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub changes: Vec<Change>,
+    pub waiting: Vec<Waiting>,
+    pub drift: Vec<super::Drift>,
+    pub diagnostics: Vec<crate::diagnostic::Finding>,
+}
+
+/// Makes the plan.
 #[must_use]
-pub fn plan(inputs: &Inputs<'_>) -> Plan { let _ = inputs; Plan{as_of: inputs.now, tz_version: String::new(), sources: inputs.sources.clone(), lineage: None, digest: String::new(), changes: vec![], waiting: vec![], drift: vec![], refusals: vec![], left_out: Default::default(), diagnostics: vec![], not_applicable: None} }
+pub fn plan(inputs: &Inputs<'_>) -> Plan {
+    let mut draft = Draft::default();
+    let left_out = left_out(inputs);
+    let refusal = limits::empty_source(inputs.desired.documents, inputs.recorded);
+    if refusal.is_none() {
+        finish(inputs, &mut draft);
+        documents(inputs, &left_out, &mut draft);
+        let policies = policies(inputs, &left_out, &mut draft);
+        keys::keys(inputs, &left_out, &policies, &mut draft);
+        draft.diagnostics.extend(acting::not_yet(inputs.desired));
+    }
+    // Stable, so that each pass's own order holds within an action.
+    draft.changes.sort_by_cached_key(|change| (stage(change.action, change.object.kind), change.object.clone()));
+    draft
+        .waiting
+        .sort_by_cached_key(|waiting| (waiting.starts_at.is_none(), waiting.starts_at, waiting.object.clone()));
+    // The limits in force are those that were applied last, not those of the change that is judged.
+    let limits = applied_config(inputs.recorded).map_or(inputs.desired.config.limits, |config| config.limits);
+    let mut refusals: Vec<_> = refusal.into_iter().collect();
+    refusals.extend(limits::refusals(&draft.changes, inputs.recorded, &limits));
+    Plan {
+        as_of: inputs.now,
+        tz_version: TZ_VERSION.to_owned(),
+        digest: digest(inputs.sources, inputs.recorded.lineage, &draft.changes),
+        sources: inputs.sources.clone(),
+        lineage: inputs.recorded.lineage,
+        changes: draft.changes,
+        waiting: draft.waiting,
+        drift: draft.drift,
+        refusals,
+        left_out,
+        diagnostics: draft.diagnostics,
+        not_applicable: None,
+    }
+}
+
+/// Rules, then policies, then keys, then work that the clock asks for.
+fn stage(action: Action, kind: ObjectKind) -> (u8, ObjectKind) {
+    let stage = match action {
+        Action::Finish => 0,
+        Action::Rotate => 3,
+        Action::Remove => 2,
+        _ => 1,
+    };
+    (stage, kind)
+}
+
+/// `keywheel.yaml` as last applied.
+#[must_use]
+pub fn applied_config(recorded: &Recorded) -> Option<Config> {
+    let record = recorded.documents.values().find(|record| record.object.kind == ObjectKind::Config)?;
+    serde_json::from_value(record.spec.clone()).ok()
+}
+
+fn left_out(inputs: &Inputs<'_>) -> BTreeMap<Name, String> {
+    let mut left_out: BTreeMap<Name, String> = inputs
+        .desired
+        .failed_tenants
+        .iter()
+        .map(|name| (name.clone(), "its documents have errors".to_owned()))
+        .collect();
+    for (name, why) in inputs.unreachable {
+        left_out.entry(name.clone()).or_insert_with(|| why.clone());
+    }
+    left_out
+}
+
+fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
+    for rotation in &inputs.recorded.unfinished {
+        let reason = match &rotation.error {
+            Some(error) => format!(
+                "its {} is {} since {}: {error}",
+                rotation.workflow,
+                rotation.phase,
+                instant(rotation.started_at)
+            ),
+            None => format!("its {} was interrupted when it was {}", rotation.workflow, rotation.phase),
+        };
+        draft.changes.push(Change {
+            object: ObjectRef::key(&rotation.address),
+            action: Action::Finish,
+            reason: Reason::new("interrupted", reason),
+            before: None,
+            after: None,
+            precondition: Precondition {
+                revision: 0,
+                primary: rotation.from_ref.clone(),
+                rotation_id: Some(rotation.id),
+            },
+        });
+    }
+}
+
+/// Tenants, guardrails, freezes and `keywheel.yaml`: whole documents without a workflow.
+fn documents(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, draft: &mut Draft) {
+    let desired = inputs.desired;
+    let mut wanted: BTreeMap<ObjectRef, Value> = BTreeMap::new();
+    let mut want = |kind, tenant_id: Option<&Name>, name: &Name, spec: Value| {
+        wanted.insert(ObjectRef { kind, tenant_id: tenant_id.cloned(), name: name.clone() }, spec);
+    };
+    if let Ok(name) = Name::new(CONFIG) {
+        want(ObjectKind::Config, None, &name, to_value(&desired.config));
+    }
+    for (name, guardrail) in &desired.guardrails {
+        want(ObjectKind::Guardrail, None, name, to_value(&guardrail.value));
+    }
+    for (name, freeze) in &desired.freezes {
+        want(ObjectKind::Freeze, None, name, to_value(&freeze.value));
+    }
+    for (name, tenant) in &desired.tenants {
+        want(ObjectKind::Tenant, Some(name), name, to_value(&tenant.value));
+    }
+    let is_left_out = |object: &ObjectRef| object.tenant_id.as_ref().is_some_and(|name| left_out.contains_key(name));
+    for (object, spec) in &wanted {
+        if is_left_out(object) {
+            continue;
+        }
+        match inputs.recorded.documents.get(object) {
+            None => {
+                draft.changes.push(created(object.clone(), spec, Reason::new("new", format!("{} is new", object.kind))))
+            }
+            Some(record) if record.spec == *spec => {}
+            Some(record) => {
+                let diff = compare(&record.spec, spec);
+                if !diff.is_empty() {
+                    let message = format!("{} changed", names(&diff));
+                    draft.changes.push(updated(
+                        object.clone(),
+                        Action::Update,
+                        diff,
+                        record.revision,
+                        Reason::new("edited", message),
+                    ));
+                }
+            }
+        }
+    }
+    for (object, record) in &inputs.recorded.documents {
+        if !wanted.contains_key(object) && !is_left_out(object) {
+            draft.changes.push(removed(
+                object.clone(),
+                Action::Remove,
+                &record.spec,
+                record.revision,
+                "its document is gone",
+            ));
+        }
+    }
+}
+
+/// Each desired policy with the record that it continues, if there is one.
+pub(super) type Paired<'a> = BTreeMap<&'a Address, &'a PolicyRecord>;
+
+fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String>, draft: &mut Draft) -> Paired<'a> {
+    let (desired, recorded) = (inputs.desired, inputs.recorded);
+    let mut paired: Paired<'a> = BTreeMap::new();
+    let mut continued: BTreeSet<&Address> = BTreeSet::new();
+    for (address, policy) in &desired.policies {
+        let earlier = policy.value.previous_name.clone().map(|name| Address::new(address.tenant_id.clone(), name));
+        let record = recorded.policies.get_key_value(address).or_else(|| {
+            let earlier = earlier.filter(|earlier| !desired.policies.contains_key(earlier))?;
+            recorded.policies.get_key_value(&earlier)
+        });
+        if let Some((before, record)) = record {
+            paired.insert(address, record);
+            continued.insert(before);
+        }
+    }
+    let timings = Timings { before: OldTimings::new(inputs), after: KeyTiming::new(desired) };
+    for (address, policy) in &desired.policies {
+        if left_out.contains_key(&address.tenant_id) {
+            continue;
+        }
+        match paired.get(address) {
+            None => {
+                let reason = Reason::new("new", format!("a new policy{}", keys_of(inputs, address)));
+                draft.changes.push(created(ObjectRef::policy(address), &policy.value, reason));
+            }
+            Some(record) if record.policy == policy.value => {}
+            Some(record) => {
+                let diff = compare(&record.policy, &policy.value);
+                if !diff.is_empty() {
+                    let (action, reason) = policy_change(inputs, &timings, address, policy, record, &diff);
+                    draft.changes.push(updated(ObjectRef::policy(address), action, diff, record.revision, reason));
+                }
+            }
+        }
+    }
+    for (address, record) in &recorded.policies {
+        if !continued.contains(address) && !left_out.contains_key(&address.tenant_id) {
+            let linked = recorded.keys.values().filter(|key| key.rotation_policy_id == Some(record.id)).count();
+            let message = match linked {
+                0 => "its document is gone".to_owned(),
+                1 => "its document is gone: 1 key is unlinked, nothing is destroyed".to_owned(),
+                n => format!("its document is gone: {n} keys are unlinked, nothing is destroyed"),
+            };
+            draft.changes.push(removed(
+                ObjectRef::policy(address),
+                Action::Remove,
+                &record.policy,
+                record.revision,
+                &message,
+            ));
+        }
+    }
+    paired
+}
+
+/// The timing of each policy as it was recorded, and as it is desired.
+struct Timings<'a> {
+    before: OldTimings<'a>,
+    after: KeyTiming<'a>,
+}
+
+struct OldTimings<'a>(&'a Inputs<'a>);
+
+impl<'a> OldTimings<'a> {
+    const fn new(inputs: &'a Inputs<'a>) -> Self {
+        Self(inputs)
+    }
+
+    fn is_due(&self, policy: &RotationPolicy, key: &Address, record: &KeyRecord) -> bool {
+        let Ok(timing) = crate::schedule::Timing::new(policy) else { return false };
+        let decision = timing.decide(key, &super::due::history(record), &[], self.0.now);
+        policy.status == PolicyStatus::Active && matches!(decision, Decision::Due { .. } | Decision::Waiting { .. })
+    }
+}
+
+fn policy_change(
+    inputs: &Inputs<'_>,
+    timings: &Timings<'_>,
+    address: &Address,
+    policy: &Located<RotationPolicy>,
+    record: &PolicyRecord,
+    diff: &FieldDiff,
+) -> (Action, Reason) {
+    let mut parts = Vec::new();
+    let action = if diff.touches("policy_name") {
+        parts.push(format!("renamed from {}", record.policy.policy_name));
+        Action::Rename
+    } else if diff.touches("status") && policy.value.status == PolicyStatus::Suspended {
+        Action::Suspend
+    } else if diff.touches("status") {
+        Action::Reactivate
+    } else {
+        Action::Update
+    };
+    if diff.touches("status") {
+        parts.push(match policy.value.status {
+            PolicyStatus::Suspended => "suspended: starts nothing, finishes what has begun".to_owned(),
+            PolicyStatus::Active => "active again: slots that passed meanwhile become one rotation".to_owned(),
+        });
+    }
+    if diff.touches("rotation_interval_days") {
+        parts.push(format!("{} days", diff.words("rotation_interval_days")));
+    }
+    let others = names(diff);
+    if parts.is_empty() {
+        parts.push(format!("{others} changed"));
+    }
+    let (due, delayed) = consequence(inputs, timings, address, &policy.value, record);
+    match due {
+        0 => {}
+        1 => parts.push("1 key becomes due now".to_owned()),
+        n => parts.push(format!("{n} keys become due now")),
+    }
+    if delayed > 0 {
+        parts.push(format!("{delayed} of them cannot start yet"));
+    }
+    let code = if action == Action::Update { "edited" } else { action.as_str() };
+    (action, Reason::new(code, parts.join("; ")))
+}
+
+/// How many keys of a policy become due by its change, and how many of those have to wait.
+fn consequence(
+    inputs: &Inputs<'_>,
+    timings: &Timings<'_>,
+    address: &Address,
+    policy: &RotationPolicy,
+    record: &PolicyRecord,
+) -> (usize, usize) {
+    if policy.status == PolicyStatus::Suspended {
+        return (0, 0);
+    }
+    let (mut due, mut delayed) = (0, 0);
+    for (key, key_record) in &inputs.recorded.keys {
+        if key_record.rotation_policy_id != Some(record.id) || key_record.state != KeyState::Active {
+            continue;
+        }
+        let decision = key_timing(&timings.after, address, key, &key_record.key, key_record, inputs.now);
+        let waits = matches!(decision, Some(Decision::Waiting { .. }));
+        if (waits || matches!(decision, Some(Decision::Due { .. })))
+            && !timings.before.is_due(&record.policy, key, key_record)
+        {
+            due += 1;
+            delayed += usize::from(waits);
+        }
+    }
+    (due, delayed)
+}
+
+/// How many documents of keys name the policy, in words.
+fn keys_of(inputs: &Inputs<'_>, policy: &Address) -> String {
+    let count = inputs
+        .desired
+        .keys
+        .iter()
+        .filter(|(key, document)| {
+            key.tenant_id == policy.tenant_id && document.value.rotation_policy.as_ref() == Some(&policy.name)
+        })
+        .count();
+    match count {
+        0 => " without keys".to_owned(),
+        1 => " for 1 key".to_owned(),
+        n => format!(" for {n} keys"),
+    }
+}
+
+/// What the clock asks of a key that is in order.
+pub(super) fn due_work(
+    inputs: &Inputs<'_>,
+    timings: &KeyTiming<'_>,
+    key: &Address,
+    document: &EncryptionKey,
+    record: &KeyRecord,
+    draft: &mut Draft,
+) {
+    let Some(policy_name) = &document.rotation_policy else { return };
+    let address = Address::new(key.tenant_id.clone(), policy_name.clone());
+    let Some(policy) = inputs.desired.policies.get(&address) else { return };
+    let Some(decision) = key_timing(timings, &address, key, document, record, inputs.now) else { return };
+    let verdict = match (verdict(&decision, &policy.value, inputs.now), record.state) {
+        (Verdict::Quiet, _) => return,
+        (_, KeyState::Held) => held("held", "it was rolled back, and is held until `release`", record),
+        (_, KeyState::Parked) => held("parked", "it kept failing, and is parked until `resume`", record),
+        (Verdict::Rotate { .. }, _) if !inputs.rotation_enabled => Verdict::Wait {
+            reason: Reason::new("switched_off", "due, and KEY_ROTATION_ENABLED=false starts nothing"),
+            starts_at: None,
+        },
+        (verdict, _) => verdict,
+    };
+    match verdict {
+        Verdict::Quiet => {}
+        Verdict::Wait { reason, starts_at } => wait(draft, key, Action::Rotate, reason, starts_at),
+        Verdict::Rotate { cause, reason } => draft.changes.push(Change {
+            object: ObjectRef::key(key),
+            action: Action::Rotate,
+            reason: Reason::new(cause.as_str(), reason),
+            before: None,
+            after: None,
+            precondition: Precondition {
+                revision: record.revision,
+                primary: record.primary_version.as_ref().map(|version| version.provider_ref.clone()),
+                rotation_id: None,
+            },
+        }),
+    }
+}
+
+fn held(code: &str, message: &str, record: &KeyRecord) -> Verdict {
+    let message = match &record.state_reason {
+        Some(reason) => format!("{message}: {reason}"),
+        None => message.to_owned(),
+    };
+    Verdict::Wait { reason: Reason::new(code, message), starts_at: None }
+}
+
+pub(super) fn wait(draft: &mut Draft, key: &Address, action: Action, reason: Reason, starts_at: Option<Timestamp>) {
+    draft.waiting.push(Waiting { object: ObjectRef::key(key), action, reason, starts_at });
+}
+
+/// Something new.
+pub(super) fn created(object: ObjectRef, document: &impl Serialize, reason: Reason) -> Change {
+    Change {
+        object,
+        action: Action::Create,
+        reason,
+        before: None,
+        after: Some(fields(document)),
+        precondition: Precondition::default(),
+    }
+}
+
+/// Something that changes in some fields.
+pub(super) fn updated(object: ObjectRef, action: Action, diff: FieldDiff, revision: u64, reason: Reason) -> Change {
+    Change {
+        object,
+        action,
+        reason,
+        before: Some(diff.before),
+        after: Some(diff.after),
+        precondition: Precondition { revision, ..Precondition::default() },
+    }
+}
+
+/// Something that leaves.
+pub(super) fn removed(
+    object: ObjectRef,
+    action: Action,
+    document: &impl Serialize,
+    revision: u64,
+    why: &str,
+) -> Change {
+    Change {
+        object,
+        action,
+        reason: Reason::new("document_gone", why),
+        before: Some(fields(document)),
+        after: None,
+        precondition: Precondition { revision, ..Precondition::default() },
+    }
+}
+
+/// The changed fields, for a sentence.
+pub(super) fn names(diff: &FieldDiff) -> String {
+    diff.before.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn to_value(document: &impl Serialize) -> Value {
+    serde_json::to_value(document).unwrap_or_default()
+}
+
+/// The observation of a key, where it was asked about.
+pub(super) fn observation<'a>(inputs: &Inputs<'a>, key: &Address) -> Option<&'a Observation> {
+    inputs.observed.get(key)
+}

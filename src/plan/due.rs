@@ -1,1 +1,130 @@
-//! due
+//! Whether a key's time has come, and what a person is told of it.
+
+use std::collections::BTreeMap;
+
+use crate::document::Repository;
+use crate::model::{Address, EncryptionKey, Freeze, KeyRecord, PolicyStatus, RotationCause, RotationPolicy, Timestamp};
+use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing, freeze_applies};
+
+use super::Reason;
+
+/// The timing of every policy, parsed once for all keys of it.
+#[derive(Debug, Default)]
+pub struct KeyTiming<'a> {
+    timings: BTreeMap<&'a Address, Timing>,
+    freezes: Vec<&'a Freeze>,
+}
+
+/// What the clock says about one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing to do.
+    Quiet,
+    /// Rotate now.
+    Rotate { cause: RotationCause, reason: String },
+    /// Due, and held back.
+    Wait { reason: Reason, starts_at: Option<Timestamp> },
+}
+
+impl<'a> KeyTiming<'a> {
+    /// Parses the policies of a repository. Policies without sense were refused before, and are left out.
+    #[must_use]
+    pub fn new(repository: &'a Repository) -> Self {
+        let timings = repository
+            .policies
+            .iter()
+            .filter_map(|(address, policy)| Some((address, Timing::new(&policy.value).ok()?)))
+            .collect();
+        let freezes = repository.freezes.values().map(|freeze| &freeze.value).collect();
+        Self { timings, freezes }
+    }
+
+    /// The timing of a policy.
+    #[must_use]
+    pub fn of(&self, policy: &Address) -> Option<&Timing> {
+        self.timings.get(policy)
+    }
+
+    /// The freezes that concern a key.
+    #[must_use]
+    pub fn freezes(&self, key: &Address, key_type: &str) -> Vec<&'a Freeze> {
+        self.freezes.iter().copied().filter(|freeze| freeze_applies(freeze, key, key_type)).collect()
+    }
+}
+
+/// What is known of a recorded key's past.
+#[must_use]
+pub fn history(record: &KeyRecord) -> KeyHistory {
+    KeyHistory {
+        last_rotation: record.last_rotation_at.map(|at| Served { at, slot: record.last_slot }),
+        version_created_at: record.primary_version.as_ref().and_then(|version| version.provider_created_at),
+        managed_since: Some(record.managed_since),
+    }
+}
+
+/// What a schedule says about a recorded key at `now`. None where its policy has no timing.
+#[must_use]
+pub fn key_timing(
+    timings: &KeyTiming<'_>,
+    policy: &Address,
+    key: &Address,
+    document: &EncryptionKey,
+    record: &KeyRecord,
+    now: Timestamp,
+) -> Option<Decision> {
+    let freezes = timings.freezes(key, &document.key_type);
+    Some(timings.of(policy)?.decide(key, &history(record), &freezes, now))
+}
+
+/// The verdict on a key whose policy is `policy`.
+pub(super) fn verdict(decision: &Decision, policy: &RotationPolicy, now: Timestamp) -> Verdict {
+    let suspended = policy.status == PolicyStatus::Suspended;
+    match decision {
+        Decision::Unscheduled | Decision::NotDue { .. } => Verdict::Quiet,
+        Decision::Due { .. } | Decision::Waiting { .. } if suspended => Verdict::Wait {
+            reason: Reason::new("suspended", format!("policy {} is suspended", policy.policy_name)),
+            starts_at: None,
+        },
+        Decision::Due { slot, overdue_since: None } => {
+            Verdict::Rotate { cause: RotationCause::Due, reason: format!("due since {}", instant(*slot)) }
+        }
+        Decision::Due { slot, overdue_since: Some(first) } => Verdict::Rotate {
+            cause: RotationCause::Overdue,
+            reason: format!(
+                "overdue by {}: its slot of {} was missed, this serves the one of {}",
+                span(now - *first),
+                instant(*first),
+                instant(*slot)
+            ),
+        },
+        Decision::Waiting { hold, starts_at, .. } => Verdict::Wait { reason: hold_reason(hold), starts_at: *starts_at },
+    }
+}
+
+fn hold_reason(hold: &Hold) -> Reason {
+    match hold {
+        Hold::Spread => Reason::new("spread", "due, and spread over rotation_spread_minutes"),
+        Hold::MinimumGap => Reason::new("minimum_gap", "due, and too soon after its last rotation"),
+        Hold::Window => Reason::new("window", "due, and outside its rotation_windows"),
+        Hold::Freeze(name) => Reason::new("freeze", format!("due, and frozen by {name:?}")),
+        Hold::FirstSlotAfterAdoption => {
+            Reason::new("adopted_overdue", "overdue when it was adopted: it waits for its policy's first slot since")
+        }
+    }
+}
+
+/// An instant as plans write it.
+pub(super) fn instant(at: Timestamp) -> String {
+    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A span of time in its largest unit.
+fn span(span: chrono::Duration) -> String {
+    let (days, hours, minutes) = (span.num_days(), span.num_hours(), span.num_minutes());
+    let (count, unit) = match (days, hours) {
+        (1.., _) => (days, "day"),
+        (_, 1..) => (hours, "hour"),
+        _ => (minutes, "minute"),
+    };
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}

@@ -6,9 +6,11 @@
 //!
 //! Must not know: a clock, a database, a provider, how a rotation is carried out.
 
+mod acting;
 mod build;
 mod compare;
 mod due;
+mod keys;
 mod limits;
 mod saved;
 
@@ -19,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-pub use build::plan;
-
-
+pub use build::{applied_config, plan};
+pub use due::{KeyTiming, history, key_timing};
+pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
 
 use crate::diagnostic::Finding;
 use crate::document::{Capabilities, Repository};

@@ -1,1 +1,266 @@
-//! saved
+//! The plan as a file: canonical JSON, its digest, and what `apply FILE` may take from it.
+//!
+//! Fields stand in the alphabet's order and maps are sorted, so that a plan has one form only; it is written and read
+//! as a stream. A file is an approval, not instructions: [`intersect`] keeps of a fresh plan what the file has too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use chrono::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::diagnostic::Finding;
+use crate::model::{Name, ObjectRef, Timestamp};
+
+use super::{Action, Change, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting};
+
+/// The version of the plan's JSON: a minor one adds fields, a major one may change them.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// How long a saved plan may be applied: long enough for a review, too short to be forgotten in a drawer.
+const LIFETIME: Duration = Duration::days(7);
+
+/// The JSON document of a plan: what `plan --format json` prints and `plan --out` saves.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlanDocument {
+    /// The instant that it was made for.
+    as_of: Timestamp,
+    /// The changes, in the order in which apply carries them out.
+    changes: Vec<Change>,
+    /// The commit that it was made from.
+    commit: Option<String>,
+    /// Findings of the documents, and what else is worth knowing.
+    #[schemars(with = "Vec<Map<String, Value>>")]
+    diagnostics: Vec<Finding>,
+    /// SHA-256 over sources, lineage, changes and preconditions.
+    digest: String,
+    /// What was changed behind our back.
+    drift: Vec<Drift>,
+    /// After this instant it cannot be applied.
+    expires_at: Timestamp,
+    /// The version of this document's form.
+    format_version: String,
+    /// The keywheel that made it.
+    keywheel_version: String,
+    /// Tenants that were left out, with the reason.
+    left_out: BTreeMap<Name, String>,
+    /// The identity of the state database; null where there is none yet.
+    lineage: Option<Uuid>,
+    /// Why it cannot be applied, if so.
+    not_applicable: Option<String>,
+    /// Limits that it goes over.
+    refusals: Vec<Refusal>,
+    /// The trees that it was made from.
+    sources: Sources,
+    /// How many changes there are, by action, and how many wait or have drifted.
+    summary: BTreeMap<String, usize>,
+    /// The version of the tz database that its times were computed with.
+    tz_version: String,
+    /// What is due and waits.
+    waiting: Vec<Waiting>,
+}
+
+impl From<Plan> for PlanDocument {
+    fn from(plan: Plan) -> Self {
+        let mut summary: BTreeMap<String, usize> =
+            plan.summary().into_iter().map(|(action, count)| (action.as_str().to_owned(), count)).collect();
+        summary.insert("waiting".to_owned(), plan.waiting.len());
+        summary.insert("drift".to_owned(), plan.drift.len());
+        Self {
+            as_of: plan.as_of,
+            changes: plan.changes,
+            commit: plan.sources.commit.clone(),
+            diagnostics: plan.diagnostics,
+            digest: plan.digest,
+            drift: plan.drift,
+            expires_at: plan.as_of.checked_add_signed(LIFETIME).unwrap_or(plan.as_of),
+            format_version: FORMAT_VERSION.to_owned(),
+            keywheel_version: env!("CARGO_PKG_VERSION").to_owned(),
+            left_out: plan.left_out,
+            lineage: plan.lineage,
+            not_applicable: plan.not_applicable,
+            refusals: plan.refusals,
+            sources: plan.sources,
+            summary,
+            tz_version: plan.tz_version,
+            waiting: plan.waiting,
+        }
+    }
+}
+
+impl PlanDocument {
+    /// Writes it as canonical JSON, one line.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write(&self, mut writer: impl io::Write) -> io::Result<()> {
+        serde_json::to_writer(&mut writer, self)?;
+        writer.write_all(b"\n")
+    }
+}
+
+/// Why a file is not a plan that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ParsePlanError {
+    /// It cannot be read, or is not JSON of this form.
+    #[error("this is not a saved plan: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Another major version wrote it.
+    #[error("this plan has format {found}, and this keywheel reads 1.x")]
+    Format {
+        /// The format that it has.
+        found: String,
+    },
+    /// Its content does not have its digest.
+    #[error("this plan's content does not have the digest that it claims: it was altered")]
+    Altered,
+}
+
+/// Reads a saved plan, and checks its digest.
+///
+/// # Errors
+/// See [`ParsePlanError`].
+pub fn parse(reader: impl io::Read) -> Result<(Plan, Timestamp), ParsePlanError> {
+    let document: PlanDocument = serde_json::from_reader(io::BufReader::new(reader))?;
+    if document.format_version.split('.').next() != Some("1") {
+        return Err(ParsePlanError::Format { found: document.format_version });
+    }
+    if digest(&document.sources, document.lineage, &document.changes) != document.digest {
+        return Err(ParsePlanError::Altered);
+    }
+    let plan = Plan {
+        as_of: document.as_of,
+        tz_version: document.tz_version,
+        sources: document.sources,
+        lineage: document.lineage,
+        digest: document.digest,
+        changes: document.changes,
+        waiting: document.waiting,
+        drift: document.drift,
+        refusals: document.refusals,
+        left_out: document.left_out,
+        diagnostics: document.diagnostics,
+        not_applicable: document.not_applicable,
+    };
+    Ok((plan, document.expires_at))
+}
+
+/// What a change is, without why: two plans mean the same change when these are equal.
+#[derive(Serialize, PartialEq)]
+struct Essence<'a> {
+    action: Action,
+    after: &'a Option<Map<String, Value>>,
+    before: &'a Option<Map<String, Value>>,
+    object: &'a ObjectRef,
+    precondition: &'a Precondition,
+}
+
+impl<'a> From<&'a Change> for Essence<'a> {
+    fn from(change: &'a Change) -> Self {
+        let Change { object, action, before, after, precondition, reason: _ } = change;
+        Self { action: *action, after, before, object, precondition }
+    }
+}
+
+/// The identity of a plan: SHA-256 over the trees, the lineage, and each change with its precondition. The commit and
+/// the instant are not in it, so that it survives a merge and means the same a minute later.
+#[must_use]
+pub fn digest(sources: &Sources, lineage: Option<Uuid>, changes: &[Change]) -> String {
+    let mut context = Context::new(&SHA256);
+    add(&mut context, &(&sources.policies_tree, &sources.config_blob, lineage));
+    for change in changes {
+        add(&mut context, &Essence::from(change));
+    }
+    let digest = context.finish();
+    let hex: String = digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    format!("sha256:{hex}")
+}
+
+fn add(context: &mut Context, value: &impl Serialize) {
+    // Plain data with sorted maps: it cannot fail, and one without a form would only ever match itself.
+    context.update(&serde_json::to_vec(value).unwrap_or_default());
+    context.update(b"\n");
+}
+
+/// What of a saved plan cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stale {
+    /// The whole file is of other documents, another database or another time: nothing may be done.
+    Foreign {
+        /// What differs.
+        reason: Reason,
+    },
+    /// These changes are not in the fresh plan any more.
+    Changes(Vec<(ObjectRef, Action, Reason)>),
+}
+
+/// Keeps of `fresh` what `saved` has too, and names what `saved` has and `fresh` lacks. Work that has become due since
+/// is left for the next plan. With `resumed`, what is missing was done by the earlier run of the same file.
+///
+/// # Errors
+/// [`Stale::Foreign`]: nothing of the file may be done.
+pub fn intersect(
+    saved: &Plan,
+    expires_at: Timestamp,
+    fresh: Plan,
+    resumed: bool,
+) -> Result<(Plan, Option<Stale>), Stale> {
+    let foreign = |code: &str, message: String| Err(Stale::Foreign { reason: Reason::new(code, message) });
+    if let Some(why) = &saved.not_applicable {
+        return foreign("not_applicable", format!("this plan was made {why}, and can only be read"));
+    }
+    if saved.sources.policies_tree != fresh.sources.policies_tree
+        || saved.sources.config_blob != fresh.sources.config_blob
+    {
+        return foreign(
+            "documents",
+            format!(
+                "this plan is of other documents: it was made from commit {}, and the files under policies/ or keywheel.yaml \
+                 differ since",
+                saved.sources.commit.as_deref().unwrap_or("(none)")
+            ),
+        );
+    }
+    if saved.lineage != fresh.lineage && !(resumed && saved.lineage.is_none()) {
+        return foreign("lineage", "this plan is of another state database".to_owned());
+    }
+    if saved.tz_version != fresh.tz_version {
+        return foreign(
+            "tz_version",
+            format!(
+                "this plan was made with tz database {}, and this keywheel has {}",
+                saved.tz_version, fresh.tz_version
+            ),
+        );
+    }
+    if fresh.as_of > expires_at {
+        return foreign("expired", format!("this plan expired at {}", super::due::instant(expires_at)));
+    }
+    let wanted: BTreeMap<(&ObjectRef, Action), Essence<'_>> =
+        saved.changes.iter().map(|change| ((&change.object, change.action), Essence::from(change))).collect();
+    let mut kept = fresh;
+    kept.changes
+        .retain(|change| wanted.get(&(&change.object, change.action)).is_some_and(|saved| *saved == change.into()));
+    let present: BTreeSet<(&ObjectRef, Action)> =
+        kept.changes.iter().map(|change| (&change.object, change.action)).collect();
+    let missing: Vec<_> = saved
+        .changes
+        .iter()
+        .filter(|change| {
+            !resumed && change.action != Action::Finish && !present.contains(&(&change.object, change.action))
+        })
+        .map(|change| {
+            let reason = Reason::new("moved", "it was done already, or its object changed since the plan was made");
+            (change.object.clone(), change.action, reason)
+        })
+        .collect();
+    Ok((kept, (!missing.is_empty()).then_some(Stale::Changes(missing))))
+}

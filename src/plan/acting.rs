@@ -1,0 +1,47 @@
+//! Fields that are validated, stored and shown, and whose effect this version does not have yet: one line says so.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::Finding;
+use crate::document::Repository;
+use crate::model::{Disposition, RotationTrigger};
+
+/// One line with every such field that somebody set, and the number of documents that set it.
+pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut count = |field: &'static str, is_set: bool| {
+        if is_set {
+            *counts.entry(field).or_insert(0) += 1;
+        }
+    };
+    for policy in repository.policies.values().map(|policy| &policy.value) {
+        count("max_usage_count", policy.max_usage_count.is_some());
+        count("usage_threshold_warning", policy.usage_threshold_warning.is_some());
+        count("rotation_events", !policy.rotation_events.is_empty());
+        count("old_key_disposition", policy.old_key_disposition != Disposition::Keep);
+        count("destroy_after_disabled_days", policy.destroy_after_disabled_days.is_some());
+        count("notification_settings", policy.notification_settings.is_some());
+        count("compliance_tags", !policy.compliance_tags.is_empty());
+        count("authorized_services", !policy.authorized_services.is_empty());
+        count("waivers", !policy.waivers.is_empty());
+        count("rotation_trigger: usage_based", policy.rotation_trigger == RotationTrigger::UsageBased);
+        count("rotation_trigger: event_based", policy.rotation_trigger == RotationTrigger::EventBased);
+    }
+    for key in repository.keys.values().map(|key| &key.value) {
+        count("expires_at", key.expires_at.is_some());
+    }
+    for tenant in repository.tenants.values().map(|tenant| &tenant.value) {
+        count("owners", !tenant.owners.is_empty());
+    }
+    for _ in repository.guardrails.values() {
+        count("Guardrail", true);
+    }
+    if counts.is_empty() {
+        return None;
+    }
+    let fields: Vec<String> = counts.iter().map(|(field, count)| format!("{field} ({count})")).collect();
+    Some(Finding::info(
+        "plan/not-acting-yet",
+        format!("stored, and without effect in keywheel {}: {}", env!("CARGO_PKG_VERSION"), fields.join(", ")),
+    ))
+}

@@ -1,0 +1,338 @@
+//! Keys: create, adopt, change, forget; drift; and the work that the clock asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diagnostic::Finding;
+use crate::document::Located;
+use crate::model::{Address, EncryptionKey, KeyRecord, Name, ObjectRef, Observation, ObservedKey, VersionState};
+
+use super::build::{Draft, Paired, created, due_work, names, observation, removed, updated, wait};
+use super::compare::{FieldDiff, compare, fields};
+use super::due::KeyTiming;
+use super::{Action, Change, Drift, Inputs, Precondition, Reason};
+
+/// Fields that are fixed when a key is made: what changes them is another key.
+const FIXED: &[&str] = &["kms_provider", "kms_region", "key_spec", "key_usage", "multi_region", "tenant_id"];
+
+/// Plans every key.
+pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, policies: &Paired<'_>, draft: &mut Draft) {
+    let (desired, recorded) = (inputs.desired, inputs.recorded);
+    let timings = KeyTiming::new(desired);
+    let unfinished: BTreeSet<_> = recorded.unfinished.iter().map(|rotation| rotation.key_id).collect();
+    let mut continued: BTreeSet<&Address> = BTreeSet::new();
+    for (address, key) in &desired.keys {
+        let earlier = key.value.previous_name.clone().map(|name| Address::new(address.tenant_id.clone(), name));
+        let record = recorded.keys.get_key_value(address).or_else(|| {
+            let earlier = earlier.filter(|earlier| !desired.keys.contains_key(earlier))?;
+            recorded.keys.get_key_value(&earlier)
+        });
+        if let Some((before, _)) = record {
+            continued.insert(before);
+        }
+        if left_out.contains_key(&address.tenant_id) {
+            continue;
+        }
+        match record {
+            None => new_key(inputs, address, key, draft),
+            // What was begun is finished first, under the policy that it began with.
+            Some((_, record)) if unfinished.contains(&record.id) => {}
+            Some((_, record)) => known_key(inputs, policies, &timings, address, &key.value, record, draft),
+        }
+    }
+    for (address, record) in &recorded.keys {
+        if continued.contains(address) || left_out.contains_key(&address.tenant_id) || unfinished.contains(&record.id) {
+            continue;
+        }
+        let why = "its document is gone: the key stays as it is at the provider, and is no longer rotated";
+        draft.changes.push(removed(ObjectRef::key(address), Action::Forget, &record.key, record.revision, why));
+    }
+}
+
+/// A key that is not in the record: made, or adopted.
+fn new_key(inputs: &Inputs<'_>, address: &Address, key: &Located<EncryptionKey>, draft: &mut Draft) {
+    let document = &key.value;
+    let object = ObjectRef::key(address);
+    let refuse = |draft: &mut Draft, code: &'static str, field: &str, message: String, help: String| {
+        let place = key.fields.get(field).unwrap_or(&key.place);
+        draft
+            .diagnostics
+            .push(Finding::error(code, message).help(help).at(place.clone(), None).of(ObjectRef::key(address)));
+    };
+    let observed = match observation(inputs, address) {
+        Some(Observation::Unknown { why }) => {
+            let action = if document.kms_key_id.is_some() { Action::Adopt } else { Action::Create };
+            let reason = Reason::new("provider_unknown", format!("the key manager gave no usable answer: {why}"));
+            return wait(draft, address, action, reason, None);
+        }
+        Some(Observation::Present(observed)) => Some(observed),
+        Some(Observation::Missing) | None => None,
+    };
+    let Some(id) = &document.kms_key_id else {
+        if let Some(primary) = observed.and_then(|observed| observed.primary.as_ref()) {
+            let alias = document.kms_alias.as_deref().unwrap_or_default();
+            return refuse(
+                draft,
+                "key/alias-exists",
+                "kms_alias",
+                format!("{alias} exists already, and leads to {primary}"),
+                format!(
+                    "to adopt that key, add the line `kms_key_id: {primary}`; to make a new one, choose another alias"
+                ),
+            );
+        }
+        let reason = match &document.rotation_policy {
+            Some(policy) => format!("a new {} key under policy {policy}", document.kms_provider),
+            None => format!("a new {} key without a policy", document.kms_provider),
+        };
+        draft.changes.push(created(object, document, Reason::new("new", reason)));
+        return;
+    };
+    let Some(named) = observed.and_then(|observed| observed.named.as_ref()) else {
+        if observation(inputs, address).is_none() {
+            let reason = Reason::new("provider_unknown", "the key manager was not asked");
+            return wait(draft, address, Action::Adopt, reason, None);
+        }
+        return refuse(
+            draft,
+            "key/not-found",
+            "kms_key_id",
+            format!("{} has no key {id}", document.kms_provider),
+            "check the id, the region and the account; without `kms_key_id` a new key is made".to_owned(),
+        );
+    };
+    let primary = observed.and_then(|observed| observed.primary.as_ref());
+    if let (Some(alias), Some(primary)) = (&document.kms_alias, primary)
+        && primary != named
+    {
+        return refuse(
+            draft,
+            "key/alias-leads-elsewhere",
+            "kms_key_id",
+            format!("{alias} leads to {primary}, and kms_key_id to {named}"),
+            format!("name the key that the alias leads to: `kms_key_id: {primary}`"),
+        );
+    }
+    if let Some(alias) = &document.kms_alias
+        && primary.is_none()
+    {
+        return refuse(
+            draft,
+            "key/alias-not-found",
+            "kms_alias",
+            format!("{alias} does not exist, and kms_key_id leads to {named}"),
+            format!("create the alias first, so that it leads to {named}: it is what applications use"),
+        );
+    }
+    let state = observed.and_then(|observed| version_state(observed, named));
+    if state.is_some_and(|state| {
+        !matches!(state, VersionState::Active | VersionState::PreActivation | VersionState::Deactivated)
+    }) {
+        return refuse(
+            draft,
+            "key/not-usable",
+            "kms_key_id",
+            format!("{named} is {}", state.map_or("unusable", VersionState::as_str)),
+            "enable the key at the provider, or adopt another one".to_owned(),
+        );
+    }
+    if let Some(owner) = other_owner(inputs, address, named) {
+        return refuse(
+            draft,
+            "key/owned",
+            "kms_key_id",
+            format!("{named} is a version of {owner}"),
+            format!("one key belongs to one tenant and one document: forget {owner} first"),
+        );
+    }
+    let mut after = fields(document);
+    after.insert("provider_ref".to_owned(), named.clone().into());
+    draft.changes.push(Change {
+        object,
+        action: Action::Adopt,
+        reason: Reason::new("new", format!("{named} comes under keywheel's care; nothing is rotated by that")),
+        before: None,
+        after: Some(after),
+        precondition: Precondition::default(),
+    });
+}
+
+/// The recorded key that has this version as its primary.
+fn other_owner(inputs: &Inputs<'_>, address: &Address, provider_ref: &str) -> Option<Address> {
+    let owner = inputs.recorded.keys.iter().find(|(other, record)| {
+        *other != address && record.primary_version.as_ref().is_some_and(|version| version.provider_ref == provider_ref)
+    });
+    owner.map(|(address, _)| address.clone())
+}
+
+/// A key that is in the record: changed, drifted, due.
+fn known_key(
+    inputs: &Inputs<'_>,
+    policies: &Paired<'_>,
+    timings: &KeyTiming<'_>,
+    address: &Address,
+    document: &EncryptionKey,
+    record: &KeyRecord,
+    draft: &mut Draft,
+) {
+    if record.key != *document {
+        let diff = compare(&record.key, document);
+        if let Some(field) = FIXED.iter().find(|field| diff.touches(field)) {
+            let finding = Finding::error(
+                "key/fixed-field",
+                format!("{field} of {address} is fixed when a key is made: it cannot go from {}", diff.words(field)),
+            )
+            .help(format!(
+                "undo the edit; or forget this key (remove its document, apply) and add one under another name with the new {field}"
+            ));
+            draft.diagnostics.push(finding.of(ObjectRef::key(address)));
+            return;
+        }
+        if !diff.is_empty() {
+            let (action, reason) = key_change(inputs, policies, address, document, record, &diff);
+            draft.changes.push(updated(ObjectRef::key(address), action, diff, record.revision, reason));
+        }
+    }
+    match observation(inputs, address) {
+        Some(Observation::Unknown { why }) => {
+            let reason = Reason::new("provider_unknown", format!("the key manager gave no usable answer: {why}"));
+            return wait(draft, address, Action::Rotate, reason, None);
+        }
+        Some(Observation::Missing) => {
+            draft.drift.push(Drift {
+                object: ObjectRef::key(address),
+                field: "key".to_owned(),
+                reason: Reason::new("missing", "the key manager has no such key: find out what became of it"),
+                recorded: primary(record).map(str::to_owned),
+                observed: None,
+            });
+            return;
+        }
+        Some(Observation::Present(observed)) => {
+            if drifted(address, document, record, observed, draft) {
+                return;
+            }
+        }
+        None => {}
+    }
+    due_work(inputs, timings, address, document, record, draft);
+}
+
+fn primary(record: &KeyRecord) -> Option<&str> {
+    record.primary_version.as_ref().map(|version| version.provider_ref.as_str())
+}
+
+fn key_change(
+    inputs: &Inputs<'_>,
+    policies: &Paired<'_>,
+    address: &Address,
+    document: &EncryptionKey,
+    record: &KeyRecord,
+    diff: &FieldDiff,
+) -> (Action, Reason) {
+    if diff.touches("key_name") {
+        return (Action::Rename, Reason::new("rename", format!("renamed from {}", record.key.key_name)));
+    }
+    if diff.touches("rotation_policy") {
+        let Some(policy) = &document.rotation_policy else {
+            return (Action::Unlink, Reason::new("unlink", "it has no policy any more, and is not rotated"));
+        };
+        let wanted = Address::new(address.tenant_id.clone(), policy.clone());
+        let same = policies.get(&wanted).is_some_and(|paired| Some(paired.id) == record.rotation_policy_id);
+        return if same {
+            (Action::Update, Reason::new("edited", "its policy was renamed"))
+        } else {
+            (Action::Link, Reason::new("link", format!("it rotates by policy {policy} from now on")))
+        };
+    }
+    let mut message = format!("{} changed", names(diff));
+    if diff.touches("kms_alias") {
+        if let Some(alias) = &document.kms_alias {
+            message = format!("{message}; {alias} will lead to the primary, and the old alias stays as it is");
+        }
+        if let Some(Observation::Present(observed)) = observation(inputs, address)
+            && let Some(elsewhere) = observed.primary.as_deref().filter(|target| Some(*target) != primary(record))
+        {
+            message = format!("{message}; it leads to {elsewhere} now");
+        }
+    }
+    if diff.only("key_policy") {
+        message = format!("{message}; it counts for keys that are created, and this one keeps its own");
+    }
+    (Action::Update, Reason::new("edited", message))
+}
+
+/// Compares the record with the provider. True if the key must be left alone until a person has looked.
+fn drifted(
+    address: &Address,
+    document: &EncryptionKey,
+    record: &KeyRecord,
+    observed: &ObservedKey,
+    draft: &mut Draft,
+) -> bool {
+    let object = ObjectRef::key(address);
+    let recorded = primary(record);
+    let alias_edited = record.key.kms_alias != document.kms_alias;
+    if !alias_edited && observed.primary.as_deref() != recorded {
+        draft.drift.push(Drift {
+            object,
+            field: "primary".to_owned(),
+            reason: Reason::new(
+                "primary_moved",
+                "its stable name leads to another version than the recorded one: it is not rotated until they agree again",
+            ),
+            recorded: recorded.map(str::to_owned),
+            observed: observed.primary.clone(),
+        });
+        return true;
+    }
+    let state = recorded.and_then(|primary| version_state(observed, primary));
+    if let Some(state) = state.filter(|state| *state != VersionState::Active && !alias_edited) {
+        draft.drift.push(Drift {
+            object,
+            field: "state".to_owned(),
+            reason: Reason::new(
+                "primary_unusable",
+                format!("its primary version is {state} at the key manager: applications cannot use it"),
+            ),
+            recorded: Some(VersionState::Active.to_string()),
+            observed: Some(state.to_string()),
+        });
+        return true;
+    }
+    let mut restored = FieldDiff::default();
+    for (field, wanted) in wanted_settings(document) {
+        let Some(found) = observed.settings.get(&field).filter(|found| **found != wanted).or_else(|| {
+            static EMPTY: String = String::new();
+            // A provider that reports tags or a description at all reports every one of them.
+            let reports = observed.settings.contains_key("description");
+            (reports && !observed.settings.contains_key(&field)).then_some(&EMPTY)
+        }) else {
+            continue;
+        };
+        draft.drift.push(Drift {
+            object: object.clone(),
+            field: field.clone(),
+            reason: Reason::new("settings", "it was changed at the key manager, and is set again"),
+            recorded: Some(wanted.clone()),
+            observed: Some(found.clone()),
+        });
+        restored.before.insert(field.clone(), found.clone().into());
+        restored.after.insert(field, wanted.into());
+    }
+    if !restored.is_empty() && record.key == *document {
+        let reason = Reason::new("drift", format!("{} was changed at the key manager", names(&restored)));
+        draft.changes.push(updated(object, Action::Restore, restored, record.revision, reason));
+    }
+    false
+}
+
+/// The provider's settings that the document asks for, in the names of [`ObservedKey::settings`].
+fn wanted_settings(document: &EncryptionKey) -> impl Iterator<Item = (String, String)> {
+    let description = document.description.clone().map(|text| ("description".to_owned(), text));
+    let tags = document.tags.iter().map(|(name, value)| (format!("tag:{name}"), value.clone()));
+    description.into_iter().chain(tags)
+}
+
+fn version_state(observed: &ObservedKey, provider_ref: &str) -> Option<VersionState> {
+    observed.versions.iter().find(|version| version.provider_ref == provider_ref).map(|version| version.state)
+}
