@@ -1,1 +1,196 @@
-//! rotation
+//! HOW: the whole state machine of a rotation, in two matches.
+//!
+//! ```text
+//! planned -> creating -> created -> verified -> promoted -> settled
+//!                \          \          \
+//!                 `----------`----------`-> abandoned (before promotion only)
+//! ```
+//!
+//! [`next_step`] says what to do from a status; [`record`] says what a status becomes by an event, or that the event is
+//! illegal there. The journal holds one entry before and one after each step; a step with an entry before and none
+//! after is *unknown*, and is probed at the provider before it is repeated.
+//!
+//! Must not know: a clock, a provider, a database. It decides from data alone.
+
+use crate::model::{Outcome, Phase, RotationRecord, Step};
+
+/// How far a workflow has come, and the step that was started without a known outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The phase.
+    pub phase: Phase,
+    /// The step that was started, if its outcome is not known.
+    pub open_step: Option<Step>,
+}
+
+impl Status {
+    /// The status of a new workflow.
+    pub const NEW: Self = Self { phase: Phase::Planned, open_step: None };
+
+    /// The status that a record has.
+    #[must_use]
+    pub const fn of(record: &RotationRecord) -> Self {
+        Self { phase: record.phase, open_step: record.open_step }
+    }
+
+    /// Is there nothing left to do?
+    #[must_use]
+    pub const fn is_finished(self) -> bool {
+        matches!(self.phase, Phase::Settled | Phase::Abandoned)
+    }
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Write the step's intent, then do it.
+    Do(Step),
+    /// The step may have had its effect: ask the provider before anything else.
+    Probe(Step),
+    /// Nothing: settled or abandoned.
+    Nothing,
+}
+
+/// What happened to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Which step.
+    pub step: Step,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// An event that cannot happen in a status: a bug, or a journal that somebody edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a rotation that is {} cannot record that {} {}", .status.phase, .event.step, .event.outcome)]
+pub struct IllegalEvent {
+    /// The status.
+    pub status: Status,
+    /// The event.
+    pub event: Event,
+}
+
+/// What to do from a status.
+#[must_use]
+pub const fn next_step(status: Status) -> Next {
+    match (status.open_step, status.phase) {
+        (_, Phase::Settled | Phase::Abandoned) => Next::Nothing,
+        (Some(step), _) => Next::Probe(step),
+        (None, Phase::Planned | Phase::Creating) => Next::Do(Step::Create),
+        (None, Phase::Created) => Next::Do(Step::Verify),
+        (None, Phase::Verified) => Next::Do(Step::Promote),
+        (None, Phase::Promoted) => Next::Do(Step::Settle),
+    }
+}
+
+/// What a status becomes by an event.
+///
+/// # Errors
+/// [`IllegalEvent`] carries both.
+pub const fn record(status: Status, event: Event) -> Result<Status, IllegalEvent> {
+    use Outcome::{Failed, Started, Succeeded, Unknown};
+    let Status { phase, open_step } = status;
+    let Event { step, outcome } = event;
+    let (phase, open_step) = match (phase, open_step, step, outcome) {
+        // A step is started when it is its turn, and only once at a time.
+        (Phase::Planned | Phase::Creating, None, Step::Create, Started) => (Phase::Creating, Some(step)),
+        (Phase::Created, None, Step::Verify, Started)
+        | (Phase::Verified, None, Step::Promote, Started)
+        | (Phase::Promoted, None, Step::Settle, Started) => (phase, Some(step)),
+        // Success moves on by one phase.
+        (Phase::Creating, Some(Step::Create), Step::Create, Succeeded) => (Phase::Created, None),
+        (Phase::Created, Some(Step::Verify), Step::Verify, Succeeded) => (Phase::Verified, None),
+        (Phase::Verified, Some(Step::Promote), Step::Promote, Succeeded) => (Phase::Promoted, None),
+        (Phase::Promoted, Some(Step::Settle), Step::Settle, Succeeded) => (Phase::Settled, None),
+        // A failure is certain: the step had no effect, and may be tried again.
+        (_, Some(Step::Create), Step::Create, Failed)
+        | (_, Some(Step::Verify), Step::Verify, Failed)
+        | (_, Some(Step::Promote), Step::Promote, Failed)
+        | (_, Some(Step::Settle), Step::Settle, Failed) => (phase, None),
+        // An unknown outcome leaves the step open, to be probed.
+        (_, Some(Step::Create), Step::Create, Unknown)
+        | (_, Some(Step::Verify), Step::Verify, Unknown)
+        | (_, Some(Step::Promote), Step::Promote, Unknown)
+        | (_, Some(Step::Settle), Step::Settle, Unknown) => (phase, open_step),
+        _ => return Err(IllegalEvent { status, event }),
+    };
+    Ok(Status { phase, open_step })
+}
+
+/// Gives a workflow up. That is possible before promotion only, and not while a step's outcome is unknown.
+///
+/// # Errors
+/// The status, if it is too late or too early.
+pub const fn abandon(status: Status) -> Result<Status, Status> {
+    match (status.phase, status.open_step) {
+        (Phase::Planned | Phase::Creating | Phase::Created | Phase::Verified, None) => {
+            Ok(Status { phase: Phase::Abandoned, open_step: None })
+        }
+        _ => Err(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn go(status: Status, step: Step, outcome: Outcome) -> Result<Status, IllegalEvent> {
+        record(status, Event { step, outcome })
+    }
+
+    #[test]
+    fn four_steps_lead_from_planned_to_settled() {
+        let mut status = Status::NEW;
+        for step in Step::ALL {
+            assert_eq!(next_step(status), Next::Do(*step));
+            status = go(status, *step, Outcome::Started).unwrap();
+            assert_eq!(next_step(status), Next::Probe(*step), "a started step is unknown until its outcome is written");
+            status = go(status, *step, Outcome::Succeeded).unwrap();
+        }
+        assert_eq!(status.phase, Phase::Settled);
+        assert_eq!(next_step(status), Next::Nothing);
+    }
+
+    #[test]
+    fn an_unknown_outcome_leaves_the_step_open() {
+        let creating = go(Status::NEW, Step::Create, Outcome::Started).unwrap();
+        assert_eq!(go(creating, Step::Create, Outcome::Unknown), Ok(creating));
+        assert_eq!(abandon(creating), Err(creating), "what may have happened is not given up");
+    }
+
+    #[test]
+    fn a_certain_failure_may_be_tried_again_or_given_up() {
+        let creating = go(Status::NEW, Step::Create, Outcome::Started).unwrap();
+        let failed = go(creating, Step::Create, Outcome::Failed).unwrap();
+        assert_eq!(next_step(failed), Next::Do(Step::Create));
+        assert_eq!(abandon(failed).map(|status| status.phase), Ok(Phase::Abandoned));
+    }
+
+    #[test]
+    fn after_promotion_there_is_no_way_back() {
+        let promoted = Status { phase: Phase::Promoted, open_step: None };
+        assert_eq!(abandon(promoted), Err(promoted));
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_events_skips_a_step(events in prop::collection::vec((0usize..4, 0usize..4), 0..64)) {
+            let mut status = Status::NEW;
+            let mut succeeded = Vec::new();
+            for (step, outcome) in events {
+                let event = Event { step: Step::ALL[step], outcome: Outcome::ALL[outcome] };
+                if let Ok(next) = record(status, event) {
+                    if event.outcome == Outcome::Succeeded {
+                        prop_assert_eq!(status.open_step, Some(event.step), "only a started step succeeds");
+                        succeeded.push(event.step);
+                    }
+                    status = next;
+                }
+            }
+            prop_assert!(Step::ALL.starts_with(&succeeded), "{:?}", succeeded);
+            prop_assert_eq!(status.phase == Phase::Settled, succeeded.len() == 4);
+        }
+    }
+}
