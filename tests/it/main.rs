@@ -1,0 +1,5 @@
+//! Tests of the whole: of the binary as a user runs it, of real servers, and of the source tree itself.
+
+// One binary for all of them links once. `cfg(test)` lets helpers beside the tests unwrap, too.
+#[cfg(test)]
+mod architecture;
