@@ -72,9 +72,10 @@ pub struct Snapshot {
     pub config_blob: Option<String>,
     /// `keywheel.yaml`.
     pub config: Option<SourceFile>,
-    /// Every file under `policies/`, sorted by path.
+    /// Every `.yaml` and `.yml` file and every symbolic link under `policies/`, sorted by path.
     pub files: Vec<SourceFile>,
-    /// Of these files, those that differ from the commit: staged, not staged, or untracked and not ignored; sorted.
+    /// What differs from the commit in `keywheel.yaml` and `policies/`: staged, not staged, or untracked and not ignored;
+    /// sorted.
     pub dirty: Vec<String>,
 }
 

@@ -104,6 +104,14 @@ pub enum SourceError {
         /// Its size in bytes.
         size: u64,
     },
+    /// More files, or a longer path, than any policy repository has.
+    #[error("{path}... goes too far: {limit}")]
+    Excessive {
+        /// The beginning of the path.
+        path: String,
+        /// The limit.
+        limit: &'static str,
+    },
     /// The object database lacks something that the commit names.
     #[error("the object {id} of {path} is missing from this clone")]
     MissingObject {
@@ -185,7 +193,7 @@ impl SourceError {
             Self::NotAFolder { .. } | Self::NotAFile { .. } => "source/not-a-folder",
             Self::Submodule { .. } => "source/submodule",
             Self::Lfs { .. } => "source/lfs",
-            Self::TooLarge { .. } => "source/too-large",
+            Self::TooLarge { .. } | Self::Excessive { .. } => "source/too-large",
             Self::MissingObject { .. } => "source/missing-object",
             Self::NotUtf8 { .. } => "source/file-name",
             Self::OutsideRepository { .. } => "source/outside-repository",
@@ -239,7 +247,9 @@ impl SourceError {
                 "keep it in git itself: leave {path} out of `filter=lfs` in .gitattributes, then \
                  `git add --renormalize {path}` and commit"
             ),
-            Self::TooLarge { .. } => format!("{POLICIES_FOLDER} is for documents: move it elsewhere"),
+            Self::TooLarge { .. } | Self::Excessive { .. } => {
+                format!("{POLICIES_FOLDER} is for documents: move it elsewhere")
+            }
             Self::MissingObject { .. } => {
                 format!("{FULL_CLONE}; if this one is full, `git fsck` shows how it is damaged")
             }

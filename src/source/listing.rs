@@ -15,6 +15,12 @@ pub(super) const EXECUTABLE: i32 = 0o100_755;
 pub(super) const SYMLINK: i32 = 0o120_000;
 const SUBMODULE: i32 = 0o160_000;
 
+/// Five times the files of the largest repository that keywheel is measured with, at a document each.
+const MAX_ENTRIES: usize = 500_000;
+
+/// Four times as long as a tenant's and a document's name can be together; and so no tree is deeper than 512.
+const MAX_PATH: usize = 1024;
+
 /// What every pointer file of Git LFS begins with (its specification, version 1).
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 
@@ -68,7 +74,10 @@ impl Listing {
     /// overflows it.
     fn walk<'r>(&mut self, repository: &'r Repository, policies: git2::Tree<'r>) -> Result<(), SourceError> {
         let mut folders = vec![(POLICIES_FOLDER.to_owned(), policies)];
+        let mut seen = 0;
         while let Some((folder, tree)) = folders.pop() {
+            seen += tree.len();
+            check_size_of_tree(&folder, seen)?;
             for entry in &tree {
                 let Ok(name) = entry.name() else {
                     let path = join(&folder, &String::from_utf8_lossy(entry.name_bytes()));
@@ -114,31 +123,22 @@ impl Listing {
             files: Vec::with_capacity(self.entries.len()),
             dirty: Vec::new(),
         };
-        for (path, entry) in &self.entries {
-            let file = read_entry(database.as_ref(), path, entry)?;
-            if path == CONFIG_FILE {
-                snapshot.config_blob = Some(entry.id.to_string());
-                snapshot.config = Some(file);
-            } else {
-                snapshot.files.push(file);
-            }
-        }
-        if !snapshot.files.is_empty() {
-            snapshot.policies_tree = Some(self.policies_tree()?.to_string());
-        }
-        Ok(snapshot)
-    }
-
-    /// The id of the tree that git would write for `policies/`.
-    fn policies_tree(&self) -> Result<Oid, SourceError> {
         let mut root = Folder::default();
         for (path, entry) in &self.entries {
-            let Some(path) = path.strip_prefix(POLICIES_FOLDER).and_then(|path| path.strip_prefix('/')) else {
-                continue;
-            };
+            if entry.mode == SUBMODULE {
+                return Err(SourceError::Submodule { path: path.into() });
+            }
+            if path == CONFIG_FILE {
+                snapshot.config_blob = Some(entry.id.to_string());
+                snapshot.config = Some(read_entry(database.as_ref(), path, entry)?);
+            } else if entry.mode == SYMLINK || can_hold_documents(path) {
+                snapshot.files.push(read_entry(database.as_ref(), path, entry)?);
+            }
             root.insert(path, entry);
         }
-        root.id()
+        snapshot.policies_tree =
+            root.folders.get(POLICIES_FOLDER).map(Folder::id).transpose()?.map(|id| id.to_string());
+        Ok(snapshot)
     }
 }
 
@@ -179,9 +179,6 @@ impl<'a> Folder<'a> {
 }
 
 fn read_entry(database: Option<&git2::Odb<'_>>, path: &str, entry: &Entry) -> Result<SourceFile, SourceError> {
-    if entry.mode == SUBMODULE {
-        return Err(SourceError::Submodule { path: path.into() });
-    }
     let content = match (&entry.content, database) {
         (Some(content), _) => Arc::clone(content),
         (None, Some(database)) => read_blob(database, path, entry.id)?,
@@ -191,6 +188,11 @@ fn read_entry(database: Option<&git2::Odb<'_>>, path: &str, entry: &Entry) -> Re
         return Err(SourceError::Lfs { path: path.into() });
     }
     Ok(SourceFile { path: path.into(), content, symlink: entry.mode == SYMLINK })
+}
+
+/// Other files (a README, a picture in Git LFS) count for the tree's id and are never read.
+pub(super) fn can_hold_documents(path: &str) -> bool {
+    matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml")))
 }
 
 /// The content of a blob, whose size is looked at before anything is unpacked.
@@ -205,13 +207,31 @@ pub(super) fn check_size(path: &str, size: u64) -> Result<(), SourceError> {
     if size > MAX_FILE_SIZE { Err(SourceError::TooLarge { path: path.into(), size }) } else { Ok(()) }
 }
 
+/// Keeps a tree that repeats itself ("git bomb"), or is endlessly deep, from using up memory or stack.
+pub(super) fn check_size_of_tree(path: &str, seen: usize) -> Result<(), SourceError> {
+    let limit = match path.len() {
+        _ if seen > MAX_ENTRIES => "more than 500,000 files and folders are not read",
+        length if length > MAX_PATH => "a path of more than 1,024 bytes is not read",
+        _ => return Ok(()),
+    };
+    Err(SourceError::Excessive { path: path.chars().take(64).collect(), limit })
+}
+
 fn find_folder<'r>(repository: &'r Repository, mode: i32, id: Oid, path: &str) -> Result<git2::Tree<'r>, SourceError> {
     match mode {
-        SUBMODULE => Err(SourceError::Submodule { path: path.into() }),
-        SYMLINK => Err(SourceError::NotAFolder { path: path.into(), what: "a symbolic link" }),
-        REGULAR | EXECUTABLE => Err(SourceError::NotAFolder { path: path.into(), what: "a file" }),
+        REGULAR | EXECUTABLE | SYMLINK | SUBMODULE => Err(not_a_folder(path, mode)),
         _ => find_tree(repository, id, path),
     }
+}
+
+/// Why something with this mode cannot be entered.
+pub(super) fn not_a_folder(path: &str, mode: i32) -> SourceError {
+    let what = match mode {
+        SUBMODULE => return SourceError::Submodule { path: path.into() },
+        SYMLINK => "a symbolic link",
+        _ => "a file",
+    };
+    SourceError::NotAFolder { path: path.into(), what }
 }
 
 fn find_tree<'r>(repository: &'r Repository, id: Oid, path: &str) -> Result<git2::Tree<'r>, SourceError> {

@@ -23,28 +23,31 @@ pub(super) fn overlay(
     if changes.is_empty() {
         return Ok(Vec::new());
     }
-    let reader = Reader::new(repository)?;
+    let reader = Reader::new(repository, top)?;
     let mut dirty = Vec::with_capacity(changes.len());
     for (full, status) in changes {
-        let path = full.strip_prefix(prefix).map_or(full.as_str(), |path| path.trim_start_matches('/'));
-        if let Some(repository) = path.strip_suffix('/') {
+        // Git names a folder, and not the files in it, where that is a repository of its own.
+        if let Some(repository) = full.strip_suffix('/') {
             return Err(SourceError::Submodule { path: repository.into() });
         }
-        if status.is_wt_deleted() && reader.left_out(&full)? {
-            let entry = reader.read_staged(&full, path)?;
-            if listing.get(path).is_some_and(|before| (before.id, before.mode) == (entry.id, entry.mode)) {
-                continue;
+        listing::check_size_of_tree(&full, dirty.len())?;
+        let path = full.strip_prefix(prefix).map_or(full.as_str(), |path| path.trim_start_matches('/'));
+        let left_out = reader.left_out(&full, status)?;
+        if left_out.is_some() && !is_staged(status) {
+            continue;
+        }
+        let now = match left_out {
+            Some(staged) => Some(staged),
+            None if status.is_wt_deleted() || (status.is_index_deleted() && !status.is_wt_new()) => None,
+            None => reader.read(&full, path, listing.get(path))?,
+        };
+        match now {
+            Some(entry) if path == POLICIES_FOLDER => return Err(listing::not_a_folder(path, entry.mode)),
+            Some(_) if path.strip_prefix(CONFIG_FILE).is_some_and(|below| below.starts_with('/')) => {
+                return Err(SourceError::NotAFile { path: CONFIG_FILE.into() });
             }
-            listing.insert(path.to_owned(), entry);
-        } else if status.is_wt_deleted() || (status.is_index_deleted() && !status.is_wt_new()) {
-            listing.remove(path);
-        } else {
-            let entry = reader.read(top, &full, path, listing.get(path))?;
-            if path == POLICIES_FOLDER {
-                let what = if entry.mode == listing::SYMLINK { "a symbolic link" } else { "a file" };
-                return Err(SourceError::NotAFolder { path: path.into(), what });
-            }
-            listing.insert(path.to_owned(), entry);
+            Some(entry) => listing.insert(path.to_owned(), entry),
+            None => listing.remove(path),
         }
         dirty.push(path.to_owned());
     }
@@ -77,39 +80,51 @@ fn changes(repository: &Repository, prefix: &str) -> Result<Vec<(String, Status)
         .collect()
 }
 
+fn is_staged(status: Status) -> bool {
+    status.is_index_new() || status.is_index_modified() || status.is_index_deleted() || status.is_index_typechange()
+}
+
 /// Reads changed files through git's filters (line ends, `ident`).
 ///
 /// libgit2 applies them only while it writes a blob, so it writes to an object database that is in memory and nowhere
 /// else.
 struct Reader<'r> {
     repository: &'r Repository,
+    top: &'r Path,
     scratch: Repository,
     /// Does the file system know which files are executable?
     file_mode: bool,
 }
 
 impl<'r> Reader<'r> {
-    fn new(repository: &'r Repository) -> Result<Self, SourceError> {
+    fn new(repository: &'r Repository, top: &'r Path) -> Result<Self, SourceError> {
         let failed = git("prepare the reading of changed files");
         let scratch = super::open(repository.path()).map_err(&failed)?;
-        if let Some(top) = repository.workdir() {
-            scratch.set_workdir(top, false).map_err(&failed)?;
-        }
+        scratch.set_workdir(top, false).map_err(&failed)?;
         let memory = Odb::new().map_err(&failed)?;
         memory.add_new_mempack_backend(1).map_err(&failed)?;
         scratch.set_odb(&memory).map_err(&failed)?;
         let file_mode = repository.config().and_then(|config| config.get_bool("core.filemode")).unwrap_or(true);
-        Ok(Self { repository, scratch, file_mode })
+        Ok(Self { repository, top, scratch, file_mode })
     }
 
-    fn read(&self, top: &Path, full: &str, path: &str, before: Option<&Entry>) -> Result<Entry, SourceError> {
-        let on_disk = top.join(full);
-        let metadata = fs::symlink_metadata(&on_disk).map_err(|e| io(&on_disk, e))?;
+    /// What is on disk; none if nothing is that git would take.
+    fn read(&self, full: &str, path: &str, before: Option<&Entry>) -> Result<Option<Entry>, SourceError> {
+        let on_disk = self.top.join(full);
+        let metadata = match fs::symlink_metadata(&on_disk) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(&on_disk, e)),
+        };
         if metadata.is_dir() {
             return Err(SourceError::Submodule { path: path.into() });
         }
+        // libgit2 would follow a link.
         if metadata.is_symlink() {
-            return link(&on_disk);
+            return link(&on_disk).map(Some);
+        }
+        if !metadata.is_file() {
+            return Ok(None);
         }
         listing::check_size(path, metadata.len())?;
         self.lend_staged(full)?;
@@ -120,19 +135,20 @@ impl<'r> Reader<'r> {
             _ if self.file_mode && is_executable(&metadata) => listing::EXECUTABLE,
             _ => listing::REGULAR,
         };
-        Ok(Entry { mode, id, content: Some(content) })
+        Ok(Some(Entry { mode, id, content: Some(content) }))
     }
 
-    /// Is a file left out of the work tree on purpose (a sparse checkout)? To libgit2 it looks deleted.
-    fn left_out(&self, full: &str) -> Result<bool, SourceError> {
+    /// The staged state of a file that a sparse checkout leaves out of the work tree. To libgit2 it looks deleted.
+    fn left_out(&self, full: &str, status: Status) -> Result<Option<Entry>, SourceError> {
+        if !status.is_wt_deleted() {
+            return Ok(None);
+        }
         let flag = IndexEntryExtendedFlag::SKIP_WORKTREE.bits();
-        Ok(self.staged(full)?.is_some_and(|staged| staged.flags_extended & flag != 0))
-    }
-
-    fn read_staged(&self, full: &str, path: &str) -> Result<Entry, SourceError> {
-        let Some(staged) = self.staged(full)? else { return Err(SourceError::NotAFile { path: path.into() }) };
-        let mode = i32::try_from(staged.mode).unwrap_or(listing::REGULAR);
-        Ok(Entry { mode, id: staged.id, content: None })
+        let staged = self.staged(full)?.filter(|staged| staged.flags_extended & flag != 0);
+        Ok(staged.map(|staged| {
+            let mode = i32::try_from(staged.mode).unwrap_or(listing::REGULAR);
+            Entry { mode, id: staged.id, content: None }
+        }))
     }
 
     fn staged(&self, full: &str) -> Result<Option<IndexEntry>, SourceError> {
@@ -167,8 +183,8 @@ pub fn read_directory(root: &Path) -> Result<Snapshot, SourceError> {
     match fs::symlink_metadata(&policies) {
         Ok(metadata) if metadata.is_dir() => walk(&mut listing, policies)?,
         Ok(metadata) => {
-            let what = if metadata.is_symlink() { "a symbolic link" } else { "a file" };
-            return Err(SourceError::NotAFolder { path: POLICIES_FOLDER.into(), what });
+            let mode = if metadata.is_symlink() { listing::SYMLINK } else { listing::REGULAR };
+            return Err(listing::not_a_folder(POLICIES_FOLDER, mode));
         }
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(io(&policies, e)),
@@ -181,9 +197,12 @@ pub fn read_directory(root: &Path) -> Result<Snapshot, SourceError> {
 
 fn walk(listing: &mut Listing, policies: PathBuf) -> Result<(), SourceError> {
     let mut folders = vec![(policies, POLICIES_FOLDER.to_owned())];
+    let mut seen = 0;
     while let Some((folder, path)) = folders.pop() {
+        listing::check_size_of_tree(&path, seen)?;
         for entry in fs::read_dir(&folder).map_err(|e| io(&folder, e))? {
             let entry = entry.map_err(|e| io(&folder, e))?;
+            seen += 1;
             let name = entry.file_name();
             let name = name.to_str().ok_or_else(|| not_utf8(&Path::new(&path).join(&name)))?;
             let (on_disk, path) = (entry.path(), format!("{path}/{name}"));
