@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Finding;
-use crate::document::Located;
-use crate::model::{Address, EncryptionKey, KeyRecord, Name, ObjectRef, Observation, ObservedKey, VersionState};
+use crate::document::{Located, Repository};
+use crate::model::{Address, EncryptionKey, KeyRecord, Name, ObjectRef, Observation, ObservedKey, Recorded, VersionState};
 
 use super::build::{Draft, Paired, created, due_work, names, observation, removed, updated, wait};
 use super::compare::{FieldDiff, compare, fields};
@@ -21,11 +21,7 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
     let unfinished: BTreeSet<_> = recorded.unfinished.iter().map(|rotation| rotation.key_id).collect();
     let mut continued: BTreeSet<&Address> = BTreeSet::new();
     for (address, key) in &desired.keys {
-        let earlier = key.value.previous_name.clone().map(|name| Address::new(address.tenant_id.clone(), name));
-        let record = recorded.keys.get_key_value(address).or_else(|| {
-            let earlier = earlier.filter(|earlier| !desired.keys.contains_key(earlier))?;
-            recorded.keys.get_key_value(&earlier)
-        });
+        let record = continued_key(desired, recorded, address, &key.value);
         if let Some((before, _)) = record {
             continued.insert(before);
         }
@@ -46,6 +42,20 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
         let why = "its document is gone: the key stays as it is at the provider, and is no longer rotated";
         draft.changes.push(removed(ObjectRef::key(address), Action::Forget, &record.key, record.revision, why));
     }
+}
+
+/// The record that a desired key continues: its own, or that of the name that it had before.
+#[must_use]
+pub fn continued_key<'a>(
+    desired: &Repository,
+    recorded: &'a Recorded,
+    address: &Address,
+    key: &EncryptionKey,
+) -> Option<(&'a Address, &'a KeyRecord)> {
+    recorded.keys.get_key_value(address).or_else(|| {
+        let earlier = Address::new(address.tenant_id.clone(), key.previous_name.clone()?);
+        if desired.keys.contains_key(&earlier) { None } else { recorded.keys.get_key_value(&earlier) }
+    })
 }
 
 /// A key that is not in the record: made, or adopted.

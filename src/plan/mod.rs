@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 pub use build::{applied_config, plan};
 pub use due::{KeyTiming, history, key_timing};
+pub use keys::continued_key;
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
 
 use crate::diagnostic::Finding;

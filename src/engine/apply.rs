@@ -1,0 +1,398 @@
+//! Apply: lock, finish what an earlier run left, plan, ask, do what the plan says, report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::document::Config;
+use crate::model::{AppliedPlan, KmsProvider, Name, ObjectKind, ObjectRef, Origin, Recorded, Timestamp};
+use crate::plan::{self, Action, Change, Plan, Reason, Stale};
+use crate::source::{Ancestry, OnBranch, SourceError};
+use crate::store::{Holder, Lease, State, StoreError, Write};
+
+use super::execute::{Run, execute};
+use super::journal::{Journal, LEASE_SECONDS};
+use super::providers::{Managers, Observers};
+use super::workflow::Context;
+use super::{
+    ApplyOptions, Desired, EngineError, ErrorKind, Event, FailedChange, NotStarted, PolicyResult, Progress, Report, Selection,
+    Workspace, clock, load, planning,
+};
+
+/// Asks a person (or a flag) whether a plan may be applied.
+pub type Approve<'a> = dyn Fn(&Plan) -> Result<bool, EngineError> + Send + Sync + 'a;
+
+/// Which changes of the fresh plan are meant.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// All of them.
+    Everything,
+    /// One rotation that a person asks for.
+    Rotation(Box<Change>),
+}
+
+/// Applies a workspace. None means that the person said no.
+///
+/// # Errors
+/// See [`EngineError`]; what was done before is recorded.
+pub async fn apply(
+    workspace: &Workspace,
+    options: &ApplyOptions,
+    approve: &Approve<'_>,
+    progress: &dyn Progress,
+) -> Result<Option<Report>, EngineError> {
+    let desired = committed(workspace, options)?;
+    if desired.repository.failed {
+        return Err(EngineError::new("apply/documents", "keywheel.yaml or a document for all tenants has errors: nothing was applied")
+            .help("`keywheel validate` shows them"));
+    }
+    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
+    let recorded = state.recorded().await?;
+    let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
+    safe_state(&desired, options)?;
+    on_branch(workspace, &desired, &config, options)?;
+    not_older(workspace, &desired, &recorded, options)?;
+    clocks_agree(state.as_ref()).await?;
+    locked(state, options, progress, async |state, lease| {
+        run(&desired, options, &config, state, lease, approve, progress, |_| Ok(Wanted::Everything)).await
+    })
+    .await
+}
+
+/// The documents of the commit that is applied. A work tree with changes is refused, unless told otherwise.
+fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Desired, EngineError> {
+    let desired = match load(workspace) {
+        // A bare repository has no work tree to be dirty.
+        Err(error) if error.code == "source/bare" => {
+            load(&Workspace { selection: Selection::Ref("HEAD".to_owned()), ..workspace.clone() })?
+        }
+        other => other?,
+    };
+    let Some(origin) = &desired.origin else {
+        return Err(EngineError::new("apply/no-commit", "there is no git commit here: apply records which commit it applied")
+            .help("`git init`, commit the documents, and apply again"));
+    };
+    if desired.dirty.is_empty() {
+        return Ok(desired);
+    }
+    if !options.allow_dirty {
+        let files = desired.dirty.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        let more = desired.dirty.len().saturating_sub(5);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        return Err(EngineError::new("apply/dirty", format!("uncommitted changes in {files}{more}"))
+            .help("commit or stash them, or apply them as they are with --allow-dirty"));
+    }
+    let origin = Origin { commit: format!("{}-dirty", origin.commit), ..origin.clone() };
+    Ok(Desired { origin: Some(origin), ..desired })
+}
+
+/// A state file inside the checkout of a CI job dies with the machine, and with it what is known of real keys.
+fn safe_state(desired: &Desired, options: &ApplyOptions) -> Result<(), EngineError> {
+    let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    let cloud = desired.repository.keys.values().find(|key| key.value.kms_provider != KmsProvider::Local);
+    let (Some(key), true, false) = (cloud, in_ci, options.ephemeral_state) else { return Ok(()) };
+    let location = planning::location(desired, options.state.as_deref())?;
+    if !location.is_file_below(&desired.root) {
+        return Ok(());
+    }
+    Err(EngineError::new(
+        "apply/ephemeral-state",
+        format!("CI is set, and the state database is a file in the checkout: with it would go what is known of the keys in {}", key.value.kms_provider),
+    )
+    .kind(ErrorKind::Refused)
+    .help("keep the file outside the checkout, on storage that stays; or say --ephemeral-state if losing it is fine"))
+}
+
+fn on_branch(workspace: &Workspace, desired: &Desired, config: &Config, options: &ApplyOptions) -> Result<(), EngineError> {
+    let (Some(branch), Some(origin), false) = (&config.apply_from, &desired.origin, options.allow_dirty) else { return Ok(()) };
+    match load::open(&workspace.dir)?.on_branch(&origin.commit, branch)? {
+        OnBranch::Yes { .. } => Ok(()),
+        OnBranch::No { looked_at } => Err(EngineError::new(
+            "apply/not-on-branch",
+            format!("commit {} is not on {branch}, the only branch that apply_from allows", short(&origin.commit)),
+        )
+        .kind(ErrorKind::Refused)
+        .help(format!("merge it first; these refs were looked at: {}; or say --allow-dirty", looked_at.join(", ")))),
+    }
+}
+
+fn not_older(workspace: &Workspace, desired: &Desired, recorded: &Recorded, options: &ApplyOptions) -> Result<(), EngineError> {
+    let (Some(origin), Some(last), None) = (&desired.origin, &recorded.last_applied, &options.allow_older) else { return Ok(()) };
+    let last = last.origin.commit.trim_end_matches("-dirty");
+    let commit = origin.commit.trim_end_matches("-dirty");
+    if last == commit || last.is_empty() {
+        return Ok(());
+    }
+    match load::open(&workspace.dir)?.contains(commit, last) {
+        Ok(Ancestry::Yes) => Err(EngineError::new(
+            "apply/older",
+            format!("commit {} is older than {}, which was applied last", short(commit), short(last)),
+        )
+        .kind(ErrorKind::Refused)
+        .help("check out the newer commit; or, to go back on purpose, say --allow-older REASON")),
+        Ok(Ancestry::Unknown) => {
+            Err(SourceError::Shallow { ancestor: last.to_owned(), descendant: commit.to_owned() }.into())
+        }
+        // Another history (a force push, a squash that dropped the commit) is not an older one.
+        Ok(Ancestry::No) | Err(SourceError::UnknownRevision { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The farthest that the machine's clock may be from the database's.
+const MAX_CLOCK_SKEW: chrono::Duration = chrono::Duration::seconds(60);
+
+async fn clocks_agree(state: &dyn State) -> Result<(), EngineError> {
+    let skew = clock::now() - state.now().await?;
+    if skew.abs() <= MAX_CLOCK_SKEW {
+        return Ok(());
+    }
+    Err(EngineError::new("apply/clock", format!("this machine's clock is {} s away from the state database's", skew.num_seconds()))
+        .kind(ErrorKind::Refused)
+        .help("set the clock: what is due cannot be told from a wrong one"))
+}
+
+/// Does something under the lock, and gives it back whatever happens.
+async fn locked<T>(
+    state: Arc<dyn State>,
+    options: &ApplyOptions,
+    progress: &dyn Progress,
+    work: impl AsyncFnOnce(Arc<dyn State>, Lease) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let holder = Holder {
+        who: planning::who(),
+        pid: std::process::id(),
+        operation: "apply".to_owned(),
+        correlation_id: clock::new_id().to_string(),
+    };
+    let deadline = Instant::now() + std::time::Duration::from_secs(u64::from(options.lock_timeout));
+    let mut told = false;
+    let lease = loop {
+        match state.acquire("apply", &holder, LEASE_SECONDS).await {
+            Ok(lease) => break lease,
+            Err(error @ StoreError::Locked { .. }) if Instant::now() < deadline => {
+                if !told {
+                    progress.event(Event::Notice { message: format!("waiting: {error}") });
+                    told = true;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let outcome = work(state.clone(), lease.clone()).await;
+    state.release(&lease).await?;
+    outcome
+}
+
+/// A rotation that a person asks for, of what has been applied.
+///
+/// # Errors
+/// See [`EngineError`].
+pub async fn rotate(
+    workspace: &Workspace,
+    address: &crate::model::Address,
+    reason: &str,
+    options: &ApplyOptions,
+    approve: &Approve<'_>,
+    progress: &dyn Progress,
+) -> Result<Option<Report>, EngineError> {
+    let desired = load(workspace)?;
+    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
+    let recorded = state.recorded().await?;
+    let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
+    safe_state(&desired, options)?;
+    clocks_agree(state.as_ref()).await?;
+    // It works on what has been applied: the record stands in for the documents.
+    let desired = planning::as_applied(desired, &recorded);
+    locked(state, options, progress, async |state, lease| {
+        run(&desired, options, &config, state, lease, approve, progress, |recorded| {
+            super::manual::request(&desired, recorded, address, reason).map(|change| Wanted::Rotation(Box::new(change)))
+        })
+        .await
+    })
+    .await
+}
+
+#[expect(clippy::too_many_arguments, reason = "they are the parts of one run, joined here and nowhere else")]
+async fn run(
+    desired: &Desired,
+    options: &ApplyOptions,
+    config: &Config,
+    state: Arc<dyn State>,
+    lease: Lease,
+    approve: &Approve<'_>,
+    progress: &dyn Progress,
+    wanted: impl FnOnce(&Recorded) -> Result<Wanted, EngineError>,
+) -> Result<Option<Report>, EngineError> {
+    let (started_at, started) = (clock::now(), Instant::now());
+    let origin = desired.origin.clone().unwrap_or_default();
+    let managers = Managers::new(config.providers.clone(), desired.root.clone());
+    let (journal, writer) = Journal::start(state.clone(), lease);
+    let recorded = state.recorded().await?;
+    let context = Context {
+        journal: journal.clone(),
+        lineage: recorded.lineage.unwrap_or_default(),
+        actor: planning::who(),
+        correlation_id: clock::new_id().to_string(),
+        interrupt: options.interrupt.clone(),
+        consistency_delay: crate::document::parse_duration(&config.providers.aws_kms.consistency_delay).unwrap_or_default(),
+    };
+    let mut run = Run::new(&context, &managers, progress, origin.clone());
+    let outcome = async {
+        run.resume(state.as_ref(), &recorded).await?;
+        let recorded = state.recorded().await?;
+        let observers = Observers::new(config.providers.clone(), desired.root.clone());
+        let mut plan = planning::fresh(desired, &recorded, &observers, progress, clock::now(), &BTreeMap::new()).await?;
+        let mut stale = Vec::new();
+        match wanted(&recorded)? {
+            Wanted::Rotation(change) => planning::only(&mut plan, *change),
+            Wanted::Everything => {
+                if let Some((saved, expires_at)) = &options.saved {
+                    let resumed = state.applied_plan(&saved.digest).await?;
+                    (plan, stale) = approved_part(saved, *expires_at, plan, resumed.as_ref())?;
+                }
+            }
+        }
+        if plan.refusals.is_empty() || overridden(&plan, options) {
+            if !plan.is_empty() && !approve(&plan)? {
+                return Ok(None);
+            }
+            let digest = options.saved.as_ref().map_or(&plan.digest, |(saved, _)| &saved.digest).clone();
+            let applied = applied_plan(&context, digest, origin, started_at, options);
+            execute(&mut run, desired, &recorded, &plan, applied).await?;
+        } else {
+            // Shown in full, then refused.
+            let _ = approve(&plan);
+            return Err(refused(&plan));
+        }
+        Ok(Some((plan, stale)))
+    }
+    .await;
+    let report = outcome.map(|done| done.map(|(plan, stale)| run.report(&plan, stale, started_at, started)));
+    drop(context);
+    writer.stop(journal).await;
+    report
+}
+
+fn overridden(plan: &Plan, options: &ApplyOptions) -> bool {
+    options.override_limits.as_ref().is_some_and(|(digest, _)| *digest == plan.digest)
+}
+
+fn refused(plan: &Plan) -> EngineError {
+    let what = plan.refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ");
+    let help = plan.refusals.first().map(|refusal| refusal.help.replace("DIGEST", &plan.digest)).unwrap_or_default();
+    EngineError::new("apply/limits", format!("nothing was applied: {what}")).kind(ErrorKind::Refused).help(help)
+}
+
+/// What a saved plan allows of the fresh one.
+fn approved_part(
+    saved: &Plan,
+    expires_at: Timestamp,
+    fresh: Plan,
+    bound: Option<&AppliedPlan>,
+) -> Result<(Plan, Vec<NotStarted>), EngineError> {
+    let stale = |code, message: String| EngineError::new(code, message).kind(ErrorKind::Stale).help("make a new plan, and have it reviewed");
+    if bound.is_some_and(|run| run.finished_at.is_some()) {
+        return Err(stale("plan/spent", "this plan was applied already: a plan is applied once".to_owned()));
+    }
+    match plan::intersect(saved, expires_at, fresh, bound.is_some()) {
+        Ok((plan, None)) => Ok((plan, Vec::new())),
+        Ok((plan, Some(Stale::Changes(changes)))) => {
+            let missing = changes.into_iter().map(|(object, action, reason)| NotStarted { object, action, reason }).collect();
+            Ok((plan, missing))
+        }
+        Ok((_, Some(Stale::Foreign { reason }))) | Err(Stale::Foreign { reason }) => Err(stale("plan/stale", reason.message)),
+        Err(Stale::Changes(_)) => Err(stale("plan/stale", "this plan is stale".to_owned())),
+    }
+}
+
+fn applied_plan(context: &Context, digest: String, origin: Origin, started_at: Timestamp, options: &ApplyOptions) -> AppliedPlan {
+    AppliedPlan {
+        digest,
+        origin,
+        correlation_id: context.correlation_id.clone(),
+        started_at,
+        finished_at: None,
+        override_reason: options.override_limits.as_ref().map(|(_, reason)| reason.clone()).or_else(|| options.allow_older.clone()),
+    }
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}
+
+impl Run<'_> {
+    fn report(self, plan: &Plan, stale: Vec<NotStarted>, started_at: Timestamp, started: Instant) -> Report {
+        Report {
+            digest: plan.digest.clone(),
+            correlation_id: self.context.correlation_id.clone(),
+            policies: policy_results(&self.rotated, &self.failed),
+            done: self.done,
+            failed: self.failed,
+            not_started: self.not_started,
+            stale,
+            left_out: plan.left_out.clone(),
+            interrupted: self.context.interrupt.load(std::sync::atomic::Ordering::Relaxed),
+            started_at,
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Rotated keys of each policy, and failed ones.
+pub(super) type Rotated = BTreeMap<(Name, Name), (usize, usize)>;
+
+fn policy_results(rotated: &Rotated, _failed: &[FailedChange]) -> Vec<PolicyResult> {
+    let result = |(tenant_id, policy_name): &(Name, Name), (rotated_keys, failed_keys): &(usize, usize)| PolicyResult {
+        tenant_id: tenant_id.clone(),
+        policy_name: policy_name.clone(),
+        status: match (rotated_keys, failed_keys) {
+            (_, 0) => "success",
+            (0, _) => "failed",
+            _ => "partial",
+        },
+        rotated_keys: *rotated_keys,
+        failed_keys: *failed_keys,
+    };
+    rotated.iter().map(|(policy, counts)| result(policy, counts)).collect()
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Locked { .. } => ErrorKind::Locked,
+            _ => ErrorKind::Error,
+        };
+        let (code, help) = match &error {
+            StoreError::Missing { .. } => ("state/missing", "`keywheel apply` makes it"),
+            StoreError::Corrupt { .. } => ("state/corrupt", "restore the file from a backup; do not start with an empty one"),
+            StoreError::Newer { .. } => ("state/newer", "use the keywheel that wrote it, or a newer one"),
+            StoreError::ReadOnly { .. } => ("state/read-only", "check the owner and mode of the file and of its directory"),
+            StoreError::Full { .. } => ("state/full", "make room; nothing was lost, and apply goes on from there"),
+            StoreError::Locked { .. } => ("state/locked", "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself"),
+            StoreError::LeaseLost { .. } => ("state/lease-lost", "another worker took over; apply again"),
+            StoreError::Conflict { .. } => ("state/conflict", "apply again"),
+            StoreError::Other { .. } => ("state/error", "apply again; `keywheel status` shows what is recorded"),
+        };
+        Self::new(code, error.to_string()).kind(kind).help(help)
+    }
+}
+
+/// Is a change about a document without a workflow?
+pub(super) const fn is_document(object: &ObjectRef) -> bool {
+    matches!(object.kind, ObjectKind::Config | ObjectKind::Tenant | ObjectKind::Guardrail | ObjectKind::Freeze)
+}
+
+/// Everything that a change of the plan writes, for the callers that do not rotate.
+pub(super) type Writes = Vec<Write>;
+
+/// Why a change was not begun.
+pub(super) fn not_begun(change: &Change, code: &str, message: &str) -> NotStarted {
+    NotStarted { object: change.object.clone(), action: change.action, reason: Reason::new(code, message) }
+}
+
+/// Actions that need the provider.
+pub(super) const fn needs_provider(action: Action) -> bool {
+    matches!(action, Action::Create | Action::Adopt | Action::Restore | Action::Rotate | Action::Finish)
+}

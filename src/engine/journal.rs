@@ -1,0 +1,133 @@
+//! Group commit: many rotations hand in their writes, and share a transaction.
+//!
+//! [`Journal::write`] returns once its writes are durable. Whatever waits when a transaction ends goes into the next
+//! one together, so that a thousand rotations cost a few dozen commits, and each step is still durable before its
+//! effect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::store::{Lease, State, StoreError, Write};
+
+/// How many submissions may wait; those who find the queue full wait for a place.
+const QUEUE: usize = 4096;
+
+/// How many writes one transaction takes: large enough that a commit's cost is shared, small enough to stay under a
+/// tenth of a second.
+const BATCH: usize = 8192;
+
+/// For how long a lease is taken, in seconds. The heartbeat prolongs it three times as often as needed.
+pub(super) const LEASE_SECONDS: u32 = 90;
+
+/// The one way into the state database while an apply runs.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    queue: mpsc::Sender<Submission>,
+    lost: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+struct Submission {
+    writes: Vec<Write>,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// The tasks behind a journal.
+#[derive(Debug)]
+pub(super) struct Writer {
+    commits: JoinHandle<()>,
+    heartbeat: JoinHandle<()>,
+}
+
+impl Journal {
+    /// Starts the writer and the lease's heartbeat.
+    pub(super) fn start(state: Arc<dyn State>, lease: Lease) -> (Self, Writer) {
+        let (queue, submissions) = mpsc::channel(QUEUE);
+        let (lost_sender, lost) = watch::channel(false);
+        let commits = tokio::spawn(commit_all(state.clone(), lease.clone(), submissions));
+        let heartbeat = tokio::spawn(async move {
+            let mut beat = tokio::time::interval(Duration::from_secs(u64::from(LEASE_SECONDS) / 3));
+            beat.tick().await;
+            loop {
+                beat.tick().await;
+                if matches!(state.renew(&lease, LEASE_SECONDS).await, Err(StoreError::LeaseLost { .. })) {
+                    // Every later commit fails by its token; this only spares the calls before it.
+                    let _ = lost_sender.send(true);
+                    return;
+                }
+            }
+        });
+        (Self { queue, lost }, Writer { commits, heartbeat })
+    }
+
+    /// Makes writes durable, all of them or none.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing of these writes is durable then.
+    pub async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let gone = || StoreError::Other { location: "journal".to_owned(), message: "its writer has ended".to_owned() };
+        let (done, outcome) = oneshot::channel();
+        self.queue.send(Submission { writes, done }).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
+    }
+
+    /// Has another worker taken the lease?
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        *self.lost.borrow()
+    }
+}
+
+impl Writer {
+    /// Ends the tasks. Everything that was submitted is durable or answered before.
+    pub(super) async fn stop(self, journal: Journal) {
+        drop(journal);
+        self.heartbeat.abort();
+        let _ = self.commits.await;
+    }
+}
+
+async fn commit_all(state: Arc<dyn State>, lease: Lease, mut submissions: mpsc::Receiver<Submission>) {
+    while let Some(first) = submissions.recv().await {
+        let mut batch = vec![first];
+        let mut size = batch.iter().map(|submission| submission.writes.len()).sum::<usize>();
+        while size < BATCH {
+            let Ok(next) = submissions.try_recv() else { break };
+            size += next.writes.len();
+            batch.push(next);
+        }
+        let mut writes = Vec::with_capacity(size);
+        let mut lengths = Vec::with_capacity(batch.len());
+        for submission in &mut batch {
+            lengths.push(submission.writes.len());
+            writes.append(&mut submission.writes);
+        }
+        match state.commit(&lease, &writes).await {
+            Ok(()) => {
+                for submission in batch {
+                    let _ = submission.done.send(Ok(()));
+                }
+            }
+            Err(error) if batch.len() == 1 => {
+                if let Some(only) = batch.pop() {
+                    let _ = only.done.send(Err(error));
+                }
+            }
+            // One submission's conflict must not fail the others': each gets a transaction of its own.
+            Err(_) => {
+                let mut rest = writes.as_slice();
+                for (submission, length) in batch.into_iter().zip(lengths) {
+                    let (own, others) = rest.split_at(length.min(rest.len()));
+                    rest = others;
+                    let _ = submission.done.send(state.commit(&lease, own).await);
+                }
+            }
+        }
+    }
+}

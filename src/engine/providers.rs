@@ -1,0 +1,124 @@
+//! Which client serves which key: one for each account and region, made when it is first needed.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::diagnostic::Finding;
+use crate::document::Providers;
+use crate::model::{EncryptionKey, KmsProvider};
+use crate::provider::aws_kms::AwsKms;
+use crate::provider::local::{Local, LocalReader};
+use crate::provider::{ErrorKind, KeyManager, Observe, ProviderError, ProviderPlace};
+
+use super::clock;
+
+/// Where a key is.
+#[must_use]
+pub fn place(providers: &Providers, key: &EncryptionKey) -> ProviderPlace {
+    let mut place = ProviderPlace { provider: key.kms_provider, tenant_id: None, region: None };
+    if key.kms_provider == KmsProvider::AwsKms {
+        let account = providers.aws_kms.tenants.get(&key.tenant_id);
+        place.tenant_id = account.map(|_| key.tenant_id.clone());
+        let region = key.kms_region.as_ref().or_else(|| account.and_then(|account| account.region.as_ref()));
+        place.region = region.or(providers.aws_kms.region.as_ref()).cloned();
+    }
+    place
+}
+
+/// The reading halves: all that a plan gets.
+#[derive(Debug)]
+pub struct Observers {
+    providers: Providers,
+    root: PathBuf,
+}
+
+impl Observers {
+    /// The observers of a repository's settings; relative paths start at `root`.
+    #[must_use]
+    pub fn new(providers: Providers, root: PathBuf) -> Self {
+        Self { providers, root }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// The client for a place, and what a person should know of it.
+    ///
+    /// # Errors
+    /// See [`ProviderError`].
+    pub async fn at(&self, place: &ProviderPlace) -> Result<(Arc<dyn Observe>, Vec<Finding>), ProviderError> {
+        match place.provider {
+            KmsProvider::Local => {
+                let reader = LocalReader::open(&self.providers.local, &self.root)?;
+                let warnings = reader.warnings();
+                Ok((Arc::new(reader), warnings))
+            }
+            KmsProvider::AwsKms => Ok((Arc::new(aws(&self.providers, place).await?), Vec::new())),
+            other => Err(unavailable(other)),
+        }
+    }
+}
+
+/// The acting halves: what apply gets.
+pub struct Managers {
+    providers: Providers,
+    root: PathBuf,
+    made: Mutex<HashMap<ProviderPlace, Arc<dyn KeyManager>>>,
+    warnings: Mutex<Vec<Finding>>,
+}
+
+impl Managers {
+    /// The managers of a repository's settings; relative paths start at `root`.
+    #[must_use]
+    pub fn new(providers: Providers, root: PathBuf) -> Self {
+        Self { providers, root, made: Mutex::default(), warnings: Mutex::default() }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// The client of a key.
+    ///
+    /// # Errors
+    /// See [`ProviderError`].
+    pub async fn of(&self, key: &EncryptionKey) -> Result<Arc<dyn KeyManager>, ProviderError> {
+        let place = place(&self.providers, key);
+        let mut made = self.made.lock().await;
+        if let Some(manager) = made.get(&place) {
+            return Ok(manager.clone());
+        }
+        let manager: Arc<dyn KeyManager> = match place.provider {
+            KmsProvider::Local => {
+                let local = Local::open(&self.providers.local, &self.root, clock::now)?;
+                self.warnings.lock().await.extend(local.warnings());
+                Arc::new(local)
+            }
+            KmsProvider::AwsKms => Arc::new(aws(&self.providers, &place).await?),
+            other => return Err(unavailable(other)),
+        };
+        made.insert(place, manager.clone());
+        Ok(manager)
+    }
+
+    /// What a person should know of the clients that were made: a root key made for trying out, say.
+    pub async fn take_warnings(&self) -> Vec<Finding> {
+        std::mem::take(&mut *self.warnings.lock().await)
+    }
+}
+
+async fn aws(providers: &Providers, place: &ProviderPlace) -> Result<AwsKms, ProviderError> {
+    AwsKms::connect(&providers.aws_kms, place.tenant_id.as_ref(), place.region.as_deref()).await
+}
+
+fn unavailable(provider: KmsProvider) -> ProviderError {
+    ProviderError::new(ErrorKind::Refused, "connect", format!("this keywheel does not work with {provider} yet"))
+}

@@ -1,0 +1,390 @@
+//! Drives one rotation (or the creation of a key, which is a rotation without a predecessor) to its end: journal, call,
+//! journal. What was started without a known outcome is probed before it is repeated.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::model::{
+    AuditEntry, KeyRecord, KeyState, ObjectRef, Outcome, Phase, RotationRecord, Step, StepRecord, Timestamp, VersionRecord,
+    VersionState, Workflow,
+};
+use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
+use crate::rotation::{Event as StepEvent, Next, Status, abandon, next_step, record};
+use crate::store::{StoreError, Write};
+
+use super::clock;
+use super::journal::Journal;
+
+/// What every rotation of an apply shares.
+#[derive(Debug, Clone)]
+pub(super) struct Context {
+    pub journal: Journal,
+    pub lineage: Uuid,
+    pub actor: String,
+    pub correlation_id: String,
+    /// Set by the first interrupt: nothing new is begun.
+    pub interrupt: Arc<AtomicBool>,
+    /// How long an unknown creation is looked for before it is repeated.
+    pub consistency_delay: Duration,
+}
+
+/// One rotation under way.
+pub(super) struct Work {
+    pub rotation: RotationRecord,
+    pub key: KeyRecord,
+    pub request: CreateVersion,
+    /// The version that it has made, once it has.
+    pub version: Option<VersionRecord>,
+    /// When the open step was started, for a rotation that an earlier run left.
+    pub open_since: Option<Timestamp>,
+    /// Writes that go with the next intent, or with the end.
+    pub pending: Vec<Write>,
+}
+
+/// Why a rotation stopped before its end.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub error: String,
+    pub help: Option<String>,
+    /// Will the next apply go on with it?
+    pub resumable: bool,
+    pub retry_at: Option<Timestamp>,
+}
+
+impl Stopped {
+    fn new(error: impl Into<String>) -> Self {
+        Self { error: error.into(), help: None, resumable: true, retry_at: None }
+    }
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        let help = "nothing was called that is not in the journal; the next apply goes on from there";
+        Self { help: Some(help.to_owned()), ..Self::new(error.to_string()) }
+    }
+}
+
+impl From<&ProviderError> for Stopped {
+    fn from(error: &ProviderError) -> Self {
+        Self { help: error.help.clone(), ..Self::new(error.to_string()) }
+    }
+}
+
+/// The longest that a run waits for a provider's consistency; beyond that it ends, and names the instant.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How often a step with a certain and passing failure is tried within one run.
+const ATTEMPTS_A_RUN: u32 = 3;
+
+/// Drives a rotation to its end.
+///
+/// # Errors
+/// [`Stopped`]; what was reached is in the journal.
+pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mut Work) -> Result<(), Stopped> {
+    let mut failures = 0;
+    loop {
+        let status = Status::of(&work.rotation);
+        match next_step(status) {
+            Next::Nothing => return flush(context, work).await,
+            Next::Probe(step) => {
+                if let Err(stopped) = probe(context, manager, work, step).await {
+                    flush(context, work).await?;
+                    return Err(stopped);
+                }
+            }
+            Next::Do(step) => {
+                if context.interrupt.load(Ordering::Relaxed) || context.journal.is_lost() {
+                    flush(context, work).await?;
+                    return Err(Stopped::new(format!("stopped before {step}, as asked")));
+                }
+                if let Err(error) = attempt(context, manager, work, step).await? {
+                    failures += 1;
+                    let retry = error.is_transient() && error.kind != ErrorKind::Throttled && failures < ATTEMPTS_A_RUN;
+                    if !retry && !error.is_unknown() {
+                        return give_up(context, work, step, &error).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Intent, call, outcome. The outcome is written with the next intent: nothing happens in between.
+async fn attempt(
+    context: &Context,
+    manager: &dyn KeyManager,
+    work: &mut Work,
+    step: Step,
+) -> Result<Result<(), ProviderError>, Stopped> {
+    work.rotation.attempt += 1;
+    note(work, step, Outcome::Started, None)?;
+    flush(context, work).await?;
+    match call(manager, work, step).await {
+        Ok(()) => {
+            work.rotation.attempt = 0;
+            work.rotation.error = None;
+            succeed(context, work, step)?;
+            Ok(Ok(()))
+        }
+        Err(error) => {
+            work.rotation.error = Some(error.to_string());
+            let outcome = if error.is_unknown() { Outcome::Unknown } else { Outcome::Failed };
+            note(work, step, outcome, Some(error.to_string()))?;
+            work.open_since = Some(clock::now());
+            Ok(Err(error))
+        }
+    }
+}
+
+async fn call(manager: &dyn KeyManager, work: &mut Work, step: Step) -> Result<(), ProviderError> {
+    let from = work.rotation.from_ref.clone();
+    match step {
+        Step::Create => {
+            let found = manager.create_version(&work.request).await?;
+            made(work, found.provider_ref, found.created_at);
+        }
+        Step::Verify => manager.verify(&work.request, to_ref(work)?).await?,
+        Step::Promote => {
+            let to = to_ref(work)?.to_owned();
+            let primary = manager.primary(&work.request.key).await?;
+            if primary.as_deref() != Some(to.as_str()) {
+                if primary != from {
+                    return Err(foreign(primary.as_deref(), from.as_deref()));
+                }
+                manager.promote(&work.request.key, from.as_deref(), &to).await?;
+            }
+        }
+        Step::Settle => {
+            let to = to_ref(work)?.to_owned();
+            manager.prove_primary(&work.request.key, from.as_deref(), &to).await?;
+        }
+    }
+    Ok(())
+}
+
+fn to_ref(work: &Work) -> Result<&str, ProviderError> {
+    let missing = || ProviderError::new(ErrorKind::Refused, "resume", "the journal has no version for this step");
+    work.rotation.to_ref.as_deref().ok_or_else(missing)
+}
+
+fn foreign(primary: Option<&str>, expected: Option<&str>) -> ProviderError {
+    let (primary, expected) = (primary.unwrap_or("nothing"), expected.unwrap_or("nothing"));
+    ProviderError::new(
+        ErrorKind::Conflict,
+        "promote",
+        format!("the stable name leads to {primary}, and not to {expected}: somebody else moved it"),
+    )
+    .help("find out who moved it, and lead it back; then apply goes on")
+}
+
+/// An open step: asks the provider what became of it.
+async fn probe(context: &Context, manager: &dyn KeyManager, work: &mut Work, step: Step) -> Result<(), Stopped> {
+    match step {
+        // Both are idempotent, and prove what they did: doing them again is the probe.
+        Step::Verify | Step::Settle => note(work, step, Outcome::Failed, Some("not known: it is done again".to_owned())),
+        Step::Promote => {
+            let primary = manager.primary(&work.request.key).await.map_err(|error| Stopped::from(&error))?;
+            if primary.is_some() && primary == work.rotation.to_ref {
+                succeed(context, work, step)
+            } else if primary == work.rotation.from_ref {
+                note(work, step, Outcome::Failed, Some("the stable name was not moved".to_owned()))
+            } else {
+                let error = foreign(primary.as_deref(), work.rotation.from_ref.as_deref());
+                Err(Stopped { resumable: false, ..Stopped::from(&error) })
+            }
+        }
+        Step::Create => probe_create(context, manager, work).await,
+    }
+}
+
+async fn probe_create(context: &Context, manager: &dyn KeyManager, work: &mut Work) -> Result<(), Stopped> {
+    let mut found = manager.find_created(&work.request).await.map_err(|error| Stopped::from(&error))?;
+    if found.is_empty() {
+        let since = work.open_since.unwrap_or(work.rotation.updated_at);
+        let delay = chrono::Duration::from_std(context.consistency_delay).unwrap_or_default();
+        let sure_at = since.checked_add_signed(delay).unwrap_or(since);
+        let now = clock::now();
+        if now >= sure_at {
+            return note(work, Step::Create, Outcome::Failed, Some("the provider has no version of this rotation".to_owned()));
+        }
+        let wait = (sure_at - now).to_std().unwrap_or_default();
+        flush(context, work).await?;
+        if wait > LONGEST_WAIT || context.interrupt.load(Ordering::Relaxed) {
+            let error = work.rotation.error.clone().unwrap_or_else(|| "it was interrupted while it made a version".to_owned());
+            let help = format!("the version may still appear: from {} on, apply looks again and goes on", sure_at.to_rfc3339());
+            return Err(Stopped { help: Some(help), retry_at: Some(sure_at), ..Stopped::new(error) });
+        }
+        tokio::time::sleep(wait).await;
+        return Ok(());
+    }
+    let oldest = found.remove(0);
+    for twin in found {
+        // A call that was repeated by somebody below us. It is kept, recorded, and out of use.
+        manager.disable(&work.request.key, &twin.provider_ref).await.map_err(|error| Stopped::from(&error))?;
+        let mut orphan = version(work, twin.provider_ref.clone(), twin.created_at);
+        orphan.orphan = true;
+        orphan.state = VersionState::Disabled;
+        work.pending.push(Write::Version(Box::new(orphan)));
+        let detail = json!({ "provider_ref": twin.provider_ref });
+        work.pending.push(audit(context, work, "version.orphaned", None, Some(detail)));
+    }
+    made(work, oldest.provider_ref, oldest.created_at);
+    succeed(context, work, Step::Create)
+}
+
+/// Takes a version over as the rotation's own.
+fn made(work: &mut Work, provider_ref: String, created_at: Option<Timestamp>) {
+    work.rotation.to_ref = Some(provider_ref.clone());
+    work.version = Some(version(work, provider_ref, created_at));
+}
+
+fn version(work: &Work, provider_ref: String, provider_created_at: Option<Timestamp>) -> VersionRecord {
+    VersionRecord {
+        id: clock::new_id(),
+        key_id: work.key.id,
+        number: work.key.primary_version.as_ref().map_or(1, |primary| primary.number + 1),
+        provider_ref,
+        state: VersionState::PreActivation,
+        rotation_id: Some(work.rotation.id),
+        orphan: false,
+        provider_created_at,
+        activated_at: None,
+        deactivated_at: None,
+        compromised_at: None,
+        retention: None,
+        created_at: clock::now(),
+    }
+}
+
+/// Writes down that a step succeeded, and what follows from it.
+fn succeed(context: &Context, work: &mut Work, step: Step) -> Result<(), Stopped> {
+    let detail = work.rotation.to_ref.clone();
+    note(work, step, Outcome::Succeeded, detail)?;
+    if step == Step::Create
+        && let Some(version) = &work.version
+    {
+        work.pending.push(Write::Version(Box::new(version.clone())));
+    }
+    if work.rotation.phase == Phase::Settled {
+        settle(context, work);
+    }
+    Ok(())
+}
+
+/// The new version is primary, and the old one decrypts only: one transaction.
+fn settle(context: &Context, work: &mut Work) {
+    let now = work.rotation.updated_at;
+    work.rotation.finished_at = Some(now);
+    let from = work.key.primary_version.take();
+    if let Some(mut old) = from.clone() {
+        old.state = VersionState::Deactivated;
+        old.deactivated_at = Some(now);
+        old.retention = work.rotation.policy.as_ref().map(|policy| {
+            json!({
+                "retain_old_keys_days": policy.retain_old_keys_days,
+                "old_key_disposition": policy.old_key_disposition,
+                "destroy_after_disabled_days": policy.destroy_after_disabled_days,
+                "rollback_period_hours": if policy.enable_rollback { policy.rollback_period_hours } else { 0 },
+            })
+        });
+        work.pending.push(Write::Version(Box::new(old)));
+    }
+    if let Some(new) = &mut work.version {
+        new.state = VersionState::Active;
+        new.activated_at = Some(now);
+        work.pending.push(Write::Version(Box::new(new.clone())));
+        work.key.primary_version = Some(new.clone());
+    }
+    work.key.state = KeyState::Active;
+    work.key.state_reason = None;
+    if work.rotation.workflow == Workflow::Rotate {
+        work.key.last_rotation_at = Some(now);
+        work.key.last_slot = work.rotation.slot;
+    }
+    work.key.revision += 1;
+    work.key.updated_at = now;
+    context.correlation_id.clone_into(&mut work.key.correlation_id);
+    work.pending.push(Write::Key(Box::new(work.key.clone())));
+    let before = from.map(|version| json!({ "primary": version.provider_ref }));
+    let after = json!({ "primary": work.rotation.to_ref, "rotation_id": work.rotation.id, "cause": work.rotation.cause });
+    let action = if work.rotation.workflow == Workflow::Create { "key.created" } else { "key.rotated" };
+    let entry = audit(context, work, action, before, Some(after));
+    work.pending.push(entry);
+    replace_rotation(work);
+}
+
+/// A certain failure that is not tried again in this run. Before anything was made the rotation is given up; after
+/// that it stays, and the next apply goes on with it, so that a failing key does not leave a new version each time.
+async fn give_up(context: &Context, work: &mut Work, step: Step, error: &ProviderError) -> Result<(), Stopped> {
+    let mut stopped = Stopped::from(error);
+    if step == Step::Create && !error.is_transient() {
+        if let Ok(status) = abandon(Status::of(&work.rotation)) {
+            work.rotation.phase = status.phase;
+            work.rotation.finished_at = Some(clock::now());
+            stopped.resumable = false;
+            if work.rotation.workflow == Workflow::Create {
+                work.pending.push(Write::ForgetKey { id: work.key.id, at: clock::now() });
+            }
+            let entry = audit(context, work, "rotation.abandoned", None, Some(json!({ "error": error.to_string() })));
+            work.pending.push(entry);
+        }
+    }
+    replace_rotation(work);
+    flush(context, work).await?;
+    Err(stopped)
+}
+
+/// Adds a journal entry, and brings the rotation's own row up to it.
+fn note(work: &mut Work, step: Step, outcome: Outcome, detail: Option<String>) -> Result<(), Stopped> {
+    let event = StepEvent { step, outcome };
+    let status = record(Status::of(&work.rotation), event)
+        .map_err(|illegal| Stopped { resumable: false, ..Stopped::new(illegal.to_string()) })?;
+    let at = clock::now();
+    work.rotation.phase = status.phase;
+    work.rotation.open_step = status.open_step;
+    work.rotation.updated_at = at;
+    let attempt = work.rotation.attempt.max(1);
+    work.pending.push(Write::Step(StepRecord { rotation_id: work.rotation.id, step, outcome, attempt, detail, at }));
+    replace_rotation(work);
+    Ok(())
+}
+
+/// Of several states of the rotation's row in one transaction only the last counts.
+fn replace_rotation(work: &mut Work) {
+    let rotation = Box::new(work.rotation.clone());
+    match work.pending.iter_mut().find_map(|write| match write {
+        Write::Rotation(pending) => Some(pending),
+        _ => None,
+    }) {
+        Some(pending) => *pending = rotation,
+        None => work.pending.push(Write::Rotation(rotation)),
+    }
+}
+
+async fn flush(context: &Context, work: &mut Work) -> Result<(), Stopped> {
+    Ok(context.journal.write(std::mem::take(&mut work.pending)).await?)
+}
+
+/// An audit entry about the key.
+pub(super) fn audit(
+    context: &Context,
+    work: &Work,
+    action: &str,
+    before: Option<serde_json::Value>,
+    after: Option<serde_json::Value>,
+) -> Write {
+    Write::Audit(Box::new(AuditEntry {
+        at: clock::now(),
+        actor: context.actor.clone(),
+        commit: work.rotation.commit.clone(),
+        correlation_id: context.correlation_id.clone(),
+        action: action.to_owned(),
+        object: ObjectRef::key(&work.key.address()),
+        before,
+        after,
+    }))
+}
