@@ -3,3 +3,7 @@
 // One binary for all of them links once. `cfg(test)` lets helpers beside the tests unwrap, too.
 #[cfg(test)]
 mod architecture;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod local_provider;
