@@ -6,11 +6,24 @@
 //! Must not know: git, the file system, the environment, any key manager (it is told their capabilities).
 
 mod config;
+mod defaults;
+mod kind;
+mod load;
+mod read;
+mod redact;
+mod scalar;
+mod schema;
+mod subject;
+mod text;
+mod tree;
+mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers};
+pub use kind::Kind;
+pub use schema::schema;
 
 use crate::diagnostic::{Finding, Place};
 use crate::model::{
@@ -110,6 +123,5 @@ pub fn load(
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
 ) -> Loaded {
-    let _ = (config, files, capabilities);
-    Loaded::default()
+    load::load(config, files, capabilities)
 }
