@@ -2,6 +2,7 @@
 //! complete.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,7 @@ impl Default for AwsKmsConfig {
 }
 
 /// One tenant's account.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AwsKmsAccount {
     /// The region of keys that name none.
@@ -153,4 +154,21 @@ impl Default for LocalConfig {
     fn default() -> Self {
         Self { keystore: ".keywheel/keystore".to_owned(), root_key_file: None }
     }
+}
+
+/// Reads a duration as the documents write it: `5m`, `30s`, `500ms`, `2h`. None where it has another form or would be
+/// longer than a year.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    const LONGEST: u64 = 366 * 24 * 3600 * 1000;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let milliseconds = match text.get(digits.len()..)? {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 3600 * 1000,
+        _ => return None,
+    };
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(milliseconds).filter(|total| *total <= LONGEST).map(Duration::from_millis)
 }

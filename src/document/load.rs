@@ -1,110 +1,174 @@
 //! The passes in their order: files in parallel, then documents in parallel, then the whole set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::check;
 use super::defaults::{self, Layer};
 use super::kind::Kind;
 use super::read::{self, Document, ReadFile};
+use super::redact;
+use super::set::{self, Item, Keeper, Set};
 use super::subject::{self, Subject};
 use super::{Capabilities, Config, Inherited, Loaded, Located, Repository, SourceFile};
 use crate::diagnostic::{self, Finding, Place};
-use crate::model::{EncryptionKey, Freeze, Guardrail, KmsProvider, Name, RotationPolicy, Tenant};
+use crate::model::{
+    Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, NotificationSettings, RotationPolicy, Tenant,
+};
 
-/// See [`super::load`].
+/// See [`super::load_with_record`].
 pub(super) fn load(
     config: Option<&SourceFile>,
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
+    keeper: Keeper<'_>,
 ) -> Loaded {
-    let mut findings = Vec::new();
+    let mut files: Vec<&SourceFile> = files.iter().filter(|file| is_ours(file)).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let folders: Vec<Option<Name>> = files.iter().map(|file| Name::new(folder(file)?).ok()).collect();
     let config_file = config.map(|file| read::read(file, None)).unwrap_or_default();
-    let mut reads: Vec<ReadFile<'_>> = files.par_iter().filter_map(read_policy_file).collect();
+    let mut reads: Vec<ReadFile<'_>> =
+        files.par_iter().zip(&folders).map(|(file, folder)| read_file(file, folder.as_ref())).collect();
 
-    let mut documents = config_file.count;
-    findings.extend(config_file.findings);
-    for read in &mut reads {
-        documents += read.count;
-        findings.append(&mut read.findings);
-    }
+    let mut findings = config_file.findings;
+    let documents = config_file.count + reads.iter().map(|read| read.count).sum::<usize>();
+    reads.iter_mut().for_each(|read| findings.append(&mut read.findings));
     let config_document = config_file.documents.iter().find(|document| document.kind == Kind::Config);
-    let config: Config = config_document
-        .and_then(|document| serde_json::from_value(Value::Object(document.fields.clone())).ok())
-        .unwrap_or_default();
+    let second = config_file.documents.iter().filter(|document| document.kind == Kind::Config).nth(1);
+    findings.extend(second.map(|second| {
+        subject::about(
+            second,
+            Finding::error("set/duplicate", "`keywheel.yaml` has two `Config` documents").help("keep one of them"),
+            &[],
+        )
+    }));
+    findings.extend(config_file.documents.iter().filter_map(|document| set::misplaced(document, true)));
+    let read_config = config_document.and_then(|document| read_config(document, &mut findings));
+    let config_is_known = config.is_none() || read_config.is_some();
+    let config = read_config.unwrap_or_default();
 
     let all: Vec<&Document<'_>> = reads.iter().flat_map(|read| &read.documents).collect();
-    let world = World { config: &config, config_document, tenants: tenants(&all), capabilities };
-    let built: Vec<(Built, Vec<Finding>)> = all.par_iter().map(|document| build(document, &world)).collect();
+    let world =
+        World { config: config_is_known.then_some(&config), config_document, tenants: tenants(&all), capabilities };
+    let built: Vec<(Built<'_, '_>, Vec<Finding>)> = all.par_iter().map(|document| build(document, &world)).collect();
 
-    let mut set = Set::default();
-    for (built, found) in built {
-        findings.extend(found);
+    let unreadable = reads.iter().zip(&folders).filter(|(read, _)| read.unreadable);
+    let mut set = Set {
+        config: &config,
+        config_document,
+        outlines: reads.iter().flat_map(|read| &read.outlines).collect(),
+        folders: folders.iter().flatten().collect(),
+        unreadable: unreadable.filter_map(|(_, folder)| folder.as_ref()).collect(),
+        failing: BTreeSet::new(),
+        policies: Vec::new(),
+        keys: Vec::new(),
+        guardrails: Vec::new(),
+        freezes: Vec::new(),
+    };
+    let mut tenants = Vec::new();
+    for (built, mut found) in built {
+        findings.append(&mut found);
         match built {
-            Built::Tenant(it) => set.tenants.push(it),
-            Built::Policy(it) => set.policies.push(it),
-            Built::Key(it) => set.keys.push(it),
-            Built::Guardrail(it) => set.guardrails.push(it),
-            Built::Freeze(it) => set.freezes.push(it),
+            Built::Tenant(located) => tenants.push(located),
+            Built::Policy(item) => set.policies.push(item),
+            Built::Key(item) => set.keys.push(item),
+            Built::Guardrail(item) => set.guardrails.push(item),
+            Built::Freeze(item) => set.freezes.push(item),
             Built::Nothing => {}
         }
     }
-    finish(config.clone(), set, documents, findings)
+    set.failing = failing(&findings).0;
+    findings.append(&mut set::check(&set, keeper));
+    let Set { policies, keys, guardrails, freezes, .. } = set;
+    let (failed_tenants, failed) = failing(&findings);
+    let sound = |tenant: &Name| !failed_tenants.contains(tenant);
+    let repository = Repository {
+        tenants: tenants
+            .into_iter()
+            .map(|it| (it.value.tenant_id.clone(), it))
+            .filter(|(name, _)| sound(name))
+            .collect(),
+        policies: policies
+            .into_iter()
+            .map(|item| (policy_address(&item.located.value), item.located))
+            .filter(|(address, _)| sound(&address.tenant_id))
+            .collect(),
+        keys: keys
+            .into_iter()
+            .map(|item| (key_address(&item.located.value), item.located))
+            .filter(|(address, _)| sound(&address.tenant_id))
+            .collect(),
+        guardrails: guardrails.into_iter().map(|item| (item.located.value.name.clone(), item.located)).collect(),
+        freezes: freezes.into_iter().map(|item| (item.located.value.name.clone(), item.located)).collect(),
+        failed_tenants,
+        failed,
+        documents,
+        config: config.clone(),
+    };
+    diagnostic::sort(&mut findings);
+    Loaded { repository, findings }
+}
+
+/// Tenants with an error, and whether an error concerns everybody.
+fn failing(findings: &[Finding]) -> (BTreeSet<Name>, bool) {
+    let errors = || findings.iter().filter(|finding| finding.is_error());
+    let tenants = errors().filter_map(|finding| finding.tenant_id.clone()).collect();
+    (tenants, errors().any(|finding| finding.tenant_id.is_none()))
+}
+
+fn policy_address(policy: &RotationPolicy) -> Address {
+    Address::new(policy.tenant_id.clone(), policy.policy_name.clone())
+}
+
+fn key_address(key: &EncryptionKey) -> Address {
+    Address::new(key.tenant_id.clone(), key.key_name.clone())
+}
+
+/// Is it a YAML file under `policies/`, or a link that could stand for one? Hidden files are nobody's.
+fn is_ours(file: &SourceFile) -> bool {
+    file.path.strip_prefix("policies/").is_some_and(|path| {
+        let is_yaml = path.ends_with(".yaml") || path.ends_with(".yml");
+        (is_yaml || file.symlink) && !path.split('/').any(|part| part.starts_with('.'))
+    })
+}
+
+/// The folder under `policies/` that a file stands in.
+fn folder(file: &SourceFile) -> Option<&str> {
+    file.path.strip_prefix("policies/")?.split_once('/').map(|(folder, _)| folder)
+}
+
+fn read_file<'t>(file: &'t SourceFile, tenant: Option<&Name>) -> ReadFile<'t> {
+    let error = folder(file).and_then(|folder| Name::new(folder).err());
+    let Some(error) = error else { return read::read(file, tenant) };
+    let place = Place { file: file.path.clone(), line: 1, column: 1, length: 1 };
+    let finding = Finding::error("set/tenant-folder", format!("the folder of this file cannot be a tenant: {error}"))
+        .help("rename the folder")
+        .at(place, None);
+    ReadFile { findings: vec![finding], ..ReadFile::default() }
+}
+
+fn read_config(document: &Document<'_>, findings: &mut Vec<Finding>) -> Option<Config> {
+    let inherited = BTreeMap::new();
+    let mut subject = Subject::new(document, &inherited, &[]);
+    let config = typed::<Config>(&mut subject, Value::Object(document.fields.clone())).map(|located| located.value);
+    if let Some(config) = &config {
+        check::config(&mut subject, config);
+        check::secrets(&mut subject, Some(config), None);
+    }
+    findings.append(&mut subject.findings);
+    config
 }
 
 /// What every document is judged by.
 struct World<'a, 't> {
-    config: &'a Config,
+    /// None where it cannot be read.
+    config: Option<&'a Config>,
     config_document: Option<&'a Document<'t>>,
     tenants: BTreeMap<&'a Name, &'a Document<'t>>,
     capabilities: fn(KmsProvider) -> Capabilities,
-}
-
-/// One document in its type.
-enum Built {
-    Tenant(Located<Tenant>),
-    Policy(Located<RotationPolicy>),
-    Key(Located<EncryptionKey>),
-    Guardrail(Located<Guardrail>),
-    Freeze(Located<Freeze>),
-    /// It has errors.
-    Nothing,
-}
-
-/// Every document in its type.
-#[derive(Default)]
-struct Set {
-    tenants: Vec<Located<Tenant>>,
-    policies: Vec<Located<RotationPolicy>>,
-    keys: Vec<Located<EncryptionKey>>,
-    guardrails: Vec<Located<Guardrail>>,
-    freezes: Vec<Located<Freeze>>,
-}
-
-/// Reads a file under `policies/`; none where it is nothing of ours.
-fn read_policy_file(file: &SourceFile) -> Option<ReadFile<'_>> {
-    let path = file.path.strip_prefix("policies/")?;
-    if path.split('/').any(|part| part.starts_with('.')) {
-        return None;
-    }
-    let is_yaml = path.ends_with(".yaml") || path.ends_with(".yml");
-    if !is_yaml && !file.symlink {
-        return None;
-    }
-    let Some((folder, _)) = path.split_once('/') else { return Some(read::read(file, None)) };
-    match Name::new(folder) {
-        Ok(folder) => Some(read::read(file, Some(&folder))),
-        Err(error) => {
-            let place = Place { file: file.path.clone(), line: 1, column: 1, length: 1 };
-            let finding =
-                Finding::error("set/tenant-folder", format!("the folder `{folder}` cannot be a tenant: {error}"))
-                    .help("rename the folder")
-                    .at(place, None);
-            Some(ReadFile { findings: vec![finding], ..ReadFile::default() })
-        }
-    }
 }
 
 fn tenants<'a, 't>(all: &[&'a Document<'t>]) -> BTreeMap<&'a Name, &'a Document<'t>> {
@@ -112,8 +176,22 @@ fn tenants<'a, 't>(all: &[&'a Document<'t>]) -> BTreeMap<&'a Name, &'a Document<
     tenants.filter_map(|document| Some((document.folder.as_ref()?, *document))).collect()
 }
 
+/// One document in its type.
+enum Built<'a, 't> {
+    Tenant(Located<Tenant>),
+    Policy(Item<'a, 't, RotationPolicy>),
+    Key(Item<'a, 't, EncryptionKey>),
+    Guardrail(Item<'a, 't, Guardrail>),
+    Freeze(Item<'a, 't, Freeze>),
+    /// It has no type that it could be given.
+    Nothing,
+}
+
 /// The second pass over one document.
-fn build(document: &Document<'_>, world: &World<'_, '_>) -> (Built, Vec<Finding>) {
+fn build<'a, 't>(document: &'a Document<'t>, world: &World<'a, 't>) -> (Built<'a, 't>, Vec<Finding>) {
+    if let Some(finding) = set::misplaced(document, false) {
+        return (Built::Nothing, vec![finding]);
+    }
     let mut fields = document.fields.clone();
     let mut layers = Vec::new();
     let mut inherited = BTreeMap::new();
@@ -124,20 +202,45 @@ fn build(document: &Document<'_>, world: &World<'_, '_>) -> (Built, Vec<Finding>
         inherited = defaults::merge(&mut fields, &layers);
     }
     let mut subject = Subject::new(document, &inherited, &layers);
-    let _ = (world.config, world.capabilities);
     let fields = Value::Object(fields);
     let built = match document.kind {
         Kind::Config => None,
-        Kind::Tenant => typed(&mut subject, fields).map(Built::Tenant),
-        Kind::RotationPolicy => typed(&mut subject, fields).map(Built::Policy),
-        Kind::EncryptionKey => typed(&mut subject, fields).map(Built::Key),
-        Kind::Guardrail => typed(&mut subject, fields).map(Built::Guardrail),
-        Kind::Freeze => typed(&mut subject, fields).map(Built::Freeze),
+        Kind::Tenant => typed(&mut subject, fields).map(|located| {
+            check::tenant(&mut subject, &located.value);
+            Built::Tenant(located)
+        }),
+        Kind::RotationPolicy => typed(&mut subject, fields).map(|located| {
+            check::policy(&mut subject, &located.value, world.capabilities);
+            Built::Policy(Item { document, located })
+        }),
+        Kind::EncryptionKey => typed(&mut subject, fields).map(|located| {
+            check::key(&mut subject, &located.value, world.capabilities);
+            Built::Key(Item { document, located })
+        }),
+        Kind::Guardrail => typed(&mut subject, fields).map(|located| Built::Guardrail(Item { document, located })),
+        Kind::Freeze => typed(&mut subject, fields).map(|located| {
+            check::freeze(&mut subject, &located.value);
+            Built::Freeze(Item { document, located })
+        }),
     };
+    let shared_settings = match &built {
+        Some(Built::Policy(item)) => inherited_settings(item, &inherited),
+        _ => None,
+    };
+    check::secrets(&mut subject, world.config, shared_settings);
     (built.unwrap_or(Built::Nothing), subject.findings)
 }
 
-/// The document in its type. The schema has accepted it, so that an error here is a value which the schema cannot judge.
+/// The notification settings that a policy takes from `keywheel.yaml`. Those of its tenant are checked there.
+fn inherited_settings<'l>(
+    item: &'l Item<'_, '_, RotationPolicy>,
+    inherited: &BTreeMap<String, Inherited>,
+) -> Option<&'l NotificationSettings> {
+    let from_config = inherited.get("notification_settings") == Some(&Inherited::Config);
+    item.located.value.notification_settings.as_ref().filter(|_| from_config)
+}
+
+/// The document in its type. The schema has accepted it, so an error here is a value that no schema can judge.
 fn typed<T: DeserializeOwned>(subject: &mut Subject<'_, '_>, fields: Value) -> Option<Located<T>> {
     match serde_json::from_value(fields) {
         Ok(value) => Some(Located {
@@ -147,49 +250,9 @@ fn typed<T: DeserializeOwned>(subject: &mut Subject<'_, '_>, fields: Value) -> O
             inherited: subject.inherited.clone(),
         }),
         Err(error) => {
-            let message = super::redact::patterns(&error.to_string()).into_owned();
+            let message = redact::patterns(&error.to_string()).into_owned();
             subject.add(Finding::error("schema/value", message).help("correct the value"), &[]);
             None
         }
     }
-}
-
-fn finish(config: Config, set: Set, documents: usize, mut findings: Vec<Finding>) -> Loaded {
-    let mut repository = Repository { config, documents, ..Repository::default() };
-    for finding in findings.iter().filter(|finding| finding.is_error()) {
-        match &finding.tenant_id {
-            Some(tenant) => {
-                repository.failed_tenants.insert(tenant.clone());
-            }
-            None => repository.failed = true,
-        }
-    }
-    let failed = repository.failed_tenants.clone();
-    let sound = |tenant: &Name| !failed.contains(tenant);
-    repository.tenants = set
-        .tenants
-        .into_iter()
-        .filter(|it| sound(&it.value.tenant_id))
-        .map(|it| (it.value.tenant_id.clone(), it))
-        .collect();
-    repository.policies = set
-        .policies
-        .into_iter()
-        .filter(|it| sound(&it.value.tenant_id))
-        .map(|it| (address(&it.value.tenant_id, &it.value.policy_name), it))
-        .collect();
-    repository.keys = set
-        .keys
-        .into_iter()
-        .filter(|it| sound(&it.value.tenant_id))
-        .map(|it| (address(&it.value.tenant_id, &it.value.key_name), it))
-        .collect();
-    repository.guardrails = set.guardrails.into_iter().map(|it| (it.value.name.clone(), it)).collect();
-    repository.freezes = set.freezes.into_iter().map(|it| (it.value.name.clone(), it)).collect();
-    diagnostic::sort(&mut findings);
-    Loaded { repository, findings }
-}
-
-fn address(tenant_id: &Name, name: &Name) -> crate::model::Address {
-    crate::model::Address::new(tenant_id.clone(), name.clone())
 }

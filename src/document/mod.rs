@@ -5,6 +5,7 @@
 //!
 //! Must not know: git, the file system, the environment, any key manager (it is told their capabilities).
 
+mod check;
 mod config;
 mod defaults;
 mod kind;
@@ -13,6 +14,7 @@ mod read;
 mod redact;
 mod scalar;
 mod schema;
+mod set;
 mod subject;
 mod text;
 mod tree;
@@ -21,7 +23,7 @@ mod validate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers};
+pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers, parse_duration};
 pub use kind::Kind;
 pub use schema::schema;
 
@@ -123,5 +125,18 @@ pub fn load(
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
 ) -> Loaded {
-    load::load(config, files, capabilities)
+    load::load(config, files, capabilities, &|_, _| None)
+}
+
+/// [`load`] with a record to ask: of the keys of several tenants that claim one alias or one provider key, `keeper`
+/// names the one that has it already, if one has. That one keeps it, and the others' tenants fail; without an answer
+/// all of them do, so that nobody can take an alias from another by a document alone.
+#[must_use]
+pub fn load_with_record(
+    config: Option<&SourceFile>,
+    files: &[SourceFile],
+    capabilities: fn(KmsProvider) -> Capabilities,
+    keeper: &dyn Fn(&str, &[Address]) -> Option<Address>,
+) -> Loaded {
+    load::load(config, files, capabilities, keeper)
 }

@@ -21,9 +21,23 @@ pub(super) const MAX_FILE: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct ReadFile<'t> {
     pub documents: Vec<Document<'t>>,
+    /// Every document whose kind and name can be told, those with errors too.
+    pub outlines: Vec<Outline<'t>>,
     pub findings: Vec<Finding>,
     /// The documents of the file, those with errors too.
     pub count: usize,
+    /// Is there something in the file of which not even kind and name can be told?
+    pub unreadable: bool,
+}
+
+/// What a document is and what it is called, which can be told of one with errors too: so that its mistake does not
+/// make others out of every document that names it.
+#[derive(Debug)]
+pub(super) struct Outline<'t> {
+    pub object: ObjectRef,
+    pub text: Text<'t>,
+    /// Where its name stands.
+    pub span: Span,
 }
 
 /// A document that fits its schema.
@@ -33,17 +47,14 @@ pub(super) struct Document<'t> {
     pub kind: Kind,
     /// The folder under `policies/` that it stands in, which is its tenant.
     pub folder: Option<Name>,
+    /// What it is about, as a plan names it.
+    pub object: Option<ObjectRef>,
     pub root: Node<'t>,
     /// Its fields, without `apiVersion` and `kind`.
     pub fields: Map<String, Value>,
 }
 
 impl Document<'_> {
-    /// What it is about, as a plan names it.
-    pub(super) fn object(&self) -> Option<ObjectRef> {
-        object(self.kind, &self.root, self.folder.as_ref())
-    }
-
     /// The place of its first line.
     pub(super) fn place(&self) -> Place {
         self.text.place(first_line(&self.root))
@@ -81,14 +92,21 @@ pub(super) fn read<'t>(file: &'t SourceFile, folder: Option<&Name>) -> ReadFile<
                 read.findings.push(finding);
             }
             read.count = stream.documents.len();
+            read.unreadable = read.findings.iter().any(|finding| finding.code == "yaml/syntax");
             for root in stream.documents {
-                match document(&text, folder, root) {
-                    Ok(document) => read.documents.push(document),
-                    Err(findings) => read.findings.extend(findings),
+                match kind(&text, &root) {
+                    Ok(kind) => document(&mut read, &text, kind, folder, root),
+                    Err(findings) => {
+                        read.unreadable = true;
+                        read.findings.extend(findings);
+                    }
                 }
             }
         }
-        Err(finding) => read.findings.push(*finding),
+        Err(finding) => {
+            read.unreadable = true;
+            read.findings.push(*finding);
+        }
     }
     for finding in &mut read.findings {
         finding.tenant_id = folder.cloned();
@@ -177,18 +195,25 @@ fn oversized(text: &str) -> Option<(Span, usize)> {
     check(begin, at, begin_line)
 }
 
-fn document<'t>(text: &Text<'t>, folder: Option<&Name>, root: Node<'t>) -> Result<Document<'t>, Vec<Finding>> {
-    let kind = kind(text, &root)?;
+/// Reads one document whose kind is known.
+fn document<'t>(read: &mut ReadFile<'t>, text: &Text<'t>, kind: Kind, folder: Option<&Name>, root: Node<'t>) {
+    let object = object(kind, &root, folder);
+    let name = kind.name_field().and_then(|field| root.get(field));
+    match (&object, name) {
+        (Some(object), Some(name)) => {
+            read.outlines.push(Outline { object: object.clone(), text: text.clone(), span: name.span });
+        }
+        _ => read.unreadable |= kind != Kind::Config,
+    }
     match validate::validate(text, kind, &root) {
         Ok(mut fields) => {
             fields.remove("apiVersion");
             fields.remove("kind");
-            Ok(Document { text: text.clone(), kind, folder: folder.cloned(), root, fields })
+            read.documents.push(Document { text: text.clone(), kind, folder: folder.cloned(), object, root, fields });
         }
         Err(mut findings) => {
-            let object = object(kind, &root, folder);
             findings.iter_mut().for_each(|finding| finding.object.clone_from(&object));
-            Err(findings)
+            read.findings.append(&mut findings);
         }
     }
 }

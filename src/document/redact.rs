@@ -11,7 +11,8 @@ const SECRET_NAMES: [&str; 4] = ["webhook", "secret", "token", "password"];
 /// Is this the name of a field whose value is a secret?
 pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET_NAMES.iter().any(|part| name.contains(part))
+    // `secrets` of `keywheel.yaml` holds the names of variables.
+    name != "secrets" && SECRET_NAMES.iter().any(|part| name.contains(part))
 }
 
 /// A line as it may be shown. `before` is the text before it, which tells whether it goes on with a secret.

@@ -52,14 +52,8 @@ impl<'a, 't> Subject<'a, 't> {
 
     /// A finding about what is at `path`, or, where the document does not say it, at its first line.
     pub(super) fn add(&mut self, finding: Finding, path: &[Step<'_>]) {
-        let text = &self.document.text;
-        let mut finding = match validate::find(&self.document.root, path) {
-            Some((_, span)) => text.at(finding, span),
-            None => text.at(finding, self.document.first_line()),
-        };
+        let mut finding = about(self.document, finding, path);
         finding.related = self.origin(path);
-        finding.object = self.document.object();
-        finding.tenant_id.clone_from(&self.document.folder);
         self.findings.push(finding);
     }
 
@@ -77,6 +71,19 @@ impl<'a, 't> Subject<'a, 't> {
     pub(super) fn failed(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Error)
     }
+}
+
+/// A finding about what is at `path` of a document, or, where the document does not say it, at its first line.
+pub(super) fn about(document: &Document<'_>, finding: Finding, path: &[Step<'_>]) -> Finding {
+    let mut finding = document.text.at(finding, span_of(document, path));
+    finding.object.clone_from(&document.object);
+    finding.tenant_id.clone_from(&document.folder);
+    finding
+}
+
+/// Where a document says what is at `path`, or else its first line.
+pub(super) fn span_of(document: &Document<'_>, path: &[Step<'_>]) -> Span {
+    validate::find(&document.root, path).map_or_else(|| document.first_line(), |(_, span)| span)
 }
 
 /// The places of a document's top-level fields: of the value, or of the key where the value is a block.

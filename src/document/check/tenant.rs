@@ -1,0 +1,43 @@
+//! The sense of a tenant's own document, and of a freeze.
+
+use serde_json::Value;
+
+use crate::diagnostic::Finding;
+use crate::document::schema::Step;
+use crate::document::subject::Subject;
+use crate::model::{Freeze, Tenant};
+use crate::schedule;
+
+/// Checks a tenant.
+pub(in crate::document) fn check(subject: &mut Subject<'_, '_>, tenant: &Tenant) {
+    defaults(subject, &tenant.defaults);
+    for (index, owner) in tenant.owners.iter().enumerate() {
+        if let (Some(after), Some(before)) = (owner.valid_after, owner.valid_before)
+            && before < after
+        {
+            let finding = Finding::error("tenant/owner-dates", "the owner's key ends before it begins")
+                .help("make `valid_before` the later day");
+            subject.add(finding, &[Step::Field("owners"), Step::Index(index), Step::Field("valid_before")]);
+        }
+    }
+}
+
+/// Checks what any `defaults` can have wrong by itself.
+pub(super) fn defaults(subject: &mut Subject<'_, '_>, defaults: &serde_json::Map<String, Value>) {
+    let is_set = |field: &str| defaults.get(field).is_some_and(|value| !value.is_null());
+    if is_set("rotation_interval_days") && is_set("rotation_schedule") {
+        let finding = Finding::error(
+            "policy/interval-and-schedule",
+            "`rotation_interval_days` and `rotation_schedule` exclude each other",
+        )
+        .help("keep one of them");
+        subject.add(finding, &[Step::Field("defaults"), Step::Field("rotation_schedule")]);
+    }
+}
+
+/// Checks a freeze.
+pub(in crate::document) fn freeze(subject: &mut Subject<'_, '_>, freeze: &Freeze) {
+    for problem in schedule::check_freeze(freeze) {
+        subject.error(problem.code, problem.field, problem.message, problem.help);
+    }
+}
