@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers, parse_duration};
 pub use kind::Kind;
 pub use schema::schema;
+pub use text::{CUT, CUT_CONTEXT, is_cut, underline};
 
 use crate::diagnostic::{Finding, Place};
 use crate::model::{

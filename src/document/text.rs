@@ -1,5 +1,6 @@
 //! The text of one file: places in it, and its lines as they may be shown.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::redact;
@@ -62,9 +63,28 @@ impl Text<'_> {
     }
 }
 
+/// Was the beginning of the place's source line cut off?
+#[must_use]
+pub fn is_cut(place: &Place) -> bool {
+    is_cut_at(place.column.max(1) as usize - 1)
+}
+
+fn is_cut_at(column: usize) -> bool {
+    column + CUT_CONTEXT >= LONGEST_LINE
+}
+
+/// What of a source line a place means, in bytes of the line; at its end where the line is shorter.
+#[must_use]
+pub fn underline(place: &Place, line: &str) -> Range<usize> {
+    let first = if is_cut(place) { 1 + CUT_CONTEXT } else { place.column.max(1) as usize - 1 };
+    let byte = |character: usize| line.char_indices().nth(character).map_or(line.len(), |(at, _)| at);
+    let start = byte(first);
+    start..byte(first.saturating_add(place.length as usize)).max(start)
+}
+
 /// At most [`LONGEST_LINE`] characters of a line around the character number `column`, control characters as spaces.
 fn cut(line: &str, column: usize) -> String {
-    let skipped = if column + CUT_CONTEXT < LONGEST_LINE { 0 } else { column - CUT_CONTEXT };
+    let skipped = if is_cut_at(column) { column - CUT_CONTEXT } else { 0 };
     let mut shown = String::new();
     if skipped > 0 {
         shown.push(CUT);
