@@ -381,6 +381,7 @@ fn wrong_form(schema: &Value, name: &str, shown: &str) -> Finding {
     let form = match schema.get("format").or_else(|| schema.get("pattern")).and_then(Value::as_str).unwrap_or_default()
     {
         "date" => "a date as `\"2026-12-31\"`",
+        schema::LOCAL_TIME => "a local time as `\"2026-12-31T00:00:00\"`",
         form if form.contains("[0-5][0-9]") => "a time of day as `\"02:00:00\"`, from 00:00:00 to 23:59:59",
         form if form.contains("ms|s|m|h") => "a duration as `5m`, `30s` or `500ms`",
         form if form.contains("A-Za-z0-9._-") => {

@@ -4,6 +4,4 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
-mod conformance;
-#[cfg(test)]
-mod local_provider;
+mod documents;
