@@ -205,7 +205,8 @@ fn mismatches(key: &Item<'_, '_, EncryptionKey>, policy: &Item<'_, '_, RotationP
                 policy.located.value.policy_name
             );
             let finding = Finding::error(code, message).help("make them the same, or let the key name another policy");
-            let mut finding = about(key.document, finding, &[Step::Field(field)]);
+            let at = if key.document.fields.contains_key(field) { field } else { "rotation_policy" };
+            let mut finding = about(key.document, finding, &[Step::Field(at)]);
             finding.related = Some(related(policy.document, field, "the policy is here"));
             finding
         })

@@ -82,7 +82,7 @@ pub fn underline(place: &Place, line: &str) -> Range<usize> {
     start..byte(first.saturating_add(place.length as usize)).max(start)
 }
 
-/// At most [`LONGEST_LINE`] characters of a line around the character number `column`, control characters as spaces.
+/// At most [`LONGEST_LINE`] characters of a line around the character number `column`, control characters other than tabs as spaces.
 fn cut(line: &str, column: usize) -> String {
     let skipped = if is_cut_at(column) { column - CUT_CONTEXT } else { 0 };
     let mut shown = String::new();
@@ -90,7 +90,7 @@ fn cut(line: &str, column: usize) -> String {
         shown.push(CUT);
     }
     let mut rest = line.chars().skip(skipped);
-    shown.extend(rest.by_ref().take(LONGEST_LINE).map(|c| if c.is_control() { ' ' } else { c }));
+    shown.extend(rest.by_ref().take(LONGEST_LINE).map(|c| if c.is_control() && c != '\t' { ' ' } else { c }));
     if rest.next().is_some() {
         shown.push(CUT);
     }

@@ -196,6 +196,8 @@ impl<'a, 't> Context<'a, 't> {
                 Finding::error("schema/constant", format!("`{name}` cannot be {shown}"))
                     .help(format!("write `{}`", plain(expected_value)))
             }
+            // That it is empty is said already.
+            ValidationErrorKind::Pattern { .. } if node.text() == Some("") => return,
             ValidationErrorKind::Pattern { .. } | ValidationErrorKind::Format { .. } => {
                 wrong_form(schema, name, &shown)
             }
@@ -284,7 +286,7 @@ pub(super) fn find<'n, 't>(root: &'n Node<'t>, path: &[Step<'_>]) -> Option<(&'n
 pub(super) fn is_block(node: &Node<'_>) -> bool {
     match &node.data {
         Data::Sequence(_) | Data::Mapping(_) => node.span.width == 0,
-        Data::Scalar { text, core } => text.is_empty() && *core == Core::Null,
+        Data::Scalar { core, .. } => *core == Core::Null && node.span.width == 0,
         Data::Broken => false,
     }
 }

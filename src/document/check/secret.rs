@@ -28,7 +28,7 @@ pub(in crate::document) fn check(
     walk(root, &mut Vec::new(), &mut |path, text| {
         let finding = if is_declared_secret(path) {
             declared(subject, config, text)
-        } else if path == [Step::Field("state")] && subject.document.kind == Kind::Config {
+        } else if subject.document.kind == Kind::Config && matches!(path, [Step::Field("state" | "secrets"), ..]) {
             None
         } else {
             elsewhere(text)

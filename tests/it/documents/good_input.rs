@@ -85,7 +85,11 @@ fn nothing_at_all_is_a_repository_too() {
 #[test]
 fn empty_files_empty_documents_and_comments_are_no_documents() {
     let text = format!("---\n# nothing\n---\n{POLICY}---\n{KEY}...\n---\n");
-    let files = [file("policies/acme/all.yaml", text), file("policies/acme/empty.yml", ""), file("policies/acme/note.yml", "# later\n")];
+    let files = [
+        file("policies/acme/all.yaml", text),
+        file("policies/acme/empty.yml", ""),
+        file("policies/acme/note.yml", "# later\n"),
+    ];
     let loaded = load(&files);
     assert_eq!(summary(&loaded.findings), Vec::<String>::new());
     assert_eq!(loaded.repository.documents, 2);
@@ -97,7 +101,10 @@ fn a_byte_order_mark_and_windows_line_ends_are_read_over() {
     let loaded = load(&[file("policies/acme/all.yaml", text)]);
     assert_eq!(summary(&loaded.findings), Vec::<String>::new());
     let policy = &loaded.repository.policies[&address("acme/quarterly")];
-    assert_eq!((policy.fields["key_type"].line, policy.fields["key_type"].column, policy.fields["key_type"].length), (5, 11, 11));
+    assert_eq!(
+        (policy.fields["key_type"].line, policy.fields["key_type"].column, policy.fields["key_type"].length),
+        (5, 11, 11)
+    );
 }
 
 #[test]
@@ -116,10 +123,13 @@ fn files_that_are_not_documents_are_nobodys() {
 
 #[test]
 fn the_nearer_default_wins_and_its_origin_is_known() {
-    let config = format!("{CONFIG}defaults:\n  timezone: Europe/Berlin\n  retain_old_keys_days: 60\n  compliance_tags: [SOC2]\n");
+    let config = format!(
+        "{CONFIG}defaults:\n  timezone: Europe/Berlin\n  retain_old_keys_days: 60\n  compliance_tags: [SOC2]\n"
+    );
     let tenant = "apiVersion: keywheel/v1\nkind: Tenant\ntenant_id: acme\ndefaults: {retain_old_keys_days: 45, compliance_tags: [PCI]}\n";
     let policy = format!("{POLICY}compliance_tags: [HIPAA]\n---\n{KEY}");
-    let loaded = load_with_config(&config, &[file("policies/acme/tenant.yaml", tenant), file("policies/acme/all.yaml", policy)]);
+    let loaded =
+        load_with_config(&config, &[file("policies/acme/tenant.yaml", tenant), file("policies/acme/all.yaml", policy)]);
     assert_eq!(summary(&loaded.findings), Vec::<String>::new());
     let policy = &loaded.repository.policies[&address("acme/quarterly")];
     assert_eq!(policy.value.timezone, "Europe/Berlin");
@@ -157,7 +167,10 @@ fn a_manual_policy_takes_no_interval_from_above() {
 #[test]
 fn null_says_that_nothing_is_inherited() {
     let config = format!("{CONFIG}defaults: {{max_usage_count: 1000}}\n");
-    let loaded = load_with_config(&config, &[file("policies/acme/all.yaml", format!("{POLICY}max_usage_count: null\n---\n{KEY}"))]);
+    let loaded = load_with_config(
+        &config,
+        &[file("policies/acme/all.yaml", format!("{POLICY}max_usage_count: null\n---\n{KEY}"))],
+    );
     assert_eq!(summary(&loaded.findings), Vec::<String>::new());
     assert_eq!(loaded.repository.policies[&address("acme/quarterly")].value.max_usage_count, None);
 }

@@ -26,7 +26,9 @@ fn the_schema_for_editors_picks_the_kind_by_its_name() {
         "tenant_id": "acme", "policy_name": "quarterly", "key_type": "system_data", "rotation_interval_days": 90
     });
     assert!(validator.is_valid(&policy));
-    for (field, value) in [("kind", "EncryptionKey"), ("kind", "Nothing"), ("apiVersion", "keywheel/v2"), ("status", "on")] {
+    for (field, value) in
+        [("kind", "EncryptionKey"), ("kind", "Nothing"), ("apiVersion", "keywheel/v2"), ("status", "on")]
+    {
         let mut wrong = policy.clone();
         wrong[field] = value.into();
         assert!(!validator.is_valid(&wrong), "{field}: {value}");
