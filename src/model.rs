@@ -22,7 +22,7 @@ pub use policy::{
 };
 pub use record::{
     AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, Phase, PolicyRecord, Recorded,
-    RotationCause, RotationRecord, RotationRequest, Step, StepRecord, VersionRecord, VersionState, Workflow,
+    RotationCause, RotationRecord, Step, StepRecord, VersionRecord, VersionState, Workflow,
 };
 pub use secret::Secret;
 

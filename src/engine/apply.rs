@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use crate::document::Config;
 use crate::model::{AppliedPlan, KmsProvider, Name, ObjectKind, ObjectRef, Origin, Recorded, Timestamp};
-use crate::plan::{self, Action, Change, Plan, Reason, Stale};
+use crate::plan::{self, Change, Plan, Reason, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
-use crate::store::{Holder, Lease, State, StoreError, Write};
+use crate::store::{Holder, Lease, State, StoreError};
 
 use super::execute::{Run, execute};
 use super::journal::{Journal, LEASE_SECONDS};
 use super::providers::{Managers, Observers};
 use super::workflow::Context;
 use super::{
-    ApplyOptions, Desired, EngineError, ErrorKind, Event, FailedChange, NotStarted, PolicyResult, Progress, Report, Selection,
+    ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, PolicyResult, Progress, Report, Selection,
     Workspace, clock, load, planning,
 };
 
@@ -43,8 +43,11 @@ pub async fn apply(
 ) -> Result<Option<Report>, EngineError> {
     let desired = committed(workspace, options)?;
     if desired.repository.failed {
-        return Err(EngineError::new("apply/documents", "keywheel.yaml or a document for all tenants has errors: nothing was applied")
-            .help("`keywheel validate` shows them"));
+        return Err(EngineError::new(
+            "apply/documents",
+            "keywheel.yaml or a document for all tenants has errors: nothing was applied",
+        )
+        .help("`keywheel validate` shows them"));
     }
     let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
     let recorded = state.recorded().await?;
@@ -69,8 +72,11 @@ fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Desired, E
         other => other?,
     };
     let Some(origin) = &desired.origin else {
-        return Err(EngineError::new("apply/no-commit", "there is no git commit here: apply records which commit it applied")
-            .help("`git init`, commit the documents, and apply again"));
+        return Err(EngineError::new(
+            "apply/no-commit",
+            "there is no git commit here: apply records which commit it applied",
+        )
+        .help("`git init`, commit the documents, and apply again"));
     };
     if desired.dirty.is_empty() {
         return Ok(desired);
@@ -103,8 +109,15 @@ fn safe_state(desired: &Desired, options: &ApplyOptions) -> Result<(), EngineErr
     .help("keep the file outside the checkout, on storage that stays; or say --ephemeral-state if losing it is fine"))
 }
 
-fn on_branch(workspace: &Workspace, desired: &Desired, config: &Config, options: &ApplyOptions) -> Result<(), EngineError> {
-    let (Some(branch), Some(origin), false) = (&config.apply_from, &desired.origin, options.allow_dirty) else { return Ok(()) };
+fn on_branch(
+    workspace: &Workspace,
+    desired: &Desired,
+    config: &Config,
+    options: &ApplyOptions,
+) -> Result<(), EngineError> {
+    let (Some(branch), Some(origin), false) = (&config.apply_from, &desired.origin, options.allow_dirty) else {
+        return Ok(());
+    };
     match load::open(&workspace.dir)?.on_branch(&origin.commit, branch)? {
         OnBranch::Yes { .. } => Ok(()),
         OnBranch::No { looked_at } => Err(EngineError::new(
@@ -116,8 +129,15 @@ fn on_branch(workspace: &Workspace, desired: &Desired, config: &Config, options:
     }
 }
 
-fn not_older(workspace: &Workspace, desired: &Desired, recorded: &Recorded, options: &ApplyOptions) -> Result<(), EngineError> {
-    let (Some(origin), Some(last), None) = (&desired.origin, &recorded.last_applied, &options.allow_older) else { return Ok(()) };
+fn not_older(
+    workspace: &Workspace,
+    desired: &Desired,
+    recorded: &Recorded,
+    options: &ApplyOptions,
+) -> Result<(), EngineError> {
+    let (Some(origin), Some(last), None) = (&desired.origin, &recorded.last_applied, &options.allow_older) else {
+        return Ok(());
+    };
     let last = last.origin.commit.trim_end_matches("-dirty");
     let commit = origin.commit.trim_end_matches("-dirty");
     if last == commit || last.is_empty() {
@@ -147,9 +167,12 @@ async fn clocks_agree(state: &dyn State) -> Result<(), EngineError> {
     if skew.abs() <= MAX_CLOCK_SKEW {
         return Ok(());
     }
-    Err(EngineError::new("apply/clock", format!("this machine's clock is {} s away from the state database's", skew.num_seconds()))
-        .kind(ErrorKind::Refused)
-        .help("set the clock: what is due cannot be told from a wrong one"))
+    Err(EngineError::new(
+        "apply/clock",
+        format!("this machine's clock is {} s away from the state database's", skew.num_seconds()),
+    )
+    .kind(ErrorKind::Refused)
+    .help("set the clock: what is due cannot be told from a wrong one"))
 }
 
 /// Does something under the lock, and gives it back whatever happens.
@@ -236,14 +259,16 @@ async fn run(
         actor: planning::who(),
         correlation_id: clock::new_id().to_string(),
         interrupt: options.interrupt.clone(),
-        consistency_delay: crate::document::parse_duration(&config.providers.aws_kms.consistency_delay).unwrap_or_default(),
+        consistency_delay: crate::document::parse_duration(&config.providers.aws_kms.consistency_delay)
+            .unwrap_or_default(),
     };
     let mut run = Run::new(&context, &managers, progress, origin.clone());
     let outcome = async {
         run.resume(state.as_ref(), &recorded).await?;
         let recorded = state.recorded().await?;
         let observers = Observers::new(config.providers.clone(), desired.root.clone());
-        let mut plan = planning::fresh(desired, &recorded, &observers, progress, clock::now(), &BTreeMap::new()).await?;
+        let (mut plan, observed) =
+            planning::fresh(desired, &recorded, &observers, progress, clock::now(), &BTreeMap::new()).await?;
         let mut stale = Vec::new();
         match wanted(&recorded)? {
             Wanted::Rotation(change) => planning::only(&mut plan, *change),
@@ -260,7 +285,7 @@ async fn run(
             }
             let digest = options.saved.as_ref().map_or(&plan.digest, |(saved, _)| &saved.digest).clone();
             let applied = applied_plan(&context, digest, origin, started_at, options);
-            execute(&mut run, desired, &recorded, &plan, applied).await?;
+            execute(&mut run, desired, &recorded, &observed, &plan, state.as_ref(), applied).await?;
         } else {
             // Shown in full, then refused.
             let _ = approve(&plan);
@@ -292,29 +317,44 @@ fn approved_part(
     fresh: Plan,
     bound: Option<&AppliedPlan>,
 ) -> Result<(Plan, Vec<NotStarted>), EngineError> {
-    let stale = |code, message: String| EngineError::new(code, message).kind(ErrorKind::Stale).help("make a new plan, and have it reviewed");
+    let stale = |code, message: String| {
+        EngineError::new(code, message).kind(ErrorKind::Stale).help("make a new plan, and have it reviewed")
+    };
     if bound.is_some_and(|run| run.finished_at.is_some()) {
         return Err(stale("plan/spent", "this plan was applied already: a plan is applied once".to_owned()));
     }
     match plan::intersect(saved, expires_at, fresh, bound.is_some()) {
         Ok((plan, None)) => Ok((plan, Vec::new())),
         Ok((plan, Some(Stale::Changes(changes)))) => {
-            let missing = changes.into_iter().map(|(object, action, reason)| NotStarted { object, action, reason }).collect();
+            let missing =
+                changes.into_iter().map(|(object, action, reason)| NotStarted { object, action, reason }).collect();
             Ok((plan, missing))
         }
-        Ok((_, Some(Stale::Foreign { reason }))) | Err(Stale::Foreign { reason }) => Err(stale("plan/stale", reason.message)),
+        Ok((_, Some(Stale::Foreign { reason }))) | Err(Stale::Foreign { reason }) => {
+            Err(stale("plan/stale", reason.message))
+        }
         Err(Stale::Changes(_)) => Err(stale("plan/stale", "this plan is stale".to_owned())),
     }
 }
 
-fn applied_plan(context: &Context, digest: String, origin: Origin, started_at: Timestamp, options: &ApplyOptions) -> AppliedPlan {
+fn applied_plan(
+    context: &Context,
+    digest: String,
+    origin: Origin,
+    started_at: Timestamp,
+    options: &ApplyOptions,
+) -> AppliedPlan {
     AppliedPlan {
         digest,
         origin,
         correlation_id: context.correlation_id.clone(),
         started_at,
         finished_at: None,
-        override_reason: options.override_limits.as_ref().map(|(_, reason)| reason.clone()).or_else(|| options.allow_older.clone()),
+        override_reason: options
+            .override_limits
+            .as_ref()
+            .map(|(_, reason)| reason.clone())
+            .or_else(|| options.allow_older.clone()),
     }
 }
 
@@ -327,7 +367,7 @@ impl Run<'_> {
         Report {
             digest: plan.digest.clone(),
             correlation_id: self.context.correlation_id.clone(),
-            policies: policy_results(&self.rotated, &self.failed),
+            policies: policy_results(&self.rotated),
             done: self.done,
             failed: self.failed,
             not_started: self.not_started,
@@ -343,7 +383,7 @@ impl Run<'_> {
 /// Rotated keys of each policy, and failed ones.
 pub(super) type Rotated = BTreeMap<(Name, Name), (usize, usize)>;
 
-fn policy_results(rotated: &Rotated, _failed: &[FailedChange]) -> Vec<PolicyResult> {
+fn policy_results(rotated: &Rotated) -> Vec<PolicyResult> {
     let result = |(tenant_id, policy_name): &(Name, Name), (rotated_keys, failed_keys): &(usize, usize)| PolicyResult {
         tenant_id: tenant_id.clone(),
         policy_name: policy_name.clone(),
@@ -366,11 +406,17 @@ impl From<StoreError> for EngineError {
         };
         let (code, help) = match &error {
             StoreError::Missing { .. } => ("state/missing", "`keywheel apply` makes it"),
-            StoreError::Corrupt { .. } => ("state/corrupt", "restore the file from a backup; do not start with an empty one"),
+            StoreError::Corrupt { .. } => {
+                ("state/corrupt", "restore the file from a backup; do not start with an empty one")
+            }
             StoreError::Newer { .. } => ("state/newer", "use the keywheel that wrote it, or a newer one"),
-            StoreError::ReadOnly { .. } => ("state/read-only", "check the owner and mode of the file and of its directory"),
+            StoreError::ReadOnly { .. } => {
+                ("state/read-only", "check the owner and mode of the file and of its directory")
+            }
             StoreError::Full { .. } => ("state/full", "make room; nothing was lost, and apply goes on from there"),
-            StoreError::Locked { .. } => ("state/locked", "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself"),
+            StoreError::Locked { .. } => {
+                ("state/locked", "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself")
+            }
             StoreError::LeaseLost { .. } => ("state/lease-lost", "another worker took over; apply again"),
             StoreError::Conflict { .. } => ("state/conflict", "apply again"),
             StoreError::Other { .. } => ("state/error", "apply again; `keywheel status` shows what is recorded"),
@@ -384,15 +430,7 @@ pub(super) const fn is_document(object: &ObjectRef) -> bool {
     matches!(object.kind, ObjectKind::Config | ObjectKind::Tenant | ObjectKind::Guardrail | ObjectKind::Freeze)
 }
 
-/// Everything that a change of the plan writes, for the callers that do not rotate.
-pub(super) type Writes = Vec<Write>;
-
 /// Why a change was not begun.
 pub(super) fn not_begun(change: &Change, code: &str, message: &str) -> NotStarted {
     NotStarted { object: change.object.clone(), action: change.action, reason: Reason::new(code, message) }
-}
-
-/// Actions that need the provider.
-pub(super) const fn needs_provider(action: Action) -> bool {
-    matches!(action, Action::Create | Action::Adopt | Action::Restore | Action::Rotate | Action::Finish)
 }

@@ -37,7 +37,8 @@ pub fn load(workspace: &Workspace) -> Result<Desired, EngineError> {
 /// top; otherwise the work tree's top is.
 pub(super) fn open(dir: &Path) -> Result<Repo, SourceError> {
     let repo = Repo::discover(dir)?;
-    let has_documents = dir.join(crate::source::CONFIG_FILE).exists() || dir.join(crate::source::POLICIES_FOLDER).exists();
+    let has_documents =
+        dir.join(crate::source::CONFIG_FILE).exists() || dir.join(crate::source::POLICIES_FOLDER).exists();
     if has_documents { repo.rooted_at(dir) } else { Ok(repo) }
 }
 

@@ -5,12 +5,27 @@
 //!
 //! Must not know: how anything is drawn, which command asked.
 
+mod apply;
 pub mod clock;
+mod execute;
+mod journal;
+mod load;
+mod manual;
+mod observe;
+mod planning;
+mod providers;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
+
+pub use apply::{Approve, apply, rotate};
+pub use load::load;
+pub use planning::{drift, location, open_state, plan};
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;
@@ -87,8 +102,10 @@ pub struct ApplyOptions {
     pub ephemeral_state: bool,
     /// How long to wait for somebody else's lock, in seconds.
     pub lock_timeout: u32,
-    /// Only these changes of the fresh plan: those of a saved plan, with its digest.
-    pub saved: Option<Plan>,
+    /// Only what this saved plan has too, and when that plan expires.
+    pub saved: Option<(Plan, Timestamp)>,
+    /// Set by the first interrupt: nothing new is begun, and the apply ends with what is unfinished named.
+    pub interrupt: Arc<AtomicBool>,
 }
 
 /// What happens while work goes on. Each is one JSON line of `apply --format json`.

@@ -49,7 +49,8 @@ pub async fn observe(
     }
     progress.event(Event::PhaseStarted { phase: "observe", total: Some(desired.keys.len()) });
     let first_run = recorded.is_empty();
-    let answers = join_all(places.into_iter().map(|(place, keys)| ask(observers, place, keys, first_run, progress))).await;
+    let answers =
+        join_all(places.into_iter().map(|(place, keys)| ask(observers, place, keys, first_run, progress))).await;
     let mut observed = Observed::default();
     for answer in answers {
         observed.keys.extend(answer.keys);
@@ -62,7 +63,12 @@ pub async fn observe(
 
 /// A key as its provider needs to know it.
 #[must_use]
-pub fn handle(address: &Address, key: &EncryptionKey, record: Option<&KeyRecord>, versions: &KnownVersions) -> KeyHandle {
+pub fn handle(
+    address: &Address,
+    key: &EncryptionKey,
+    record: Option<&KeyRecord>,
+    versions: &KnownVersions,
+) -> KeyHandle {
     let primary = record.and_then(|record| record.primary_version.as_ref()).map(|version| version.provider_ref.clone());
     let known = record.and_then(|record| versions.get(&record.id)).cloned();
     KeyHandle {
@@ -92,7 +98,8 @@ async fn ask(
     match result.await {
         Ok((observations, owned, findings)) => {
             answer.keys = addresses.into_iter().zip(observations).collect();
-            answer.owned = owned.into_iter().map(|owned| format!("{} {}", place.provider, owned.provider_ref)).collect();
+            answer.owned =
+                owned.into_iter().map(|owned| format!("{} {}", place.provider, owned.provider_ref)).collect();
             answer.findings = findings;
         }
         Err(error) => {
@@ -100,7 +107,8 @@ async fn ask(
                 Some(help) => format!("{error}; {help}"),
                 None => error.to_string(),
             };
-            answer.keys = addresses.into_iter().map(|address| (address, Observation::Unknown { why: why.clone() })).collect();
+            answer.keys =
+                addresses.into_iter().map(|address| (address, Observation::Unknown { why: why.clone() })).collect();
         }
     }
     progress.event(Event::Advanced { phase: "observe", by: handles.len() });

@@ -9,8 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::{
-    AuditEntry, KeyRecord, KeyState, ObjectRef, Outcome, Phase, RotationRecord, Step, StepRecord, Timestamp, VersionRecord,
-    VersionState, Workflow,
+    AuditEntry, KeyRecord, KeyState, ObjectRef, Outcome, Phase, RotationRecord, Step, StepRecord, Timestamp,
+    VersionRecord, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
 use crate::rotation::{Event as StepEvent, Next, Status, abandon, next_step, record};
@@ -185,7 +185,9 @@ fn foreign(primary: Option<&str>, expected: Option<&str>) -> ProviderError {
 async fn probe(context: &Context, manager: &dyn KeyManager, work: &mut Work, step: Step) -> Result<(), Stopped> {
     match step {
         // Both are idempotent, and prove what they did: doing them again is the probe.
-        Step::Verify | Step::Settle => note(work, step, Outcome::Failed, Some("not known: it is done again".to_owned())),
+        Step::Verify | Step::Settle => {
+            note(work, step, Outcome::Failed, Some("not known: it is done again".to_owned()))
+        }
         Step::Promote => {
             let primary = manager.primary(&work.request.key).await.map_err(|error| Stopped::from(&error))?;
             if primary.is_some() && primary == work.rotation.to_ref {
@@ -209,13 +211,22 @@ async fn probe_create(context: &Context, manager: &dyn KeyManager, work: &mut Wo
         let sure_at = since.checked_add_signed(delay).unwrap_or(since);
         let now = clock::now();
         if now >= sure_at {
-            return note(work, Step::Create, Outcome::Failed, Some("the provider has no version of this rotation".to_owned()));
+            return note(
+                work,
+                Step::Create,
+                Outcome::Failed,
+                Some("the provider has no version of this rotation".to_owned()),
+            );
         }
         let wait = (sure_at - now).to_std().unwrap_or_default();
         flush(context, work).await?;
         if wait > LONGEST_WAIT || context.interrupt.load(Ordering::Relaxed) {
-            let error = work.rotation.error.clone().unwrap_or_else(|| "it was interrupted while it made a version".to_owned());
-            let help = format!("the version may still appear: from {} on, apply looks again and goes on", sure_at.to_rfc3339());
+            let error =
+                work.rotation.error.clone().unwrap_or_else(|| "it was interrupted while it made a version".to_owned());
+            let help = format!(
+                "the version may still appear: from {} on, apply looks again and goes on",
+                sure_at.to_rfc3339()
+            );
             return Err(Stopped { help: Some(help), retry_at: Some(sure_at), ..Stopped::new(error) });
         }
         tokio::time::sleep(wait).await;
@@ -310,7 +321,8 @@ fn settle(context: &Context, work: &mut Work) {
     context.correlation_id.clone_into(&mut work.key.correlation_id);
     work.pending.push(Write::Key(Box::new(work.key.clone())));
     let before = from.map(|version| json!({ "primary": version.provider_ref }));
-    let after = json!({ "primary": work.rotation.to_ref, "rotation_id": work.rotation.id, "cause": work.rotation.cause });
+    let after =
+        json!({ "primary": work.rotation.to_ref, "rotation_id": work.rotation.id, "cause": work.rotation.cause });
     let action = if work.rotation.workflow == Workflow::Create { "key.created" } else { "key.rotated" };
     let entry = audit(context, work, action, before, Some(after));
     work.pending.push(entry);

@@ -196,8 +196,6 @@ pub struct KeyRecord {
     pub last_slot: Option<Timestamp>,
     /// A cache of when it is next due, for readers.
     pub next_rotation_at: Option<Timestamp>,
-    /// A rotation that a person asked for and that has not begun.
-    pub requested: Option<RotationRequest>,
     /// The change that made it.
     pub created_by: Origin,
     /// The change that last changed it.
@@ -311,19 +309,6 @@ pub struct StepRecord {
     pub detail: Option<String>,
     /// When it was written.
     pub at: Timestamp,
-}
-
-/// A rotation that a person asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RotationRequest {
-    /// Why.
-    pub reason: String,
-    /// Who asked.
-    pub actor: String,
-    /// When.
-    pub at: Timestamp,
-    /// `manual` or `compromised`.
-    pub cause: RotationCause,
 }
 
 /// A row of `audit_log`, before its place in the chain is known.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Finding;
 use crate::document::{Located, Repository};
-use crate::model::{Address, EncryptionKey, KeyRecord, Name, ObjectRef, Observation, ObservedKey, Recorded, VersionState};
+use crate::model::{
+    Address, EncryptionKey, KeyRecord, Name, ObjectRef, Observation, ObservedKey, Recorded, VersionRecord, VersionState,
+};
 
 use super::build::{Draft, Paired, created, due_work, names, observation, removed, updated, wait};
 use super::compare::{FieldDiff, compare, fields};
@@ -345,4 +347,42 @@ fn wanted_settings(document: &EncryptionKey) -> impl Iterator<Item = (String, St
 
 fn version_state(observed: &ObservedKey, provider_ref: &str) -> Option<VersionState> {
     observed.versions.iter().find(|version| version.provider_ref == provider_ref).map(|version| version.state)
+}
+
+/// Recorded versions, other than primaries, that the provider holds in another state than the record says.
+#[must_use]
+pub fn version_drift(
+    desired: &Repository,
+    recorded: &Recorded,
+    versions: &[VersionRecord],
+    observed: &BTreeMap<Address, Observation>,
+) -> Vec<Drift> {
+    let mut drift = Vec::new();
+    for (address, key) in &desired.keys {
+        let Some((_, record)) = continued_key(desired, recorded, address, &key.value) else { continue };
+        let Some(Observation::Present(found)) = observed.get(address) else { continue };
+        let old = versions
+            .iter()
+            .filter(|version| version.key_id == record.id && Some(version.provider_ref.as_str()) != primary(record));
+        for version in old.filter(|version| version.state != VersionState::Destroyed) {
+            let state = version_state(found, &version.provider_ref);
+            // Whether a version is not primary yet or not any more is keywheel's to know, not the provider's.
+            let usable =
+                |state| matches!(state, VersionState::PreActivation | VersionState::Active | VersionState::Deactivated);
+            if state.is_some_and(|state| state == version.state || (usable(state) && usable(version.state))) {
+                continue;
+            }
+            drift.push(Drift {
+                object: ObjectRef::key(address),
+                field: format!("version {}", version.number),
+                reason: Reason::new(
+                    "version_state",
+                    "an old version was changed at the key manager: what it encrypted may not decrypt",
+                ),
+                recorded: Some(version.state.to_string()),
+                observed: Some(state.map_or("missing", VersionState::as_str).to_owned()),
+            });
+        }
+    }
+    drift
 }

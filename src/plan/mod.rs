@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 pub use build::{applied_config, plan};
 pub use due::{KeyTiming, history, key_timing};
-pub use keys::continued_key;
+pub use keys::{continued_key, version_drift};
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
 
 use crate::diagnostic::Finding;

@@ -75,7 +75,7 @@ fn groups(finding: &Finding) -> Vec<Group<'_>> {
         Severity::Warning => Level::WARNING,
         Severity::Info => Level::NOTE,
     };
-    let mut group = Group::with_title(level.primary_title(&finding.message).id(finding.code));
+    let mut group = Group::with_title(level.primary_title(&finding.message).id(finding.code.as_ref()));
     if let Some(place) = &finding.place {
         group = with_source(group, place, finding.source_line.as_deref(), AnnotationKind::Primary);
     }

@@ -281,3 +281,5 @@ pub enum StoreError {
         message: String,
     },
 }
+mod stub_tmp;
+pub use stub_tmp::*;

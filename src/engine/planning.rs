@@ -1,0 +1,253 @@
+//! Plans: the state database opened read-only, the providers asked, the pure planner called.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::diagnostic::Finding;
+use crate::document::{Located, Repository};
+use crate::model::{Freeze, Guardrail, ObjectKind, Recorded, Tenant, Timestamp};
+use crate::plan::{self, Action, Change, Inputs, Plan};
+use crate::provider::capabilities;
+use crate::store::{Location, ReadState, State, StoreError};
+
+use super::observe::{KnownVersions, Observed, observe};
+use super::providers::Observers;
+use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock, load};
+
+/// The switch of the original: `false` starts nothing anywhere, and finishes what is begun.
+const SWITCH: &str = "KEY_ROTATION_ENABLED";
+
+/// Makes a plan, and writes nothing anywhere.
+///
+/// # Errors
+/// See [`EngineError`].
+pub async fn plan(
+    workspace: &Workspace,
+    options: &PlanOptions,
+    progress: &dyn Progress,
+) -> Result<Planned, EngineError> {
+    make(workspace, options, progress, false).await
+}
+
+/// A plan whose drift covers every recorded version, not the primaries alone.
+///
+/// # Errors
+/// See [`EngineError`].
+pub async fn drift(
+    workspace: &Workspace,
+    options: &PlanOptions,
+    progress: &dyn Progress,
+) -> Result<Planned, EngineError> {
+    make(workspace, options, progress, true).await
+}
+
+async fn make(
+    workspace: &Workspace,
+    options: &PlanOptions,
+    progress: &dyn Progress,
+    deep: bool,
+) -> Result<Planned, EngineError> {
+    progress.event(Event::PhaseStarted { phase: "load", total: None });
+    let desired = load(workspace)?;
+    if desired.repository.failed {
+        return Ok(Planned { plan: empty(&desired, options), desired });
+    }
+    let state = open_state(&desired, options.state.as_deref()).await?;
+    let (recorded, versions) = match &state {
+        None => (Recorded::default(), Vec::new()),
+        Some(state) => (state.recorded().await?, if deep { state.all_versions().await? } else { Vec::new() }),
+    };
+    let mut known = KnownVersions::new();
+    for version in &versions {
+        known.entry(version.key_id).or_default().push(version.provider_ref.clone());
+    }
+    let now = options.as_of.unwrap_or_else(clock::now);
+    let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
+    let mut plan = if options.refresh {
+        let observers = Observers::new(config.providers, desired.root.clone());
+        let (mut plan, observed) = fresh(&desired, &recorded, &observers, progress, now, &known).await?;
+        if deep {
+            plan.drift.extend(plan::version_drift(&desired.repository, &recorded, &versions, &observed.keys));
+        }
+        plan
+    } else {
+        build(&desired, &recorded, &Observed::default(), now)?
+    };
+    plan.not_applicable = match options {
+        PlanOptions { as_of: Some(_), .. } => Some("with --as-of".to_owned()),
+        PlanOptions { refresh: false, .. } => Some("with --refresh=false".to_owned()),
+        PlanOptions { state: Some(_), .. } => Some("with --state".to_owned()),
+        _ => None,
+    };
+    Ok(Planned { desired, plan })
+}
+
+/// Asks the providers, and plans.
+pub(super) async fn fresh(
+    desired: &Desired,
+    recorded: &Recorded,
+    observers: &Observers,
+    progress: &dyn Progress,
+    now: Timestamp,
+    versions: &KnownVersions,
+) -> Result<(Plan, Observed), EngineError> {
+    let observed = observe(observers, &desired.repository, recorded, versions, progress).await;
+    if !observed.owned.is_empty() {
+        let some = observed.owned.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        return Err(EngineError::new(
+            "state/unknown-keys",
+            format!("the state database is empty, and {} keys at the providers carry keywheel's marks: {some}", observed.owned.len()),
+        )
+        .kind(ErrorKind::Refused)
+        .help("a lost or mistyped state database is not a first run: check `state` in keywheel.yaml, or restore its backup"));
+    }
+    Ok((build(desired, recorded, &observed, now)?, observed))
+}
+
+fn build(desired: &Desired, recorded: &Recorded, observed: &Observed, now: Timestamp) -> Result<Plan, EngineError> {
+    let inputs = Inputs {
+        desired: &desired.repository,
+        sources: &desired.sources,
+        recorded,
+        observed: &observed.keys,
+        unreachable: &observed.unreachable,
+        capabilities,
+        now,
+        rotation_enabled: switch(std::env::var(SWITCH).ok().as_deref())?,
+    };
+    let mut plan = plan::plan(&inputs);
+    plan.diagnostics.splice(0..0, desired.findings.iter().chain(&observed.findings).cloned());
+    Ok(plan)
+}
+
+/// An unreadable switch stops the work: it may have been meant to be off.
+fn switch(value: Option<&str>) -> Result<bool, EngineError> {
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "true" | "1" | "yes" | "on") => Ok(true),
+        Some("false" | "0" | "no" | "off") => Ok(false),
+        Some(other) => {
+            Err(EngineError::new("settings/switch", format!("{SWITCH}={other:?} is neither true nor false"))
+                .help(format!("set {SWITCH}=true or {SWITCH}=false")))
+        }
+    }
+}
+
+/// The plan of documents that cannot be planned at all: nothing but their findings.
+fn empty(desired: &Desired, options: &PlanOptions) -> Plan {
+    let repository = Repository::default();
+    let (recorded, none, unreachable) = (Recorded::default(), BTreeMap::new(), BTreeMap::new());
+    let mut plan = plan::plan(&Inputs {
+        desired: &repository,
+        sources: &desired.sources,
+        recorded: &recorded,
+        observed: &none,
+        unreachable: &unreachable,
+        capabilities,
+        now: options.as_of.unwrap_or_else(clock::now),
+        rotation_enabled: false,
+    });
+    plan.changes.clear();
+    plan.diagnostics.clone_from(&desired.findings);
+    plan.not_applicable = Some("of documents with errors".to_owned());
+    plan
+}
+
+/// Where the state database is. The environment's word comes first, then `keywheel.yaml`'s.
+///
+/// # Errors
+/// `${NAME}` names a variable that is not set, or the location has no known form.
+pub fn location(desired: &Desired, state: Option<&str>) -> Result<Location, EngineError> {
+    let text = state.unwrap_or(&desired.repository.config.state);
+    let resolved = match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+        None => text.to_owned(),
+        Some(name) => std::env::var(name).map_err(|_| {
+            EngineError::new(
+                "state/variable",
+                format!("the environment variable {name}, which `state` names, is not set"),
+            )
+            .help(format!("set {name} to sqlite:PATH"))
+        })?,
+    };
+    Ok(Location::parse(&resolved, &desired.root)?)
+}
+
+/// Opens the state database for reading. None where there is no database yet.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn open_state(desired: &Desired, state: Option<&str>) -> Result<Option<Box<dyn ReadState>>, EngineError> {
+    match crate::store::open_read_only(&location(desired, state)?).await {
+        Ok(state) => Ok(Some(state)),
+        Err(StoreError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn open_or_create_state(
+    desired: &Desired,
+    state: Option<&str>,
+) -> Result<Arc<dyn State>, EngineError> {
+    Ok(crate::store::open_or_create(&location(desired, state)?).await?)
+}
+
+/// The record in the place of the documents: what `rotate` works on.
+pub(super) fn as_applied(desired: Desired, recorded: &Recorded) -> Desired {
+    let place = crate::diagnostic::Place { file: "(as applied)".into(), line: 1, column: 1, length: 1 };
+    fn located<T>(value: T, place: &crate::diagnostic::Place) -> Located<T> {
+        Located { value, place: place.clone(), fields: BTreeMap::new(), inherited: BTreeMap::new() }
+    }
+    let mut repository = Repository {
+        config: plan::applied_config(recorded).unwrap_or_else(|| desired.repository.config.clone()),
+        ..Repository::default()
+    };
+    for (address, record) in &recorded.policies {
+        repository.policies.insert(address.clone(), located(record.policy.clone(), &place));
+    }
+    for (address, record) in &recorded.keys {
+        repository.keys.insert(address.clone(), located(record.key.clone(), &place));
+    }
+    for (object, record) in &recorded.documents {
+        let (name, spec) = (object.name.clone(), record.spec.clone());
+        match object.kind {
+            ObjectKind::Tenant => {
+                if let Ok(tenant) = serde_json::from_value::<Tenant>(spec) {
+                    repository.tenants.insert(name, located(tenant, &place));
+                }
+            }
+            ObjectKind::Freeze => {
+                if let Ok(freeze) = serde_json::from_value::<Freeze>(spec) {
+                    repository.freezes.insert(name, located(freeze, &place));
+                }
+            }
+            ObjectKind::Guardrail => {
+                if let Ok(guardrail) = serde_json::from_value::<Guardrail>(spec) {
+                    repository.guardrails.insert(name, located(guardrail, &place));
+                }
+            }
+            ObjectKind::Config | ObjectKind::RotationPolicy | ObjectKind::EncryptionKey => {}
+        }
+    }
+    repository.documents = recorded.policies.len() + recorded.keys.len() + recorded.documents.len();
+    let origin = recorded.last_applied.as_ref().map(|last| last.origin.clone()).or(desired.origin);
+    Desired { repository, findings: Vec::new(), origin, ..desired }
+}
+
+/// Narrows a plan to one change. What the key waits for is kept, so that a person sees it.
+pub(super) fn only(plan: &mut Plan, change: Change) {
+    plan.waiting.retain(|waiting| waiting.object == change.object);
+    plan.drift.retain(|drift| drift.object == change.object);
+    plan.refusals.clear();
+    plan.changes = if change.action == Action::Rotate { vec![change] } else { Vec::new() };
+    plan.diagnostics = Vec::<Finding>::new();
+    plan.digest = plan::digest(&plan.sources, plan.lineage, &plan.changes);
+}
+
+/// Who runs this: `user@host`.
+pub(super) fn who() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .or_else(|| std::fs::read_to_string("/etc/hostname").ok())
+        .map_or_else(|| "localhost".to_owned(), |name| name.trim().to_owned());
+    format!("{user}@{host}")
+}
