@@ -47,7 +47,7 @@ fn summary(findings: &[Finding]) -> Vec<String> {
         .iter()
         .map(|finding| match &finding.place {
             Some(place) => format!("{} {}:{}:{}", finding.code, place.file, place.line, place.column),
-            None => finding.code.to_owned(),
+            None => finding.code.to_string(),
         })
         .collect()
 }

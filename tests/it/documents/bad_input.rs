@@ -106,7 +106,7 @@ fn check(cases: Vec<Bad>) {
         let others = loaded
             .findings
             .iter()
-            .filter(|finding| finding.is_error() && !fits(finding) && case.also != Some(finding.code))
+            .filter(|finding| finding.is_error() && !fits(finding) && case.also != Some(finding.code.as_ref()))
             .count();
         let marked = loaded.repository.failed || !loaded.repository.failed_tenants.is_empty();
         let stops = expected.is_none_or(|finding| !finding.is_error() || marked);
