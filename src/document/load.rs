@@ -108,6 +108,7 @@ pub(super) fn load(
         documents,
         config: config.clone(),
     };
+    findings.iter_mut().for_each(redact::finding);
     diagnostic::sort(&mut findings);
     Loaded { repository, findings }
 }

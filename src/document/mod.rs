@@ -6,6 +6,7 @@
 //! Must not know: git, the file system, the environment, any key manager (it is told their capabilities).
 
 mod check;
+mod codes;
 mod config;
 mod defaults;
 mod kind;
@@ -23,6 +24,7 @@ mod validate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use codes::codes;
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers, parse_duration};
 pub use kind::Kind;
 pub use schema::schema;
@@ -32,6 +34,10 @@ use crate::diagnostic::{Finding, Place};
 use crate::model::{
     Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, RotationPolicy, RotationStrategy, Tenant,
 };
+
+/// The findings of one file after which the rest of it is not looked at, so that hostile text cannot fill the memory
+/// with them.
+const MAX_FINDINGS: usize = 1000;
 
 /// One file of the repository at one commit.
 #[derive(Debug, Clone)]

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::SourceFile;
 use super::kind::Kind;
 use super::scalar::shorten;
 use super::text::Text;
 use super::tree::{self, Data, Node, Span};
 use super::validate::{self, suggest};
+use super::{MAX_FINDINGS, SourceFile};
 use crate::diagnostic::{Finding, Place};
 use crate::model::{API_VERSION, Name, ObjectRef};
 
@@ -94,6 +94,14 @@ pub(super) fn read<'t>(file: &'t SourceFile, folder: Option<&Name>) -> ReadFile<
             read.count = stream.documents.len();
             read.unreadable = read.findings.iter().any(|finding| finding.code == "yaml/syntax");
             for root in stream.documents {
+                if read.findings.len() >= MAX_FINDINGS {
+                    let finding =
+                        Finding::error("file/too-many-findings", "there are more mistakes in this file than are shown")
+                            .help("correct these first");
+                    read.unreadable = true;
+                    read.findings.push(text.at(finding, first_line(&root)));
+                    break;
+                }
                 match kind(&text, &root) {
                     Ok(kind) => document(&mut read, &text, kind, folder, root),
                     Err(findings) => {

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::diagnostic::Finding;
+
 /// A part of a field's name that makes its value a secret.
 const SECRET_NAMES: [&str; 4] = ["webhook", "secret", "token", "password"];
 
@@ -84,6 +86,9 @@ fn hide_fields(line: &str) -> Option<String> {
 
 /// The bytes of the value that a text begins with: to the closing quote, or to a comma, a brace, a comment or the end.
 fn value_length(value: &str) -> usize {
+    if value.starts_with(['[', '{']) {
+        return value.len();
+    }
     if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
         return value.get(1..).and_then(|rest| rest.find(quote)).map_or(value.len(), |end| end + 2);
     }
@@ -98,6 +103,17 @@ fn is_reference(text: &str) -> bool {
     text.strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'))
         .is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+}
+
+/// Hides what looks like a secret in the words of a finding, which quote its document.
+pub(super) fn finding(finding: &mut Finding) {
+    let hide = |text: &mut String| {
+        if let Cow::Owned(hidden) = patterns(text) {
+            *text = hidden;
+        }
+    };
+    hide(&mut finding.message);
+    finding.help.as_mut().into_iter().for_each(hide);
 }
 
 /// The beginnings by which well-known secrets are recognised, wherever they stand, and how much of each stays.

@@ -142,11 +142,11 @@ fn is_date(text: &str) -> bool {
     part(4..=4) && part(1..=2) && part(1..=2) && parts.next().is_none()
 }
 
-/// A text short enough to be quoted in a message.
+/// A text short enough and tame enough to be quoted in a message.
 pub(super) fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
     let line = text.lines().next().unwrap_or("");
-    let short: String = line.chars().take(LONGEST).collect();
+    let short: String = line.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if short.len() == text.len() { short } else { format!("{short}…") }
 }
 
@@ -164,6 +164,7 @@ pub(super) fn explain_syntax(kind: &ErrorKind) -> (String, &'static str) {
         | ErrorKind::UnexpectedEofFlowMapping
         | ErrorKind::ExpectedFlowMappingSeparator
         | ErrorKind::ExpectedFlowSequenceSeparator => "close the bracket, and separate the items with commas",
+        ErrorKind::UnexpectedEofImplicitFlowMapping => "write an item between the two commas, or remove one",
         ErrorKind::MisplacedFlowCollectionEnd | ErrorKind::MismatchedFlowCollectionEnd { .. } => {
             "remove this bracket, or open it before"
         }

@@ -313,7 +313,7 @@ fn example(name: &str, property: &Value) -> Value {
         ("waivers", _) => json!([[waiver()]]),
         ("until" | "expires_at" | "valid_before", _) => json!(["2027-12-31"]),
         ("valid_after", _) => json!(["2026-01-01"]),
-        ("rule", _) => json!(["policy/retention"]),
+        ("rule", _) => json!(["hipaa/rotation-interval"]),
         ("reason", _) => json!(["The vendor's migration ends in June"]),
         ("approver", _) => json!(["alice@example.org"]),
         ("kms_key_id", _) => json!(["arn:aws:kms:us-east-1:123456789012:key/0f1e2d3c-4b5a-4978-8695-a4b3c2d1e0f9"]),
@@ -338,7 +338,7 @@ fn example(name: &str, property: &Value) -> Value {
 
 fn waiver() -> Value {
     json!({
-        "rule": "policy/retention",
+        "rule": "hipaa/rotation-interval",
         "until": "2027-06-30",
         "reason": "The vendor's migration ends in June",
         "approver": "alice@example.org"

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Inherited;
 use super::defaults::Layer;
 use super::read::Document;
 use super::schema::Step;
 use super::tree::Span;
 use super::validate;
+use super::{Inherited, MAX_FINDINGS};
 use crate::diagnostic::{Finding, Place, Related};
 use crate::model::Severity;
 
@@ -52,6 +52,9 @@ impl<'a, 't> Subject<'a, 't> {
 
     /// A finding about what is at `path`, or, where the document does not say it, at its first line.
     pub(super) fn add(&mut self, finding: Finding, path: &[Step<'_>]) {
+        if self.findings.len() >= MAX_FINDINGS {
+            return;
+        }
         let mut finding = about(self.document, finding, path);
         finding.related = self.origin(path);
         self.findings.push(finding);

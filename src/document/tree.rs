@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError};
 
+use super::MAX_FINDINGS;
 use super::scalar::{self, Core};
 
 /// The deepest nesting of a document. The schema's own deepest place is at 6; a key policy may add some.
@@ -87,7 +88,7 @@ pub(super) fn parse(text: &str) -> Stream<'_> {
     };
     let mut parser = Parser::new_from_str_with_options(text, options);
     let mut builder = Builder::default();
-    loop {
+    while builder.stream.problems.len() < MAX_FINDINGS {
         match parser.next_event() {
             Some(Ok((event, span))) => builder.event(event, span),
             Some(Err(error)) => {
@@ -151,7 +152,7 @@ impl<'t> Builder<'t> {
             Event::MappingStart(..) => {
                 self.push(Open::Mapping { span, entries: Vec::with_capacity(8), key: None }, span)
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Anchor(_, name) => self.problem(
                 "yaml/anchor",
                 span,
@@ -176,13 +177,13 @@ impl<'t> Builder<'t> {
 
     fn push(&mut self, open: Open<'t>, span: Span) {
         if self.open.len() >= MAX_DEPTH && !self.too_deep {
-            self.too_deep = true;
             self.nesting(span);
         }
         self.open.push(open);
     }
 
     fn nesting(&mut self, span: Span) {
+        self.too_deep = true;
         self.problem(
             "yaml/too-deep",
             span,
@@ -191,12 +192,18 @@ impl<'t> Builder<'t> {
         );
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, end: Span) {
+        // A flow on one line is meant as a whole; a block begins with a span of no width.
+        let whole = |span: Span| match span.width {
+            0 => span,
+            _ if span.line == end.line => Span { width: end.column + end.width - span.column, ..span },
+            _ => Span { width: 0, ..span },
+        };
         let node = match self.open.pop() {
-            Some(Open::Sequence { span, items }) => Node { span, data: Data::Sequence(items) },
+            Some(Open::Sequence { span, items }) => Node { span: whole(span), data: Data::Sequence(items) },
             Some(Open::Mapping { span, entries, .. }) => {
                 let entries = self.without_duplicates(entries);
-                Node { span, data: Data::Mapping(entries) }
+                Node { span: whole(span), data: Data::Mapping(entries) }
             }
             None => return,
         };
@@ -309,7 +316,9 @@ impl<'t> Builder<'t> {
             width: 1,
         };
         if *error.kind() == ErrorKind::RecursionLimitExceeded {
-            self.nesting(span);
+            if !self.too_deep {
+                self.nesting(span);
+            }
             return;
         }
         let (message, help) = scalar::explain_syntax(error.kind());

@@ -1,5 +1,6 @@
 //! A document against its JSON schema: each error of the validator becomes a finding with a place and a way out.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use jsonschema::ValidationError;
@@ -7,6 +8,7 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::paths::LocationSegment;
 use serde_json::{Map, Number, Value};
 
+use super::MAX_FINDINGS;
 use super::kind::Kind;
 use super::redact;
 use super::scalar::{Ambiguity, Core, shorten};
@@ -30,7 +32,8 @@ pub(super) fn validate(text: &Text<'_>, kind: Kind, root: &Node<'_>) -> Result<M
     if oddities.any() {
         context.scalars(root, &mut Vec::new());
     }
-    for error in compiled.validator.iter().flat_map(|validator| validator.iter_errors(&value)) {
+    let errors = compiled.validator.iter().flat_map(|validator| validator.iter_errors(&value));
+    for error in errors.take(MAX_FINDINGS) {
         context.schema_error(&error);
     }
     Err(context.findings)
@@ -105,6 +108,9 @@ struct Context<'a, 't> {
 impl<'a, 't> Context<'a, 't> {
     /// Looks at every scalar that JSON cannot carry as its author meant it.
     fn scalars<'n>(&mut self, node: &'n Node<'t>, path: &mut Vec<Step<'n>>) {
+        if self.refused.len() >= MAX_FINDINGS {
+            return;
+        }
         match &node.data {
             Data::Scalar { text, core } => self.scalar(node, text, *core, path),
             Data::Sequence(items) => {
@@ -230,16 +236,18 @@ impl<'a, 't> Context<'a, 't> {
 
     fn unknown_fields(&mut self, node: &Node<'t>, schema: &Value, unexpected: &[String]) {
         let known: Vec<&str> = properties(schema).map(|(name, _)| name.as_str()).collect();
-        for entry in node.entries().iter().filter(|entry| unexpected.iter().any(|name| name == entry.key.as_ref())) {
+        let missing: Vec<&str> = known.iter().copied().filter(|name| node.entry(name).is_none()).collect();
+        let unexpected: HashSet<&str> = unexpected.iter().map(String::as_str).collect();
+        let entries = node.entries().iter().filter(|entry| unexpected.contains(entry.key.as_ref()));
+        for entry in entries.take(MAX_FINDINGS) {
             let key = shorten(&entry.key);
-            let present = |name: &str| node.entry(name).is_some();
             let help = match suggest(&entry.key, known.iter().copied()) {
-                Some(name) if present(name) => format!("`{name}` is here already: remove this field"),
+                Some(name) if !missing.contains(&name) => format!("`{name}` is here already: remove this field"),
                 Some(name) => format!("did you mean `{name}`?"),
                 None if known.is_empty() => {
                     "a key here is a name: 1 to 128 letters, digits, spaces and `._-`".to_owned()
                 }
-                None => format!("the fields here are {}", list(known.iter().copied().filter(|name| !present(name)))),
+                None => format!("the fields here are {}", list(missing.iter().copied())),
             };
             let finding = Finding::error("schema/unknown-field", format!("unknown field `{key}`")).help(help);
             self.findings.push(self.text.at(finding, entry.key_span));
