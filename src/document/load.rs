@@ -35,7 +35,9 @@ pub(super) fn load(
 
     let mut findings = config_file.findings;
     let documents = config_file.count + reads.iter().map(|read| read.count).sum::<usize>();
-    reads.iter_mut().for_each(|read| findings.append(&mut read.findings));
+    for read in &mut reads {
+        findings.append(&mut read.findings);
+    }
     let config_document = config_file.documents.iter().find(|document| document.kind == Kind::Config);
     let second = config_file.documents.iter().filter(|document| document.kind == Kind::Config).nth(1);
     findings.extend(second.map(|second| {
@@ -131,7 +133,7 @@ fn key_address(key: &EncryptionKey) -> Address {
 /// Is it a YAML file under `policies/`, or a link that could stand for one? Hidden files are nobody's.
 fn is_ours(file: &SourceFile) -> bool {
     file.path.strip_prefix("policies/").is_some_and(|path| {
-        let is_yaml = path.ends_with(".yaml") || path.ends_with(".yml");
+        let is_yaml = path.rsplit_once('.').is_some_and(|(_, extension)| matches!(extension, "yaml" | "yml"));
         (is_yaml || file.symlink) && !path.split('/').any(|part| part.starts_with('.'))
     })
 }

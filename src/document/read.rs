@@ -184,12 +184,11 @@ fn oversized(text: &str) -> Option<(Span, usize)> {
         return None;
     }
     let (mut begin, mut begin_line, mut at) = (0, 1, 0);
-    let mut line_number: u32 = 1;
     let check = |begin: usize, end: usize, line: u32| {
         let start = u32::try_from(begin).unwrap_or(u32::MAX);
         (end - begin > MAX_DOCUMENT).then_some((Span { start, line, column: 1, width: 0 }, end - begin))
     };
-    for line in text.split_inclusive('\n') {
+    for (line_number, line) in (1u32..).zip(text.split_inclusive('\n')) {
         let separator = line.strip_prefix("---").is_some_and(|rest| rest.starts_with([' ', '\t', '\r', '\n']));
         if separator {
             if let Some(found) = check(begin, at, begin_line) {
@@ -198,7 +197,6 @@ fn oversized(text: &str) -> Option<(Span, usize)> {
             (begin, begin_line) = (at, line_number);
         }
         at += line.len();
-        line_number += 1;
     }
     check(begin, at, begin_line)
 }
@@ -220,7 +218,9 @@ fn document<'t>(read: &mut ReadFile<'t>, text: &Text<'t>, kind: Kind, folder: Op
             read.documents.push(Document { text: text.clone(), kind, folder: folder.cloned(), object, root, fields });
         }
         Err(mut findings) => {
-            findings.iter_mut().for_each(|finding| finding.object.clone_from(&object));
+            for finding in &mut findings {
+                finding.object.clone_from(&object);
+            }
             read.findings.append(&mut findings);
         }
     }
@@ -259,29 +259,28 @@ fn kind(text: &Text<'_>, root: &Node<'_>) -> Result<Kind, Vec<Finding>> {
         }
     }
     let names = || Kind::ALL.into_iter().filter(|kind| *kind != Kind::Config).map(Kind::as_str);
-    let kind = match root.entry("kind") {
-        Some(entry) => match entry.value.text().and_then(|text| text.parse::<Kind>().ok()) {
-            Some(kind) => Some(kind),
-            None if entry.value.data == Data::Broken => None,
-            None => {
-                let word = entry.value.text().unwrap_or_default();
-                let options = validate::list(names());
-                let help = suggest(word, Kind::ALL.into_iter().map(Kind::as_str))
-                    .map_or_else(|| format!("write one of {options}"), |kind| format!("did you mean `{kind}`?"));
-                let span = if validate::is_block(&entry.value) { entry.key_span } else { entry.value.span };
-                let finding = Finding::error("schema/unknown-kind", format!("there is no kind `{}`", shorten(word)));
-                findings.push(text.at(finding.help(help), span));
-                None
-            }
-        },
+    let kind = root.entry("kind");
+    let known = kind.and_then(|entry| entry.value.text()?.parse::<Kind>().ok());
+    match kind {
+        _ if known.is_some() => {}
+        Some(entry) if entry.value.data == Data::Broken => {}
+        Some(entry) => {
+            let word = entry.value.text().unwrap_or_default();
+            let help = suggest(word, Kind::ALL.into_iter().map(Kind::as_str)).map_or_else(
+                || format!("write one of {}", validate::list(names())),
+                |kind| format!("did you mean `{kind}`?"),
+            );
+            let span = if validate::is_block(&entry.value) { entry.key_span } else { entry.value.span };
+            let finding = Finding::error("schema/unknown-kind", format!("there is no kind `{}`", shorten(word)));
+            findings.push(text.at(finding.help(help), span));
+        }
         None => {
             let finding = Finding::error("schema/missing-field", "the field `kind` is missing");
             let help = format!("add `kind: ...`, one of {}", validate::list(names()));
             findings.push(text.at(finding.help(help), misspelled(root, "kind").unwrap_or(first_line)));
-            None
         }
-    };
-    match kind {
+    }
+    match known {
         Some(kind) if findings.is_empty() => Ok(kind),
         _ => Err(findings),
     }

@@ -92,8 +92,8 @@ fn integer(text: &str, digits: &str, radix: u32, negative: bool) -> Core {
     }
 }
 
-fn is_all(text: &str, test: fn(u8) -> bool) -> bool {
-    !text.is_empty() && text.bytes().all(test)
+fn is_all(text: &str, allowed: fn(u8) -> bool) -> bool {
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 /// `(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
@@ -102,9 +102,8 @@ fn is_core_float(digits: &str) -> bool {
         Some(at) => (digits.get(..at).unwrap_or(""), digits.get(at + 1..)),
         None => (digits, None),
     };
-    let exponent_fits = exponent.is_none_or(|exponent| {
-        is_all(exponent.strip_prefix(['-', '+']).unwrap_or(exponent), |byte| byte.is_ascii_digit())
-    });
+    let exponent_fits = exponent
+        .is_none_or(|power| is_all(power.strip_prefix(['-', '+']).unwrap_or(power), |byte| byte.is_ascii_digit()));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits_only = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     exponent_fits && digits_only(whole) && digits_only(fraction) && !(whole.is_empty() && fraction.is_empty())

@@ -150,7 +150,7 @@ impl<'t> Builder<'t> {
             }
             Event::SequenceStart(..) => self.push(Open::Sequence { span, items: Vec::new() }, span),
             Event::MappingStart(..) => {
-                self.push(Open::Mapping { span, entries: Vec::with_capacity(8), key: None }, span)
+                self.push(Open::Mapping { span, entries: Vec::with_capacity(8), key: None }, span);
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Anchor(_, name) => self.problem(
@@ -159,8 +159,7 @@ impl<'t> Builder<'t> {
                 format!("the anchor `&{name}` is not allowed"),
                 "remove it and write the value where it is meant; what many policies share goes into `defaults`",
             ),
-            Event::Alias(_) => self.alias(span),
-            Event::UnresolvedAlias(_) => self.alias(span),
+            Event::Alias(_) | Event::UnresolvedAlias(_) => self.alias(span),
             _ => {}
         }
     }

@@ -19,81 +19,65 @@ use crate::diagnostic::Finding;
 
 /// The document as JSON, or what is wrong with it.
 pub(super) fn validate(text: &Text<'_>, kind: Kind, root: &Node<'_>) -> Result<Map<String, Value>, Vec<Finding>> {
-    let mut oddities = Oddities::default();
-    let value = to_json(root, &mut oddities);
+    let mut odd = false;
+    let value = to_json(root, &mut odd);
     let compiled = schema::of(kind);
-    let valid = compiled.validator.as_ref().is_none_or(|validator| validator.is_valid(&value));
-    if valid && !oddities.any() {
-        if let Value::Object(fields) = value {
-            return Ok(fields);
-        }
-    }
+    let valid = compiled.validator.as_ref().is_some_and(|validator| validator.is_valid(&value));
     let mut context = Context { text, schema: &compiled.schema, root, findings: Vec::new(), refused: Vec::new() };
-    if oddities.any() {
+    if odd {
         context.scalars(root, &mut Vec::new());
     }
-    let errors = compiled.validator.iter().flat_map(|validator| validator.iter_errors(&value));
-    for error in errors.take(MAX_FINDINGS) {
-        context.schema_error(&error);
+    match value {
+        Value::Object(fields) if valid && context.refused.is_empty() => return Ok(fields),
+        value => {
+            let errors = compiled.validator.iter().flat_map(|validator| validator.iter_errors(&value));
+            errors.take(MAX_FINDINGS).for_each(|error| context.schema_error(&error));
+            if context.findings.is_empty() && context.refused.is_empty() {
+                context.refuse(
+                    "schema/value",
+                    root.span,
+                    "the document does not fit its schema".to_owned(),
+                    "hold it against the schema for editors",
+                );
+            }
+        }
     }
     Err(context.findings)
 }
 
-/// What a tree has that JSON cannot say, or that needs another look.
-#[derive(Debug, Default)]
-struct Oddities {
-    ambiguous: bool,
-    broken: bool,
-    not_a_number: bool,
-    /// A float, which JSON schema takes for an integer where its fraction is zero, and serde does not.
-    float: bool,
-}
-
-impl Oddities {
-    fn any(&self) -> bool {
-        self.ambiguous || self.broken || self.not_a_number || self.float
-    }
-}
-
-fn to_json(node: &Node<'_>, oddities: &mut Oddities) -> Value {
+/// The tree as JSON. `odd` becomes true where there is something that JSON cannot say, or that needs another look.
+fn to_json(node: &Node<'_>, odd: &mut bool) -> Value {
     match &node.data {
-        Data::Scalar { text, core } => match *core {
-            Core::Null => Value::Null,
-            Core::Boolean(value) => Value::Bool(value),
-            Core::Integer(number) => {
-                match i64::try_from(number).map(Number::from).or_else(|_| u64::try_from(number).map(Number::from)) {
-                    Ok(number) => Value::Number(number),
-                    Err(_) => {
-                        oddities.float = true;
-                        Value::String(text.to_string())
-                    }
-                }
-            }
-            Core::Float(number) => {
-                oddities.float = true;
-                Number::from_f64(number).map_or_else(
+        Data::Scalar { text, core } => {
+            *odd |= matches!(core, Core::Ambiguous(_) | Core::Float(_));
+            match core {
+                Core::Null => Value::Null,
+                Core::Boolean(value) => Value::Bool(*value),
+                Core::Integer(number) => whole(*number).map_or_else(
                     || {
-                        oddities.not_a_number = true;
-                        Value::Null
+                        *odd = true;
+                        Value::String(text.to_string())
                     },
                     Value::Number,
-                )
+                ),
+                Core::Float(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
+                Core::Text | Core::Ambiguous(_) => Value::String(text.to_string()),
             }
-            Core::Text => Value::String(text.to_string()),
-            Core::Ambiguous(_) => {
-                oddities.ambiguous = true;
-                Value::String(text.to_string())
-            }
-        },
-        Data::Sequence(items) => Value::Array(items.iter().map(|item| to_json(item, oddities)).collect()),
-        Data::Mapping(entries) => Value::Object(
-            entries.iter().map(|entry| (entry.key.to_string(), to_json(&entry.value, oddities))).collect(),
-        ),
+        }
+        Data::Sequence(items) => Value::Array(items.iter().map(|item| to_json(item, odd)).collect()),
+        Data::Mapping(entries) => {
+            Value::Object(entries.iter().map(|entry| (entry.key.to_string(), to_json(&entry.value, odd))).collect())
+        }
         Data::Broken => {
-            oddities.broken = true;
+            *odd = true;
             Value::Null
         }
     }
+}
+
+/// A whole number of a size that JSON's readers agree on.
+fn whole(number: i128) -> Option<Number> {
+    i64::try_from(number).map(Number::from).or_else(|_| u64::try_from(number).map(Number::from)).ok()
 }
 
 struct Context<'a, 't> {
@@ -105,7 +89,7 @@ struct Context<'a, 't> {
     refused: Vec<u32>,
 }
 
-impl<'a, 't> Context<'a, 't> {
+impl<'t> Context<'_, 't> {
     /// Looks at every scalar that JSON cannot carry as its author meant it.
     fn scalars<'n>(&mut self, node: &'n Node<'t>, path: &mut Vec<Step<'n>>) {
         if self.refused.len() >= MAX_FINDINGS {
@@ -155,7 +139,7 @@ impl<'a, 't> Context<'a, 't> {
                 };
                 self.refuse("schema/type", node.span, format!("`{text}` is not a whole number"), &help);
             }
-            Core::Integer(number) if u64::try_from(number).is_err() && i64::try_from(number).is_err() => {
+            Core::Integer(number) if whole(number).is_none() => {
                 self.refuse(
                     "schema/out-of-range",
                     node.span,
@@ -203,7 +187,9 @@ impl<'a, 't> Context<'a, 't> {
                     .help(format!("write `{}`", plain(expected_value)))
             }
             // That it is empty is said already.
-            ValidationErrorKind::Pattern { .. } if node.text() == Some("") => return,
+            ValidationErrorKind::Pattern { .. } if node.text() == Some("") && schema.get("minLength").is_some() => {
+                return;
+            }
             ValidationErrorKind::Pattern { .. } | ValidationErrorKind::Format { .. } => {
                 wrong_form(schema, name, &shown)
             }

@@ -232,13 +232,11 @@ pub(in crate::document) fn alias_of_id(id: &str) -> Option<&str> {
 fn is_key_id(text: &str) -> bool {
     let hexadecimal =
         |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match text.strip_prefix("mrk-") {
-        Some(rest) => hexadecimal(rest, 32),
-        None => {
-            let parts: Vec<&str> = text.split('-').collect();
-            parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, length)| hexadecimal(part, length))
-        }
+    if let Some(rest) = text.strip_prefix("mrk-") {
+        return hexadecimal(rest, 32);
     }
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, length)| hexadecimal(part, length))
 }
 
 fn aws_key_id(subject: &mut Subject<'_, '_>, key: &EncryptionKey, id: &str) {

@@ -176,6 +176,17 @@ fn null_says_that_nothing_is_inherited() {
 }
 
 #[test]
+fn a_key_policy_may_hold_any_json() {
+    let key = format!(
+        "{KEY}kms_provider: aws_kms\nkms_alias: alias/a\nkey_policy:\n  Version: \"2012-10-17\"\n  Statement:\n    - {{Limit: 1.5, Small: 1.0, Big: 1.5e300, Yes: true, Nothing: null, Like: \"${{aws:username}}\"}}\n"
+    );
+    let loaded = load(&[file("policies/acme/all.yaml", format!("{POLICY}kms_provider: aws_kms\n---\n{key}"))]);
+    assert_eq!(summary(&loaded.findings), Vec::<String>::new());
+    let policy = loaded.repository.keys[&address("acme/backups")].value.key_policy.clone().unwrap();
+    assert_eq!(policy["Statement"][0]["Limit"], 1.5);
+}
+
+#[test]
 fn one_tenants_mistake_leaves_the_others_alone() {
     let other = |text: &str| text.replace("acme", "umbrella");
     let files = [
@@ -186,7 +197,7 @@ fn one_tenants_mistake_leaves_the_others_alone() {
     assert_eq!(summary(&loaded.findings), ["schema/unknown-field policies/acme/all.yaml:7:1"]);
     let repository = &loaded.repository;
     assert!(!repository.failed);
-    assert_eq!(repository.failed_tenants.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["acme"]);
+    assert_eq!(repository.failed_tenants.iter().map(ToString::to_string).collect::<Vec<_>>(), ["acme"]);
     assert_eq!(repository.policies.keys().map(ToString::to_string).collect::<Vec<_>>(), ["umbrella/quarterly"]);
     assert_eq!(repository.keys.keys().map(ToString::to_string).collect::<Vec<_>>(), ["umbrella/backups"]);
 }

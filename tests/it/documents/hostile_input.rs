@@ -1,5 +1,6 @@
 //! Input that is made to hurt, and secrets that must not show.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use keywheel::document::SourceFile;
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn a_bomb_of_aliases_is_refused_before_it_grows() {
     let mut text = "apiVersion: keywheel/v1\nkind: RotationPolicy\na: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (name, of) in [("b", "a"), ("c", "b"), ("d", "c"), ("e", "d"), ("f", "e"), ("g", "f"), ("h", "g"), ("i", "h")] {
-        text += &format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(", "));
+        writeln!(text, "{name}: &{name} [{}]", vec![format!("*{of}"); 9].join(", ")).unwrap();
     }
     let start = Instant::now();
     let loaded = load(&[file("policies/acme/bomb.yaml", text)]);
@@ -35,7 +36,7 @@ fn nesting_of_ten_thousand_levels_is_one_finding() {
     let dashes = format!("{POLICY}compliance_tags:\n  {}x\n", "- ".repeat(10_000));
     let mut block = POLICY.to_owned();
     // Ten thousand levels of these would have 50 MB.
-    (0..1_000).for_each(|level| block += &format!("{}a:\n", " ".repeat(level)));
+    (0..1_000).for_each(|level| writeln!(block, "{}a:", " ".repeat(level)).unwrap());
     let unclosed = format!("{POLICY}compliance_tags: {}\n", "[".repeat(10_000));
     for (what, text) in
         [("flow", flow), ("mappings", mappings), ("dashes", dashes), ("block", block), ("unclosed", unclosed)]
@@ -111,8 +112,8 @@ fn symbolic_links_are_refused_whatever_they_point_to() {
 #[test]
 fn a_hundred_thousand_fields_take_no_quadratic_time() {
     let mut text = POLICY.to_owned();
-    (0..50_000).for_each(|field| text += &format!("f{field}: 1\n"));
-    (0..20_000).for_each(|field| text += &format!("f{field}: 1\n"));
+    (0..50_000).for_each(|field| writeln!(text, "f{field}: 1").unwrap());
+    (0..20_000).for_each(|field| writeln!(text, "f{field}: 1").unwrap());
     let start = Instant::now();
     let loaded = load(&[file("policies/acme/wide.yaml", text)]);
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
