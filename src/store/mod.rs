@@ -3,7 +3,17 @@
 //! Two traits, as for the key managers: [`ReadState`] is all that a plan gets; [`State`] writes, and only under a
 //! [`Lease`]. A [`Write`] is data; [`State::commit`] makes a batch of them durable in one transaction or not at all.
 //!
+//! A [`Location`] says where a database is. The SQL lives with its dialect ([`sqlite`]); what a row's columns are is the
+//! same for every dialect.
+//!
 //! Must not know: git, key managers, what a rotation's steps mean.
+
+mod audit;
+#[cfg(test)]
+mod conformance;
+mod location;
+mod rows;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -13,6 +23,29 @@ use crate::model::{
     Address, AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, Name, ObjectRef, Phase, PolicyRecord, Recorded,
     RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
 };
+
+pub use audit::{AuditCheck, AuditHead, BrokenLink};
+pub use location::{Location, LocationError};
+
+/// Opens a state database to read it; nothing is written, not even beside it.
+///
+/// # Errors
+/// [`StoreError::Missing`] if there is none, and see [`StoreError`].
+pub async fn open_read_only(location: &Location) -> Result<Box<dyn ReadState>, StoreError> {
+    match location {
+        Location::Sqlite(path) => Ok(Box::new(sqlite::open_read_only(path).await?)),
+    }
+}
+
+/// Opens a state database to write it; makes or migrates it where that is needed.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn open_or_create(location: &Location) -> Result<Box<dyn State>, StoreError> {
+    match location {
+        Location::Sqlite(path) => Ok(Box::new(sqlite::open_or_create(path).await?)),
+    }
+}
 
 /// The reading half of the state database.
 ///
@@ -55,6 +88,12 @@ pub trait ReadState: Send + Sync {
     /// # Errors
     /// See [`StoreError`].
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError>;
+
+    /// Checks every link of every tenant's audit chain, up to the first broken one.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; a broken link is a finding, not an error.
+    async fn verify_audit(&self) -> Result<AuditCheck, StoreError>;
 
     /// The time by the database's clock.
     ///
@@ -203,6 +242,29 @@ pub struct HistoryEntry {
     pub commit: Option<String>,
 }
 
+impl From<RotationRecord> for HistoryEntry {
+    fn from(rotation: RotationRecord) -> Self {
+        let duration = rotation.finished_at.map(|finished_at| finished_at - rotation.started_at);
+        Self {
+            rotation_id: rotation.id,
+            tenant_id: rotation.address.tenant_id,
+            key_name: rotation.address.name,
+            workflow: rotation.workflow,
+            status: rotation.phase,
+            cause: rotation.cause,
+            reason: rotation.reason,
+            from_ref: rotation.from_ref,
+            to_ref: rotation.to_ref,
+            started_at: rotation.started_at,
+            rotated_at: rotation.finished_at,
+            duration_ms: duration.map(|duration| duration.num_milliseconds()),
+            error: rotation.error,
+            correlation_id: rotation.correlation_id,
+            commit: rotation.commit,
+        }
+    }
+}
+
 /// What can go wrong with the state database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -241,6 +303,12 @@ pub enum StoreError {
     /// Its disk is full.
     #[error("the disk of the state database {location} is full")]
     Full {
+        /// Where it is.
+        location: String,
+    },
+    /// Another process kept it locked for longer than a write takes.
+    #[error("the state database {location} is in use by another process, which did not let go of it in time")]
+    Busy {
         /// Where it is.
         location: String,
     },

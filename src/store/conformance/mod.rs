@@ -1,0 +1,74 @@
+//! What every state database must do, whatever its dialect: one suite, and a macro that runs it against one.
+//!
+//! A check gets a state database with nothing in it and asserts through the traits alone.
+
+mod leases;
+mod ledger;
+mod records;
+pub(crate) mod samples;
+
+pub(crate) use leases::*;
+pub(crate) use ledger::*;
+pub(crate) use records::*;
+
+use super::{Holder, Lease, State, Write};
+
+/// Makes one test of every check. `$open` is an async function that returns an empty state database and whatever must
+/// live as long as it.
+macro_rules! conformance {
+    ($open:path) => {
+        $crate::store::conformance::conformance! { $open =>
+            an_empty_database_has_a_lineage_and_nothing_else
+            what_is_written_is_read
+            any_record_comes_back_equal
+            a_literal_secret_is_never_stored
+            a_name_is_free_once_its_object_was_removed
+            two_live_objects_of_one_name_are_refused
+            a_removed_policy_unlinks_its_keys
+            a_batch_has_the_effect_of_its_writes_one_by_one
+            a_refused_batch_leaves_nothing
+            a_second_unfinished_rotation_of_a_key_is_refused
+            the_journal_keeps_the_order_in_which_it_was_written
+            a_tampered_reference_is_refused
+            history_is_filtered_by_each_field_and_by_all
+            history_finds_a_key_by_its_present_and_its_earlier_name
+            documents_are_replaced_and_removed
+            applied_plans_are_found_by_digest_and_the_last_one_is_known
+            each_tenant_has_an_audit_chain_of_its_own
+            any_audit_entry_keeps_the_chain_whole
+            a_lease_is_held_by_one_until_it_is_given_back
+            an_expired_lease_is_taken_over_with_a_higher_token
+            a_lost_lease_writes_nothing
+            a_lease_that_expired_unnoticed_still_counts
+            leases_on_different_scopes_do_not_meet
+            the_clock_is_the_databases_own
+        }
+    };
+    ($open:path => $($check:ident)+) => {
+        mod conformance {
+            $(
+                #[tokio::test]
+                async fn $check() {
+                    let (_guard, state) = $open().await;
+                    $crate::store::conformance::$check(&state).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use conformance;
+
+pub(crate) fn holder(who: &str) -> Holder {
+    Holder { who: who.to_owned(), pid: 42, operation: "apply".to_owned(), correlation_id: "run-1".to_owned() }
+}
+
+pub(crate) async fn lease(state: &impl State) -> Lease {
+    state.acquire("apply", &holder("alice@laptop"), 60).await.unwrap()
+}
+
+/// Commits under a lease of its own.
+pub(crate) async fn write(state: &impl State, writes: &[Write]) {
+    let lease = lease(state).await;
+    state.commit(&lease, writes).await.unwrap();
+    state.release(&lease).await.unwrap();
+}

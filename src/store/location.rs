@@ -1,0 +1,65 @@
+//! Where a state database is: `sqlite:PATH`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where a state database is. Shown without any password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// Why a text is not the location of a state database. No message repeats a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// A PostgreSQL URL.
+    #[error("PostgreSQL is not in this version: write sqlite:PATH")]
+    PostgreSql,
+    /// Another scheme, or none.
+    #[error("{0:?} is no state database: write sqlite:PATH, such as sqlite:.keywheel/state.db")]
+    Scheme(String),
+    /// `sqlite:` without a path.
+    #[error("sqlite: needs a path, such as sqlite:.keywheel/state.db")]
+    NoPath,
+    /// A database that would be gone at the end of the process.
+    #[error("a state database in memory would be forgotten at once: write sqlite:PATH")]
+    Memory,
+    /// `sqlite:PATH?...`.
+    #[error("sqlite:PATH takes no parameters after a question mark")]
+    Parameters,
+}
+
+impl Location {
+    /// Reads `sqlite:PATH`, `sqlite://PATH` or `sqlite:///PATH`; a relative path starts at `base_dir`.
+    ///
+    /// # Errors
+    /// [`LocationError`] says what it is instead.
+    pub fn parse(text: &str, base_dir: &Path) -> Result<Self, LocationError> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(LocationError::Scheme(text.to_owned()));
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "sqlite" => {}
+            "postgres" | "postgresql" => return Err(LocationError::PostgreSql),
+            // What follows an unknown scheme may have a password in it.
+            _ => return Err(LocationError::Scheme(format!("{scheme}:"))),
+        }
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        match path {
+            "" => Err(LocationError::NoPath),
+            ":memory:" => Err(LocationError::Memory),
+            path if path.contains('?') => Err(LocationError::Parameters),
+            // Joining an absolute path gives that path.
+            path => Ok(Self::Sqlite(base_dir.join(path))),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Rows: the columns of each table, named once, and how a record becomes a row and a row a record.
+//!
+//! A row travels as a JSON array of its columns, in both directions: writes send many rows as one parameter, and reads
+//! fetch a row as one value. [`Row::COLUMNS`] gives the order for both, so that the SQL is made from it and cannot
+//! disagree with it.
+//!
+//! Must not know: SQL, connections.
+
+mod key;
+mod ledger;
+mod policy;
+mod rotation;
+
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::model::Timestamp;
+
+pub(super) use key::{KeyRow, VersionRow};
+pub(super) use ledger::{AuditRow, DocumentRow, PlanRow, TenantOrAll};
+pub(super) use policy::PolicyRow;
+pub(super) use rotation::{RotationRow, StepRow};
+
+/// A row of one table.
+pub(super) trait Row: Serialize + DeserializeOwned {
+    /// The table.
+    const TABLE: &'static str;
+    /// Its columns, in the order in which a row is an array of them.
+    const COLUMNS: &'static [&'static str];
+}
+
+/// Declares a row: a struct that is a JSON array in the order of its fields.
+macro_rules! row {
+    ($(#[$meta:meta])* $name:ident of $table:literal { $($column:ident: $type:ty),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, serde::Deserialize)]
+        pub(in crate::store) struct $name { $(pub $column: $type),+ }
+
+        impl $crate::store::rows::Row for $name {
+            const TABLE: &'static str = $table;
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),+];
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeTuple;
+                use $crate::store::rows::Row;
+                let mut row = serializer.serialize_tuple(Self::COLUMNS.len())?;
+                $(row.serialize_element(&self.$column)?;)+
+                row.end()
+            }
+        }
+    };
+}
+pub(in crate::store) use row;
+
+/// An instant as a column: `YYYY-MM-DDTHH:MM:SS.ffffffZ`, always 27 characters, so that text order is time order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment(pub Timestamp);
+
+impl Moment {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        use chrono::NaiveDate;
+        let shape = b"dddd-dd-ddTdd:dd:dd.ddddddZ";
+        let fits = text.len() == shape.len()
+            && text.bytes().zip(shape).all(|(c, s)| if *s == b'd' { c.is_ascii_digit() } else { c == *s });
+        if !fits {
+            return None;
+        }
+        let number = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok();
+        let year = i32::try_from(number(0, 4)?).ok()?;
+        NaiveDate::from_ymd_opt(year, number(5, 7)?, number(8, 10)?)?
+            .and_hms_micro_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 26)?)
+            .map(|time| Self(time.and_utc()))
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use chrono::{Datelike, Timelike};
+        let t = self.0;
+        // A leap second has a fraction beyond one: it is kept as the last microsecond before the next second.
+        let micros = t.timestamp_subsec_micros().min(999_999);
+        let (year, month, day, hour, minute, second) = (t.year(), t.month(), t.day(), t.hour(), t.minute(), t.second());
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Moment;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an instant, YYYY-MM-DDTHH:MM:SS.ffffffZ")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
+                Moment::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A list or an object as a column: JSON text inside the row's JSON, so that the database keeps exactly our text.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub T);
+
+impl<T: Serialize> Serialize for Json<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = serde_json::to_string(&self.0).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text<T>(std::marker::PhantomData<T>);
+        impl<T: DeserializeOwned> Visitor<'_> for Text<T> {
+            type Value = Json<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON text")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Json<T>, E> {
+                serde_json::from_str(text).map(Json).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text(std::marker::PhantomData))
+    }
+}
+
+/// A boolean as a column: written as JSON's, read as 0 or 1.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flag(pub bool);
+
+impl Serialize for Flag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Flag;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a boolean, or 0 or 1")
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Flag, E> {
+                Ok(Flag(value))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Flag, E> {
+                match value {
+                    0 => Ok(Flag(false)),
+                    1 => Ok(Flag(true)),
+                    other => Err(E::invalid_value(de::Unexpected::Unsigned(other), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
+}

@@ -1,0 +1,132 @@
+//! The schema: its versions, and how a database comes to the newest one.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::{Begin, Failure, Session};
+
+/// One step of the schema. What was released is never edited: a change is a new step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Migration {
+    /// The schema that it leads to; the first is 1, and none is left out.
+    pub version: i64,
+    /// What it does.
+    pub sql: &'static str,
+}
+
+/// All steps, in their order.
+pub(super) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("../migrations/sqlite/0001_initial.sql") }];
+
+/// The oldest schema that this build still reads: the one before the newest.
+const OLDEST_READABLE: i64 = 1;
+
+/// `application_id` of the file: `keyw`, as the first migration sets it.
+const APPLICATION_ID: i64 = 0x6b65_7977;
+
+/// This instant by SQLite's clock, in the form of every column of time. SQLite counts in milliseconds.
+pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')";
+
+fn newest(migrations: &[Migration]) -> i64 {
+    migrations.last().map_or(0, |migration| migration.version)
+}
+
+/// The schema of a database, or none if there is nothing in it yet.
+async fn found(connection: &mut SqliteConnection) -> Result<Option<i64>, Failure> {
+    let tables: i64 =
+        sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?.try_get(0)?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    let id: i64 = sqlx::query("PRAGMA application_id").fetch_one(&mut *connection).await?.try_get(0)?;
+    if id != APPLICATION_ID {
+        return Err(Failure::Corrupt("it is an SQLite database, and not one of keywheel's".to_owned()));
+    }
+    let row = sqlx::query("SELECT schema_version FROM meta").fetch_optional(&mut *connection).await?;
+    let row = row.ok_or_else(|| Failure::Corrupt("it has no row in meta".to_owned()))?;
+    Ok(Some(row.try_get(0)?))
+}
+
+/// Is its schema one that this build reads?
+pub(super) async fn check_readable(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    let known = newest(MIGRATIONS);
+    match found(connection).await? {
+        None => Err(Failure::Missing),
+        Some(found) if found > known => Err(Failure::Newer { found, known }),
+        Some(found) if found < OLDEST_READABLE => Err(Failure::Other(format!(
+            "its schema is {found}, and this keywheel reads schemas from {OLDEST_READABLE}: an apply migrates it"
+        ))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Brings a database to the newest schema, in one transaction. Before that, one that has something in it is copied
+/// to `PATH.schema-N`.
+pub(super) async fn migrate(session: &mut Session, path: &Path, migrations: &[Migration]) -> Result<(), Failure> {
+    loop {
+        let before = found(&mut session.connection).await?;
+        let known = newest(migrations);
+        match before {
+            Some(found) if found == known => return Ok(()),
+            Some(found) if found > known => return Err(Failure::Newer { found, known }),
+            _ => {}
+        }
+        let version = data_version(&mut session.connection).await?;
+        if let Some(found) = before {
+            back_up(&mut session.connection, &backup_path(path, found)).await?;
+        }
+        session.begin(Begin::Write).await?;
+        // Somebody wrote between the copy and the lock: the copy is made again.
+        if data_version(&mut session.connection).await? != version {
+            session.end::<()>(Err(Failure::Missing)).await.ok();
+            continue;
+        }
+        let work = run(&mut session.connection, before.unwrap_or(0), migrations).await;
+        return session.end(work).await;
+    }
+}
+
+async fn run(connection: &mut SqliteConnection, from: i64, migrations: &[Migration]) -> Result<(), Failure> {
+    for migration in migrations.iter().filter(|migration| migration.version > from) {
+        sqlx::raw_sql(migration.sql).execute(&mut *connection).await?;
+    }
+    if from == 0 {
+        // The lineage is a random UUID, version 4 (RFC 9562 section 5.4).
+        let sql = format!(
+            "INSERT INTO meta (id, lineage, schema_version, created_at)
+             SELECT 1, lower(substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-4' || substr(h, 14, 3) || '-'
+                 || substr('89ab', 1 + (random() & 3), 1) || substr(h, 18, 3) || '-' || substr(h, 21)), 0, {NOW}
+             FROM (SELECT hex(randomblob(16)) AS h)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *connection).await?;
+    }
+    sqlx::query("UPDATE meta SET schema_version = ?1").bind(newest(migrations)).execute(connection).await?;
+    Ok(())
+}
+
+/// Changes whenever another connection has committed.
+async fn data_version(connection: &mut SqliteConnection) -> Result<i64, Failure> {
+    Ok(sqlx::query("PRAGMA data_version").fetch_one(connection).await?.try_get(0)?)
+}
+
+fn backup_path(path: &Path, schema: i64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".schema-{schema}"));
+    name.into()
+}
+
+/// `VACUUM INTO` makes a whole copy from a consistent view, through SQLite itself: copying the file by hand would drop
+/// this process's locks on it.
+async fn back_up(connection: &mut SqliteConnection, to: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    super::create_file(to)?;
+    let text = to.to_str().ok_or_else(|| Failure::Other("its path is not UTF-8".to_owned()))?;
+    sqlx::query("VACUUM INTO ?1").bind(text).execute(connection).await?;
+    std::fs::File::open(to)?.sync_all()?;
+    Ok(())
+}
