@@ -373,6 +373,7 @@ impl Run<'_> {
             not_started: self.not_started,
             stale,
             left_out: plan.left_out.clone(),
+            warnings: self.managers.warnings(),
             interrupted: self.context.interrupt.load(std::sync::atomic::Ordering::Relaxed),
             started_at,
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -401,7 +402,7 @@ fn policy_results(rotated: &Rotated) -> Vec<PolicyResult> {
 impl From<StoreError> for EngineError {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::Locked { .. } => ErrorKind::Locked,
+            StoreError::Locked { .. } | StoreError::Busy { .. } => ErrorKind::Locked,
             _ => ErrorKind::Error,
         };
         let (code, help) = match &error {
@@ -417,6 +418,7 @@ impl From<StoreError> for EngineError {
             StoreError::Locked { .. } => {
                 ("state/locked", "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself")
             }
+            StoreError::Busy { .. } => ("state/busy", "another program holds the file: close it, and apply again"),
             StoreError::LeaseLost { .. } => ("state/lease-lost", "another worker took over; apply again"),
             StoreError::Conflict { .. } => ("state/conflict", "apply again"),
             StoreError::Other { .. } => ("state/error", "apply again; `keywheel status` shows what is recorded"),

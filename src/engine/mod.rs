@@ -7,6 +7,7 @@
 
 mod apply;
 pub mod clock;
+pub mod data;
 mod execute;
 mod journal;
 mod load;
@@ -191,6 +192,8 @@ pub struct Report {
     pub policies: Vec<PolicyResult>,
     /// Tenants that were left out, with the reason.
     pub left_out: BTreeMap<Name, String>,
+    /// What a person should know: a root key was made for trying out, say.
+    pub warnings: Vec<Finding>,
     /// Was it interrupted?
     pub interrupted: bool,
     /// When it began.

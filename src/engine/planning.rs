@@ -168,7 +168,7 @@ pub fn location(desired: &Desired, state: Option<&str>) -> Result<Location, Engi
             .help(format!("set {name} to sqlite:PATH"))
         })?,
     };
-    Ok(Location::parse(&resolved, &desired.root)?)
+    Location::parse(&resolved, &desired.root).map_err(|error| EngineError::new("state/location", error.to_string()))
 }
 
 /// Opens the state database for reading. None where there is no database yet.

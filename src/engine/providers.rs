@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Mutex;
 
@@ -70,20 +70,15 @@ pub struct Managers {
     providers: Providers,
     root: PathBuf,
     made: Mutex<HashMap<ProviderPlace, Arc<dyn KeyManager>>>,
-    warnings: Mutex<Vec<Finding>>,
+    /// The local one, which alone may have something to say afterwards.
+    local: OnceLock<Arc<Local>>,
 }
 
 impl Managers {
     /// The managers of a repository's settings; relative paths start at `root`.
     #[must_use]
     pub fn new(providers: Providers, root: PathBuf) -> Self {
-        Self { providers, root, made: Mutex::default(), warnings: Mutex::default() }
-    }
-
-    /// The settings.
-    #[must_use]
-    pub fn providers(&self) -> &Providers {
-        &self.providers
+        Self { providers, root, made: Mutex::default(), local: OnceLock::new() }
     }
 
     /// The client of a key.
@@ -98,9 +93,9 @@ impl Managers {
         }
         let manager: Arc<dyn KeyManager> = match place.provider {
             KmsProvider::Local => {
-                let local = Local::open(&self.providers.local, &self.root, clock::now)?;
-                self.warnings.lock().await.extend(local.warnings());
-                Arc::new(local)
+                let local = Arc::new(Local::open(&self.providers.local, &self.root, clock::now)?);
+                self.local.get_or_init(|| local.clone());
+                local
             }
             KmsProvider::AwsKms => Arc::new(aws(&self.providers, &place).await?),
             other => return Err(unavailable(other)),
@@ -109,9 +104,10 @@ impl Managers {
         Ok(manager)
     }
 
-    /// What a person should know of the clients that were made: a root key made for trying out, say.
-    pub async fn take_warnings(&self) -> Vec<Finding> {
-        std::mem::take(&mut *self.warnings.lock().await)
+    /// What a person should know once the work is done: a root key was made for trying out, say.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Finding> {
+        self.local.get().map(|local| local.warnings()).unwrap_or_default()
     }
 }
 

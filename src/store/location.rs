@@ -31,6 +31,15 @@ pub enum LocationError {
 }
 
 impl Location {
+    /// Is it a file inside a directory?
+    #[must_use]
+    pub fn is_file_below(&self, directory: &Path) -> bool {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        match self {
+            Self::Sqlite(path) => absolute(path).starts_with(absolute(directory)),
+        }
+    }
+
     /// Reads `sqlite:PATH`, `sqlite://PATH` or `sqlite:///PATH`; a relative path starts at `base_dir`.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ mod location;
 mod rows;
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -41,9 +43,9 @@ pub async fn open_read_only(location: &Location) -> Result<Box<dyn ReadState>, S
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn open_or_create(location: &Location) -> Result<Box<dyn State>, StoreError> {
+pub async fn open_or_create(location: &Location) -> Result<Arc<dyn State>, StoreError> {
     match location {
-        Location::Sqlite(path) => Ok(Box::new(sqlite::open_or_create(path).await?)),
+        Location::Sqlite(path) => Ok(Arc::new(sqlite::open_or_create(path).await?)),
     }
 }
 
@@ -349,5 +351,3 @@ pub enum StoreError {
         message: String,
     },
 }
-mod stub_tmp;
-pub use stub_tmp::*;

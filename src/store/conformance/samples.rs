@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::model::{
     Address, AuditEntry, Disposition, EncryptionKey, KeyRecord, KeyState, KmsProvider, Name, NotificationSettings,
     ObjectRef, Origin, Outcome, Phase, PolicyRecord, PolicyStatus, RotationCause, RotationEvent, RotationPolicy,
-    RotationRecord, RotationRequest, RotationStrategy, RotationTrigger, RotationWindow, Secret, Step, StepRecord,
-    TimeOfDay, Timestamp, VersionRecord, VersionState, Waiver, Weekday, Workflow,
+    RotationRecord, RotationStrategy, RotationTrigger, RotationWindow, Secret, Step, StepRecord, TimeOfDay, Timestamp,
+    VersionRecord, VersionState, Waiver, Weekday, Workflow,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -73,7 +73,6 @@ pub(crate) fn key(number: u64, tenant: &str, key_name: &str) -> KeyRecord {
         last_rotation_at: None,
         last_slot: None,
         next_rotation_at: None,
-        requested: None,
         created_by: origin(),
         last_modified_by: origin(),
         correlation_id: "run-1".to_owned(),
@@ -336,11 +335,6 @@ prop_compose! {
     }
 }
 
-fn any_request() -> impl Strategy<Value = RotationRequest> {
-    (any_text(), any_text(), any_instant(), select(RotationCause::ALL))
-        .prop_map(|(reason, actor, at, cause)| RotationRequest { reason, actor, at, cause })
-}
-
 prop_compose! {
     fn any_key_state()(
         state in select(&[KeyState::Pending, KeyState::Active, KeyState::Held, KeyState::Parked][..]),
@@ -350,10 +344,9 @@ prop_compose! {
         last_rotation_at in option::of(any_instant()),
         last_slot in option::of(any_instant()),
         next_rotation_at in option::of(any_instant()),
-        requested in option::of(any_request()),
     ) -> KeyRecord {
         KeyRecord {
-            state, state_reason, managed_since, adopted, last_rotation_at, last_slot, next_rotation_at, requested,
+            state, state_reason, managed_since, adopted, last_rotation_at, last_slot, next_rotation_at,
             ..key(0, "t", "k")
         }
     }

@@ -7,9 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Flag, Json, Moment, row};
-use crate::model::{
-    EncryptionKey, KeyRecord, KeyState, KmsProvider, Name, Origin, RotationRequest, VersionRecord, VersionState,
-};
+use crate::model::{EncryptionKey, KeyRecord, KeyState, KmsProvider, Name, Origin, VersionRecord, VersionState};
 
 row! {
     /// A live key. Of its primary version it has the identity alone.
@@ -40,7 +38,6 @@ row! {
         last_rotation_at: Option<Moment>,
         last_slot: Option<Moment>,
         next_rotation_at: Option<Moment>,
-        requested: Option<Json<RotationRequest>>,
         created_by_commit: String,
         created_by_author: String,
         created_by_committer: String,
@@ -87,7 +84,6 @@ impl From<&KeyRecord> for KeyRow {
             last_rotation_at: record.last_rotation_at.map(Moment),
             last_slot: record.last_slot.map(Moment),
             next_rotation_at: record.next_rotation_at.map(Moment),
-            requested: record.requested.clone().map(Json),
             created_by_commit: created_by.commit,
             created_by_author: created_by.author,
             created_by_committer: created_by.committer,
@@ -136,7 +132,6 @@ impl KeyRow {
             last_rotation_at: self.last_rotation_at.map(|moment| moment.0),
             last_slot: self.last_slot.map(|moment| moment.0),
             next_rotation_at: self.next_rotation_at.map(|moment| moment.0),
-            requested: self.requested.map(|json| json.0),
             created_by: Origin {
                 commit: self.created_by_commit,
                 author: self.created_by_author,

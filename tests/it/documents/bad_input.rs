@@ -95,7 +95,8 @@ fn judge(case: &Bad) -> Result<(), String> {
         Err(format!("{}: {why}\nexpected {} at {}: {}\n{drawn}", case.what, case.code, case.at, case.help))
     };
     let Some(expected) = loaded.findings.iter().find(fits) else { return explain("it was not found") };
-    let unexpected = |finding: &Finding| finding.is_error() && !fits(&finding) && case.also != Some(finding.code.as_ref());
+    let unexpected =
+        |finding: &Finding| finding.is_error() && !fits(&finding) && case.also != Some(finding.code.as_ref());
     if loaded.findings.iter().any(unexpected) {
         return explain("something else was found");
     }

@@ -96,7 +96,6 @@ CREATE TABLE encryption_keys (
     last_rotation_at TEXT,
     last_slot TEXT,
     next_rotation_at TEXT,
-    requested TEXT CHECK (json_valid(requested)), -- a rotation that a person asked for
     created_by_commit TEXT NOT NULL,
     created_by_author TEXT NOT NULL,
     created_by_committer TEXT NOT NULL,
