@@ -386,10 +386,10 @@ impl Recorded {
         self.unfinished.iter().find(|rotation| rotation.key_id == key_id)
     }
 
-    /// Is the record empty, as before the first apply?
+    /// Has it neither policies nor keys, as before the first apply?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.keys.is_empty() && self.documents.is_empty()
+        self.policies.is_empty() && self.keys.is_empty()
     }
 
     /// The tenants that have anything in the record.

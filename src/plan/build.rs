@@ -34,7 +34,7 @@ pub(super) struct Draft {
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut draft = Draft::default();
     let left_out = left_out(inputs);
-    let refusal = limits::empty_source(inputs.desired.documents, inputs.recorded);
+    let refusal = limits::empty_source(inputs.desired, inputs.recorded);
     if refusal.is_none() {
         finish(inputs, &mut draft);
         documents(inputs, &left_out, &mut draft);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::Limits;
+use crate::document::{Limits, Repository};
 use crate::model::{Name, Recorded};
 
 use super::{Action, Change, Refusal};
@@ -51,8 +51,15 @@ pub(super) fn refusals(changes: &[Change], recorded: &Recorded, limits: &Limits)
 }
 
 /// An empty folder against a record that is not empty: a wrong path or branch, not a wish.
-pub(super) fn empty_source(documents: usize, recorded: &Recorded) -> Option<Refusal> {
-    (documents == 0 && !recorded.is_empty()).then(|| Refusal {
+pub(super) fn empty_source(desired: &Repository, recorded: &Recorded) -> Option<Refusal> {
+    let Repository { tenants, policies, keys, guardrails, freezes, failed_tenants, .. } = desired;
+    let is_empty = tenants.is_empty()
+        && policies.is_empty()
+        && keys.is_empty()
+        && guardrails.is_empty()
+        && freezes.is_empty()
+        && failed_tenants.is_empty();
+    (is_empty && !recorded.is_empty()).then(|| Refusal {
         code: "limits/empty-source".to_owned(),
         message: format!(
             "there is no document under policies/, and the state database has {} policies and {} keys",

@@ -4,4 +4,10 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod documents;
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
+mod local_provider;

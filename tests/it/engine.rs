@@ -1,0 +1,157 @@
+//! The engine on a real git repository, SQLite and the local provider.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+use keywheel::engine::{self, ApplyOptions, Event, PlanOptions, Progress, Report, Selection, Workspace};
+use keywheel::plan::Action;
+
+/// Keeps every event.
+#[derive(Default)]
+struct Events(Mutex<Vec<Event>>);
+
+impl Progress for Events {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+pub fn git(dir: &Path, arguments: &[&str]) {
+    let output = Command::new("git")
+        .current_dir(dir)
+        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+const POLICY: &str = "
+apiVersion: keywheel/v1
+kind: RotationPolicy
+tenant_id: acme
+policy_name: Daily
+key_type: phi_data
+rotation_interval_days: 1
+rotation_time_of_day: \"02:00:00\"
+---
+apiVersion: keywheel/v1
+kind: EncryptionKey
+tenant_id: acme
+key_name: patients
+key_type: phi_data
+rotation_policy: Daily
+";
+
+struct Fixture {
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new(documents: &str) -> Self {
+        let fixture = Self { dir: tempfile::tempdir().unwrap() };
+        git(fixture.dir.path(), &["init", "-q"]);
+        std::fs::write(fixture.dir.path().join("keywheel.yaml"), "apiVersion: keywheel/v1\nkind: Config\n").unwrap();
+        std::fs::write(fixture.dir.path().join(".gitignore"), ".keywheel/\n").unwrap();
+        fixture.commit(documents);
+        fixture
+    }
+
+    fn commit(&self, documents: &str) {
+        std::fs::create_dir_all(self.dir.path().join("policies/acme")).unwrap();
+        std::fs::write(self.dir.path().join("policies/acme/keys.yaml"), documents).unwrap();
+        git(self.dir.path(), &["add", "-A"]);
+        git(self.dir.path(), &["commit", "-qm", "change"]);
+    }
+
+    fn workspace(&self) -> Workspace {
+        Workspace { dir: self.dir.path().to_owned(), selection: Selection::WorkTree }
+    }
+
+    async fn plan(&self) -> keywheel::plan::Plan {
+        let options = PlanOptions { refresh: true, as_of: None, state: None };
+        engine::plan(&self.workspace(), &options, &Events::default()).await.unwrap().plan
+    }
+
+    async fn apply(&self) -> Report {
+        engine::apply(&self.workspace(), &ApplyOptions::default(), &|_| Ok(true), &Events::default())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files = Vec::new();
+        let state = self.dir.path().join(".keywheel");
+        for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
+            files.push((entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()));
+        }
+        files.sort();
+        files
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_applied_is_recorded_and_a_second_plan_has_no_changes() {
+    let fixture = Fixture::new(POLICY);
+    let plan = fixture.plan().await;
+    assert_eq!(fixture.files(), [], "a plan makes no state");
+    let summary = plan.summary();
+    assert_eq!(summary.get(&Action::Create), Some(&3), "{:#?}", plan.changes);
+    let report = fixture.apply().await;
+    assert_eq!(report.failed, [], "{report:#?}");
+    let before = fixture.files();
+    let plan = fixture.plan().await;
+    assert!(plan.is_empty() && plan.drift.is_empty(), "{plan:#?}");
+    assert_eq!(fixture.files(), before, "a plan writes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_before_a_rotation_decrypts_after_it() {
+    let fixture = Fixture::new(POLICY);
+    fixture.apply().await;
+    let address = "acme/patients".parse().unwrap();
+    let workspace = fixture.workspace();
+    let sealed = engine::data::encrypt(&workspace, None, &address, b"a patient").await.unwrap();
+    let approve = |plan: &keywheel::plan::Plan| Ok(plan.rotations().count() == 1);
+    let (options, events) = (ApplyOptions::default(), Events::default());
+    let report = engine::rotate(&workspace, &address, "a test", &options, &approve, &events).await.unwrap().unwrap();
+    assert_eq!((report.done.get(&Action::Rotate), report.failed.len()), (Some(&1), 0), "{report:#?}");
+    assert_eq!(report.policies[0].rotated_keys, 1);
+    assert_eq!(engine::data::decrypt(&workspace, None, Some(&address), &sealed).await.unwrap(), b"a patient");
+    let state = engine::open_state(&engine::load(&workspace).unwrap(), None).await.unwrap().unwrap();
+    let recorded = state.recorded().await.unwrap();
+    let versions = state.versions(recorded.keys[&address].id).await.unwrap();
+    assert_eq!(versions.len(), 2);
+    assert_eq!(recorded.keys[&address].primary_version.as_ref().map(|version| version.number), Some(2));
+    assert!(fixture.plan().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dirty_tree_is_refused_and_nothing_is_made() {
+    let fixture = Fixture::new(POLICY);
+    std::fs::write(fixture.dir.path().join("policies/acme/keys.yaml"), format!("{POLICY}# edited\n")).unwrap();
+    let refused =
+        engine::apply(&fixture.workspace(), &ApplyOptions::default(), &|_| Ok(true), &Events::default()).await;
+    assert_eq!(refused.unwrap_err().code, "apply/dirty");
+    assert_eq!(fixture.files(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_everything_is_stopped_by_the_limits() {
+    let fixture = Fixture::new(POLICY);
+    fixture.apply().await;
+    std::fs::remove_dir_all(fixture.dir.path().join("policies")).unwrap();
+    git(fixture.dir.path(), &["add", "-A"]);
+    git(fixture.dir.path(), &["commit", "-qm", "oops"]);
+    let before = fixture.files();
+    let refused =
+        engine::apply(&fixture.workspace(), &ApplyOptions::default(), &|_| Ok(true), &Events::default()).await;
+    let error = refused.unwrap_err();
+    assert_eq!((error.code, error.kind), ("apply/limits", engine::ErrorKind::Refused));
+    assert_eq!(fixture.plan().await.refusals[0].code, "limits/empty-source");
+    assert_eq!(fixture.files().len(), before.len());
+}
