@@ -1,1 +1,123 @@
-//! cli
+//! The command line: one file a command, thin over the engine.
+//!
+//! [`run`] reads the arguments, runs the command, prints its error if it has one ([`error`]), and gives the exit status
+//! ([`exit`]). A command asks the engine for a value, and `render` for its text; it decides nothing about keys.
+//!
+//! Must not know: git, the state database, key managers.
+
+mod apply;
+mod args;
+mod completions;
+mod data;
+mod drift;
+mod error;
+mod exit;
+mod explain;
+mod fmt;
+mod history;
+mod init;
+mod logging;
+mod man;
+mod output;
+mod plan;
+mod progress;
+mod rotate;
+mod runtime;
+mod schema;
+mod show;
+mod status;
+mod validate;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use args::{Color, Global};
+use error::CliError;
+use exit::ExitStatus;
+
+/// Keeps encryption keys rotated the way Terraform keeps infrastructure in shape
+///
+/// Rotation policies live as YAML in a git repository. `plan` shows what differs between them, the state database and
+/// the key managers; `apply` makes it so, and rotates every key that is due.
+#[derive(Debug, Parser)]
+#[command(name = "keywheel", version, after_long_help = exit::HELP, max_term_width = 110)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Init),
+    Validate(validate::Validate),
+    Fmt(fmt::Fmt),
+    Schema(schema::Schema),
+    Plan(plan::PlanCommand),
+    Show(show::Show),
+    Apply(apply::Apply),
+    Rotate(rotate::Rotate),
+    Status(status::StatusCommand),
+    History(history::History),
+    Explain(explain::Explain),
+    Drift(drift::DriftCommand),
+    Data(data::Data),
+    Completions(completions::Completions),
+    Man(man::Man),
+    Version(version::Version),
+}
+
+/// Runs the command that the process's arguments name.
+pub fn run() -> ExitCode {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(status) => return status.into(),
+    };
+    match cli.global.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    logging::start(&cli.global);
+    dispatch(&cli).unwrap_or_else(|error| error.report()).into()
+}
+
+/// Reads the arguments. Help and version are shown here; a wrong command line is an error like any other.
+fn parse() -> Result<Cli, ExitStatus> {
+    command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        // A reader that has gone has seen enough of the help.
+        let _ = error.print();
+        ExitStatus::Error.when(error.use_stderr())
+    })
+}
+
+/// The whole command line, for help, completions and the man page.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Init(command) => command.run(global),
+        Command::Validate(command) => command.run(global),
+        Command::Fmt(command) => command.run(global),
+        Command::Schema(command) => command.run(global),
+        Command::Plan(command) => command.run(global),
+        Command::Show(command) => command.run(global),
+        Command::Apply(command) => command.run(global),
+        Command::Rotate(command) => command.run(global),
+        Command::Status(command) => command.run(global),
+        Command::History(command) => command.run(global),
+        Command::Explain(command) => command.run(global),
+        Command::Drift(command) => command.run(global),
+        Command::Data(command) => command.run(global),
+        Command::Completions(command) => command.run(global),
+        Command::Man(command) => command.run(global),
+        Command::Version(command) => command.run(global),
+    }
+}

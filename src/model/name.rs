@@ -161,7 +161,7 @@ impl From<Address> for String {
 }
 
 /// The kinds of object that a plan can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ObjectKind {
     /// `keywheel.yaml`.
     Config,
@@ -191,7 +191,7 @@ impl fmt::Display for ObjectKind {
 }
 
 /// One object of a plan, of the history or of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectRef {
     /// What it is.
     pub kind: ObjectKind,

@@ -1,0 +1,254 @@
+//! `keywheel apply`.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::engine::{self, ApplyOptions, EngineError, Progress, Report};
+use crate::model::{Address, ObjectKind};
+use crate::plan::{Action, Plan, PlanDocument};
+use crate::render;
+
+use super::args::{FormatArg, Global, StateArg, seconds};
+use super::error::CliError;
+use super::exit::ExitStatus;
+use super::output::Output;
+use super::progress::{JsonLines, TextProgress};
+use super::runtime::{block_on, stop_on_signal};
+
+/// Make it so: apply policy changes, then rotate every key that is due
+///
+/// Without FILE it plans, shows the plan, and asks. With FILE, a plan that was saved and reviewed, it plans afresh and does what
+/// is in both. What was interrupted before is finished first. Every step is recorded before it is made.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Apply {
+    /// A plan that `keywheel plan --out FILE` saved
+    #[arg(value_name = "FILE", conflicts_with = "reference")]
+    plan: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long)]
+    auto_approve: bool,
+    /// Apply the documents of this commit, branch or tag instead of the work tree
+    #[arg(long = "ref", value_name = "REF")]
+    reference: Option<String>,
+    /// Apply uncommitted changes too, or a commit that is not on `apply_from`
+    #[arg(long)]
+    allow_dirty: bool,
+    /// Apply a commit older than the last applied one, and record why
+    #[arg(long, value_name = "REASON")]
+    allow_older: Option<String>,
+    /// Apply the plan with this digest although it goes over a limit
+    #[arg(long, value_name = "DIGEST", requires = "reason")]
+    override_limits: Option<String>,
+    /// Why limits are overridden; it is recorded
+    #[arg(long, value_name = "TEXT", requires = "override_limits")]
+    reason: Option<String>,
+    /// Work on cloud keys from CI although the state file is lost with the machine
+    #[arg(long)]
+    ephemeral_state: bool,
+    #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
+    state: StateArg,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  keywheel apply                           show the plan, ask, apply
+  keywheel apply --auto-approve            for CI, after the merge
+  keywheel plan --out plan.json && keywheel apply plan.json
+  keywheel apply --auto-approve --format json | jq -c 'select(.type == \"change_failed\")'";
+
+/// `--lock-timeout`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LockArg {
+    /// How long to wait for another apply to end
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    pub lock_timeout: u32,
+}
+
+impl Apply {
+    /// Runs it.
+    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        let saved = self.plan.as_deref().map(super::plan::read).transpose()?;
+        let run = Run::new(global.output(), self.format, self.auto_approve || saved.is_some())?;
+        let override_limits = self.override_limits.clone().zip(self.reason.clone());
+        let options = ApplyOptions {
+            state: self.state.state.clone(),
+            allow_dirty: self.allow_dirty,
+            allow_older: self.allow_older.clone(),
+            override_limits,
+            ephemeral_state: self.ephemeral_state,
+            lock_timeout: self.lock.lock_timeout,
+            saved,
+            interrupt: Arc::clone(&run.interrupt),
+        };
+        let workspace = global.workspace(self.reference.as_deref());
+        run.finish(block_on(engine::apply(&workspace, &options, &|plan| run.approve(plan), run.progress())))
+    }
+}
+
+/// One run of `apply` or `rotate`: what is shown, what is asked, how it ends.
+pub struct Run {
+    output: Output,
+    json: bool,
+    approved: bool,
+    /// Set by Ctrl-C.
+    pub interrupt: Arc<AtomicBool>,
+    text: TextProgress,
+    lines: JsonLines,
+    seen: Mutex<Seen>,
+}
+
+/// What the plan told.
+#[derive(Default)]
+struct Seen {
+    plan: bool,
+    /// A key that the first apply of this database makes.
+    first_key: Option<Address>,
+}
+
+impl Run {
+    /// Begins a run.
+    ///
+    /// # Errors
+    /// There is nobody to ask, and nobody said yes beforehand.
+    pub fn new(output: Output, format: FormatArg, approved: bool) -> Result<Self, CliError> {
+        let json = format.is_json();
+        if !approved && (json || !std::io::stdin().is_terminal()) {
+            let why = if json {
+                "--format json asks nobody"
+            } else {
+                "standard input is no terminal: there is nobody to ask"
+            };
+            return Err(CliError::new("apply/no-approval", format!("{why}, and --auto-approve is not given"))
+                .help("review a saved plan and apply that (`keywheel plan --out FILE`, `keywheel apply FILE`), or give --auto-approve"));
+        }
+        if json {
+            // The first line of the stream, so that a reader knows what follows.
+            output.json(&render::json::StreamVersion::default())?;
+        }
+        Ok(Self {
+            output,
+            json,
+            approved,
+            interrupt: Arc::default(),
+            text: TextProgress::new(output),
+            lines: JsonLines { output },
+            seen: Mutex::default(),
+        })
+    }
+
+    /// Where events go.
+    pub fn progress(&self) -> &dyn Progress {
+        if self.json { &self.lines } else { &self.text }
+    }
+
+    /// Shows the plan, and asks unless somebody said yes beforehand. A refused plan is shown and not asked about.
+    ///
+    /// # Errors
+    /// The plan could not be shown: what nobody saw is not applied.
+    pub fn approve(&self, plan: &Plan) -> Result<bool, EngineError> {
+        self.text.clear();
+        let shown = if self.json {
+            self.output.json_line(&render::json::StreamPlan::new(PlanDocument::from(plan.clone())))
+        } else {
+            self.output.shown(&(render::plan::draw(plan, self.output.view()) + "\n"))
+        };
+        if !shown.is_ok_and(|shown| shown) {
+            return Err(EngineError::new(
+                "apply/not-shown",
+                "the plan could not be shown on standard output: nothing was changed",
+            ));
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.plan = true;
+        seen.first_key = first_key(plan);
+        drop(seen);
+        let output = self.output;
+        stop_on_signal(Arc::clone(&self.interrupt), move || {
+            output.note("stopping: what has begun is finished first (press Ctrl-C again to end at once)");
+        });
+        if !plan.refusals.is_empty() || self.approved || plan.is_empty() {
+            return Ok(true);
+        }
+        Ok(self.ask())
+    }
+
+    fn ask(&self) -> bool {
+        self.output.note("Apply these changes? Only `yes` is accepted.");
+        let (sender, answer) = mpsc::sync_channel(1);
+        // A thread, since a read from a terminal cannot be stopped and Ctrl-C must be.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = std::io::stdin().lock().read_line(&mut line);
+            let _ = sender.send(read.is_ok() && line.trim() == "yes");
+        });
+        loop {
+            match answer.recv_timeout(Duration::from_millis(50)) {
+                Ok(answer) => return answer,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+                Err(mpsc::RecvTimeoutError::Timeout) if self.interrupt.load(Ordering::SeqCst) => return false,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Prints what was done, and says how to exit.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn finish(&self, outcome: Result<Option<Report>, CliError>) -> Result<ExitStatus, CliError> {
+        self.text.clear();
+        let outcome = outcome.and_then(|report| {
+            report.ok_or_else(|| CliError::new("apply/cancelled", "nobody said yes: nothing was changed"))
+        });
+        let report = match outcome {
+            Ok(report) => report,
+            Err(error) => {
+                if self.json {
+                    self.output.json(&error.event())?;
+                }
+                return Err(error);
+            }
+        };
+        let status = ExitStatus::Stale
+            .when(!report.stale.is_empty())
+            .or(ExitStatus::Partly.when(render::report::is_partial(&report)));
+        if self.json {
+            self.output.json(&render::json::StreamReport::new(&report))?;
+            return Ok(status);
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.plan && report.done.is_empty() && status == ExitStatus::Done {
+            self.output.text("No changes. Every policy and key is as git says, and nothing is due.\n")?;
+            return Ok(status);
+        }
+        self.output.text(&render::report::draw(&report, self.output.view()))?;
+        if let Some(key) = seen.first_key.as_ref().filter(|_| status == ExitStatus::Done) {
+            self.output.note(&render::report::next_steps(&program(), key));
+        }
+        Ok(status)
+    }
+}
+
+/// A key to try out, if this plan is the first of its database: one that `keywheel.yaml` itself is new to.
+fn first_key(plan: &Plan) -> Option<Address> {
+    let made = |action: Action, kind: ObjectKind| {
+        plan.changes.iter().find(move |change| change.action == action && change.object.kind == kind)
+    };
+    made(Action::Create, ObjectKind::Config)?;
+    made(Action::Create, ObjectKind::EncryptionKey)?.object.address()
+}
+
+/// The program as it was called, so that what is suggested can be typed.
+fn program() -> String {
+    std::env::args().next().filter(|name| !name.contains(' ')).unwrap_or_else(|| "keywheel".to_owned())
+}

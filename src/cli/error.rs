@@ -1,0 +1,80 @@
+//! The one place that prints an error and picks the exit status.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io;
+
+use crate::engine::EngineError;
+use crate::render::style::{self, paint};
+use crate::render::text::safe;
+
+use super::exit::ExitStatus;
+
+/// Why a command could not do what was asked.
+#[derive(Debug)]
+pub struct CliError {
+    status: ExitStatus,
+    code: Cow<'static, str>,
+    message: String,
+    help: Option<String>,
+}
+
+impl CliError {
+    /// An error with status 1.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: ExitStatus::Error, code: code.into(), message: message.into(), help: None }
+    }
+
+    /// With what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With another status.
+    #[must_use]
+    pub const fn status(mut self, status: ExitStatus) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// A file that could not be read or written.
+    pub fn file(doing: &str, path: &std::path::Path, error: &io::Error) -> Self {
+        Self::new("cli/file", format!("cannot {doing} {}: {error}", path.display()))
+    }
+
+    /// Its stable code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// `error[code]: what`, and what to do.
+    fn drawn(&self) -> String {
+        let Self { code, message, help, .. } = self;
+        let mut drawn = format!("{}: {}\n", paint(style::ERROR, &format!("error[{code}]")), safe(message));
+        if let Some(help) = help {
+            let _ = writeln!(drawn, "{}: {}", paint(style::HELP, "help"), safe(help));
+        }
+        drawn
+    }
+
+    /// Prints it on standard error, and says how to exit.
+    pub fn report(&self) -> ExitStatus {
+        // Where standard error is closed too, the status is all that is left to say.
+        let _ = io::Write::write_all(&mut anstream::stderr(), self.drawn().as_bytes());
+        self.status
+    }
+
+    /// The last line of a stream of JSON lines that ends in an error.
+    pub fn event(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "error", "code": self.code, "message": self.message, "help": self.help })
+    }
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        let EngineError { kind, code, message, help } = error;
+        Self { status: kind.into(), code: code.into(), message, help }
+    }
+}

@@ -1,0 +1,121 @@
+//! `keywheel plan`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args};
+
+use crate::engine::{self, PlanOptions, Planned};
+use crate::model::Timestamp;
+use crate::plan::{Plan, PlanDocument};
+use crate::render;
+
+use super::args::{FormatArg, Global, StateArg, instant};
+use super::error::CliError;
+use super::exit::ExitStatus;
+use super::progress::{Silent, TextProgress};
+use super::runtime::block_on;
+
+/// Show what apply would do, and why; nothing is written
+///
+/// Compares the documents with the state database and with what the key managers hold. A saved plan (--out) can be
+/// reviewed with `show` and applied with `apply FILE`, which does what is in it or nothing.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct PlanCommand {
+    /// Plan the documents of this commit, branch or tag instead of the work tree
+    #[arg(long = "ref", value_name = "REF")]
+    reference: Option<String>,
+    /// Save the plan to FILE, for `show` and `apply FILE`
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Ask the key managers what they hold; with false, trust the record
+    #[arg(
+        long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true"
+    )]
+    refresh: bool,
+    /// Plan for another instant: what will be due at Christmas?
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    as_of: Option<Timestamp>,
+    #[command(flatten)]
+    state: StateArg,
+    /// Exit with 2 if there are changes, and with 6 if there is drift alone
+    #[arg(long)]
+    detailed_exitcode: bool,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  keywheel plan                            what would apply do now?
+  keywheel plan --out plan.json            save it, for `keywheel apply plan.json`
+  keywheel plan --ref origin/main --as-of 2026-12-24
+  keywheel plan --detailed-exitcode        for CI: 0 no changes, 2 changes, 6 drift";
+
+impl PlanCommand {
+    /// Runs it.
+    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        let output = global.output();
+        let options = PlanOptions { refresh: self.refresh, as_of: self.as_of, state: self.state.state.clone() };
+        let workspace = global.workspace(self.reference.as_deref());
+        let Planned { desired, plan } = if self.format.is_json() {
+            block_on(engine::plan(&workspace, &options, &Silent))?
+        } else {
+            block_on(engine::plan(&workspace, &options, &TextProgress::new(output)))?
+        };
+        if desired.repository.failed {
+            return Err(super::validate::refused(&desired, output));
+        }
+        let status = status(&plan, self.detailed_exitcode);
+        if !self.format.is_json() {
+            output.text(&render::plan::draw(&plan, output.view()))?;
+        }
+        let document = PlanDocument::from(plan);
+        if let Some(path) = &self.out {
+            save(&document, path)?;
+            output.note(&format!("\nSaved to {0}. To apply exactly this: keywheel apply {0}", path.display()));
+        }
+        if self.format.is_json() {
+            output.json(&document)?;
+        }
+        Ok(status)
+    }
+}
+
+/// How `plan` and `show` exit.
+pub fn status(plan: &Plan, detailed: bool) -> ExitStatus {
+    let incomplete = !plan.left_out.is_empty() || plan.diagnostics.iter().any(crate::diagnostic::Finding::is_error);
+    ExitStatus::Refused
+        .when(!plan.refusals.is_empty())
+        .or(ExitStatus::Partly.when(incomplete))
+        .or(ExitStatus::Changes.when(detailed && !plan.is_empty()))
+        .or(ExitStatus::Drift.when(detailed && plan.is_empty() && !plan.drift.is_empty()))
+}
+
+/// Writes the plan beside its place first, so that a full disk leaves no half of a plan there.
+fn save(document: &PlanDocument, path: &Path) -> Result<(), CliError> {
+    let failed = |error: std::io::Error| CliError::file("write", path, &error);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut writer = BufWriter::new(file);
+    document.write(&mut writer).map_err(failed)?;
+    writer.flush().map_err(failed)?;
+    let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Reads a saved plan.
+pub fn read(path: &Path) -> Result<(Plan, Timestamp), CliError> {
+    let file = File::open(path)
+        .map_err(|error| CliError::file("read", path, &error).help("save a plan first: keywheel plan --out FILE"))?;
+    crate::plan::parse(file).map_err(|error| {
+        CliError::new("plan/file", format!("{}: {error}", path.display()))
+            .status(ExitStatus::Stale)
+            .help("make a new plan: keywheel plan --out FILE")
+    })
+}

@@ -1,0 +1,61 @@
+//! `keywheel rotate`.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::engine::{self, ApplyOptions};
+use crate::model::Address;
+use crate::plan::Plan;
+
+use super::apply::{LockArg, Run};
+use super::args::{FormatArg, Global, StateArg};
+use super::error::CliError;
+use super::exit::ExitStatus;
+use super::runtime::block_on;
+
+/// Rotate one key now, whether or not it is due
+///
+/// Works on what has been applied. It obeys rotation windows and freezes (status 3), and the reason goes into the history.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Examples:\n  keywheel rotate healthcare-org-123/patient-data-encryption-key --reason \"leaving engineer\""
+)]
+pub struct Rotate {
+    /// The key, as TENANT/NAME
+    #[arg(value_name = "TENANT/KEY")]
+    key: Address,
+    /// Why; it is recorded
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    auto_approve: bool,
+    /// Work on cloud keys from CI although the state file is lost with the machine
+    #[arg(long)]
+    ephemeral_state: bool,
+    #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
+    state: StateArg,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+impl Rotate {
+    /// Runs it.
+    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        let run = Run::new(global.output(), self.format, self.auto_approve)?;
+        let options = ApplyOptions {
+            state: self.state.state.clone(),
+            ephemeral_state: self.ephemeral_state,
+            lock_timeout: self.lock.lock_timeout,
+            interrupt: Arc::clone(&run.interrupt),
+            ..ApplyOptions::default()
+        };
+        let workspace = global.workspace(None);
+        let approve = |plan: &Plan| run.approve(plan);
+        let rotation = engine::rotate(&workspace, &self.key, &self.reason, &options, &approve, run.progress());
+        run.finish(block_on(rotation))
+    }
+}

@@ -1,0 +1,149 @@
+//! Drift, three ways: what git says, what was recorded, what the key managers hold.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::engine::Planned;
+use crate::model::{EncryptionKey, Name, ObjectRef, Timestamp};
+use crate::plan::{Action, Drift, Reason};
+
+use super::json::FORMAT_VERSION;
+use super::style::{self, paint};
+use super::text::{count, safe, wrap};
+use super::{View, time};
+
+/// What `drift` found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DriftDocument {
+    /// The version of this document's form.
+    format_version: &'static str,
+    /// The instant that it was made for.
+    as_of: Timestamp,
+    /// The commit that git's side was read from.
+    commit: Option<String>,
+    /// What differs.
+    drift: Vec<DriftEntry>,
+    /// Keys whose key manager gave no usable answer: nothing is known of them.
+    unknown: Vec<Unknown>,
+    /// Tenants that were left out, with the reason.
+    left_out: BTreeMap<Name, String>,
+}
+
+/// One field that differs.
+#[derive(Debug, Serialize, JsonSchema)]
+struct DriftEntry {
+    object: ObjectRef,
+    field: String,
+    /// What happened, and what keywheel does about it.
+    reason: Reason,
+    /// What git says; null where the documents say nothing of it.
+    desired: Option<String>,
+    /// What the record says.
+    recorded: Option<String>,
+    /// What the key manager says.
+    observed: Option<String>,
+}
+
+/// A key of which nothing is known.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Unknown {
+    object: ObjectRef,
+    reason: Reason,
+}
+
+impl DriftDocument {
+    /// Takes the drift out of a plan.
+    #[must_use]
+    pub fn new(planned: &Planned) -> Self {
+        let plan = &planned.plan;
+        let keys = &planned.desired.repository.keys;
+        let desired = |drift: &Drift| {
+            let key = keys.get(&drift.object.address()?)?;
+            desired_field(&key.value, &drift.field)
+        };
+        let drift = plan
+            .drift
+            .iter()
+            .map(|drift| DriftEntry {
+                desired: desired(drift),
+                object: drift.object.clone(),
+                field: drift.field.clone(),
+                reason: drift.reason.clone(),
+                recorded: drift.recorded.clone(),
+                observed: drift.observed.clone(),
+            })
+            .collect();
+        let unknown = plan
+            .waiting
+            .iter()
+            .filter(|waiting| waiting.action == Action::Rotate && waiting.reason.code == "provider_unknown")
+            .map(|waiting| Unknown { object: waiting.object.clone(), reason: waiting.reason.clone() })
+            .collect();
+        Self {
+            format_version: FORMAT_VERSION,
+            as_of: plan.as_of,
+            commit: plan.sources.commit.clone(),
+            drift,
+            unknown,
+            left_out: plan.left_out.clone(),
+        }
+    }
+
+    /// Is everything as it was recorded?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.drift.is_empty()
+    }
+
+    /// Is there something that could not be looked at?
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        !self.unknown.is_empty() || !self.left_out.is_empty()
+    }
+}
+
+/// What a key's document says about a field of the provider's.
+fn desired_field(key: &EncryptionKey, field: &str) -> Option<String> {
+    match field {
+        "description" => key.description.clone(),
+        _ => key.tags.get(field.strip_prefix("tag:")?).cloned(),
+    }
+}
+
+/// Draws it.
+#[must_use]
+pub fn draw(document: &DriftDocument, view: View) -> String {
+    let mut out = String::new();
+    for entry in &document.drift {
+        let name = paint(style::HEADING, &entry.object.to_string());
+        let _ = writeln!(out, "{}  {name}  {}", paint(style::WARNING, "!"), safe(&entry.field));
+        for line in wrap(&safe(&entry.reason.message), view.columns().saturating_sub(3)) {
+            let _ = writeln!(out, "   {}", paint(style::DIM, &line));
+        }
+        for (side, value) in [("git", &entry.desired), ("recorded", &entry.recorded), ("observed", &entry.observed)] {
+            let value = value.as_deref().map_or_else(|| "(none)".into(), safe);
+            let _ = writeln!(out, "     {side:<8}  {value}");
+        }
+        out.push('\n');
+    }
+    for unknown in &document.unknown {
+        let mark = paint(style::WARNING, "?");
+        let _ = writeln!(out, "{mark}  {}: {}", unknown.object, safe(&unknown.reason.message));
+    }
+    for (tenant, why) in &document.left_out {
+        let _ = writeln!(out, "{}  tenant {tenant} was left out: {}", paint(style::WARNING, "?"), safe(why));
+    }
+    if document.is_incomplete() {
+        out.push('\n');
+    }
+    let as_of = time::instant(document.as_of);
+    let _ = match document.drift.len() {
+        0 if document.is_incomplete() => writeln!(out, "No drift among what could be looked at, as of {as_of}."),
+        0 => writeln!(out, "{} Everything is as it was recorded, as of {as_of}.", paint(style::GOOD, "No drift.")),
+        n => writeln!(out, "{} {}, as of {as_of}.", paint(style::WARNING, "Drift:"), count(n, "difference")),
+    };
+    out
+}

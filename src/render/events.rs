@@ -1,0 +1,58 @@
+//! What goes on, line by line.
+
+use crate::engine::Event;
+use crate::plan::Action;
+
+use super::plan::symbol;
+use super::style::{self, paint};
+use super::text::safe;
+use super::time;
+
+/// The line of an event, where it is worth one.
+#[must_use]
+pub fn line(event: &Event) -> Option<String> {
+    match event {
+        Event::PhaseStarted { .. } | Event::Advanced { .. } | Event::ChangeStarted { .. } => None,
+        Event::ChangeDone { object, action, version, duration_ms } => {
+            let version = version.as_deref().map(|version| format!(", primary {}", safe(version))).unwrap_or_default();
+            Some(format!("{} {object}: {} in {}{version}", symbol(*action), done(*action), time::took(*duration_ms)))
+        }
+        Event::ChangeFailed { object, action, error, .. } => {
+            let failed = paint(style::ERROR, &format!("{action} failed", action = action.as_str()));
+            Some(format!("{} {object}: {failed}: {}", symbol(*action), safe(error)))
+        }
+        Event::Notice { message } => Some(safe(message).into_owned()),
+    }
+}
+
+/// What a phase is called while it goes on.
+#[must_use]
+pub fn phase(phase: &str) -> String {
+    match phase {
+        "load" => "Reading documents".to_owned(),
+        "observe" => "Asking the key managers".to_owned(),
+        "plan" => "Planning".to_owned(),
+        "apply" => "Applying".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// What was done, as a participle.
+#[must_use]
+pub const fn done(action: Action) -> &'static str {
+    match action {
+        Action::Create => "created",
+        Action::Update => "updated",
+        Action::Rename => "renamed",
+        Action::Suspend => "suspended",
+        Action::Reactivate => "reactivated",
+        Action::Remove => "removed",
+        Action::Adopt => "adopted",
+        Action::Link => "linked",
+        Action::Unlink => "unlinked",
+        Action::Forget => "forgotten",
+        Action::Restore => "restored",
+        Action::Finish => "finished",
+        Action::Rotate => "rotated",
+    }
+}

@@ -1,0 +1,316 @@
+//! A plan as a person reads it before saying yes.
+//!
+//! In the order of reading: when and of what it was made; policy changes, key changes, due work; what waits and until
+//! when; what drifted; what else is worth knowing; tenants that were left out; and loudest at the end, limits that it goes
+//! over. The last line sums it up, and begins with `Plan:` or `No changes.`, so that a script can find it.
+
+mod fields;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use anstyle::Style;
+
+use crate::model::{ObjectKind, ObjectRef, Timestamp};
+use crate::plan::{Action, Change, Drift, Plan, Waiting};
+
+use super::style::{self, paint};
+use super::text::{columns, count, pad, safe, thousands, wrap};
+use super::{View, findings, time};
+
+/// How many rows of a group are shown; the rest is counted. More than a review reads, and JSON has all.
+const SHOWN: usize = 50;
+
+/// The widest column of names: a longer one pushes its row only.
+const NAME_COLUMN: usize = 56;
+
+/// Draws a plan.
+#[must_use]
+pub fn draw(plan: &Plan, view: View) -> String {
+    let mut page = Page { out: String::new(), view, as_of: plan.as_of };
+    page.header(plan);
+    let (work, documents): (Vec<&Change>, Vec<&Change>) =
+        plan.changes.iter().partition(|change| matches!(change.action, Action::Rotate | Action::Finish));
+    let (keys, policies): (Vec<&Change>, Vec<&Change>) =
+        documents.into_iter().partition(|change| change.object.kind == ObjectKind::EncryptionKey);
+    page.changes("Policy changes", &policies);
+    page.changes("Key changes", &keys);
+    page.work(&work);
+    page.waiting(&plan.waiting);
+    page.drift(&plan.drift);
+    if !plan.diagnostics.is_empty() {
+        page.heading("Findings", plan.diagnostics.len());
+        page.out.push_str(&findings::draw(&plan.diagnostics, true, view.columns()));
+        page.out.push('\n');
+    }
+    page.left_out(plan);
+    page.refusals(plan);
+    let _ = writeln!(page.out, "{}", summary(plan));
+    page.out
+}
+
+/// The last line: what would be done, in numbers.
+#[must_use]
+pub fn summary(plan: &Plan) -> String {
+    let mut aside = Vec::new();
+    if !plan.waiting.is_empty() {
+        aside.push(format!("{} waiting", thousands(plan.waiting.len())));
+    }
+    if !plan.drift.is_empty() {
+        aside.push(format!("{} drifted", thousands(plan.drift.len())));
+    }
+    let aside = aside.join(", ");
+    if plan.is_empty() {
+        let none = paint(style::GOOD, "No changes.");
+        return match aside.as_str() {
+            "" if plan.left_out.is_empty() => {
+                format!("{none} Every policy and key is as git says, and nothing is due.")
+            }
+            "" => format!("{none} Nothing is due among the tenants that were looked at."),
+            aside => format!("{none} Nothing can be done now; {aside}."),
+        };
+    }
+    let counts = plan.summary();
+    let parts: Vec<String> = SUMMARY_ORDER
+        .iter()
+        .filter_map(|action| Some((action, counts.get(action)?)))
+        .map(|(action, count)| format!("{} to {}", thousands(*count), action.as_str()))
+        .collect();
+    let aside = if aside.is_empty() { String::new() } else { format!("; {aside}") };
+    format!("{} {}{aside}.", paint(style::HEADING, "Plan:"), parts.join(", "))
+}
+
+/// The order in which a reader asks: what is new, what differs, what leaves, what rotates.
+const SUMMARY_ORDER: [Action; 13] = [
+    Action::Create,
+    Action::Adopt,
+    Action::Update,
+    Action::Rename,
+    Action::Suspend,
+    Action::Reactivate,
+    Action::Link,
+    Action::Unlink,
+    Action::Restore,
+    Action::Remove,
+    Action::Forget,
+    Action::Finish,
+    Action::Rotate,
+];
+
+/// The mark in front of a change, in its colour.
+#[must_use]
+pub fn symbol(action: Action) -> String {
+    let (mark, style) = mark(action);
+    paint(style, mark)
+}
+
+const fn mark(action: Action) -> (&'static str, Style) {
+    match action {
+        Action::Create => ("+", style::ADD),
+        Action::Update | Action::Rename | Action::Suspend | Action::Reactivate | Action::Restore => {
+            ("~", style::CHANGE)
+        }
+        Action::Remove | Action::Forget => ("-", style::REMOVE),
+        Action::Adopt | Action::Link | Action::Unlink => ("<>", style::LINK),
+        Action::Rotate | Action::Finish => ("↻", style::ROTATE),
+    }
+}
+
+/// What each mark means, in the order of the legend.
+const LEGEND: [(Action, &str); 5] = [
+    (Action::Create, "create"),
+    (Action::Update, "change"),
+    (Action::Remove, "remove from keywheel"),
+    (Action::Adopt, "adopt or link"),
+    (Action::Rotate, "rotate"),
+];
+
+/// The text under construction.
+struct Page {
+    out: String,
+    view: View,
+    as_of: Timestamp,
+}
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.out.push_str(text.trim_end());
+        self.out.push('\n');
+    }
+
+    fn header(&mut self, plan: &Plan) {
+        let of = match &plan.sources.commit {
+            Some(commit) => format!("commit {}", safe(commit.get(..12).unwrap_or(commit))),
+            None => "no commit".to_owned(),
+        };
+        self.line(&format!("{} as of {}, {of}", paint(style::HEADING, "Plan"), time::instant(plan.as_of)));
+        if let Some(why) = &plan.not_applicable {
+            self.line(&paint(style::WARNING, &format!("It was made {}, and can only be read.", safe(why))));
+        }
+        let used: BTreeSet<&str> = plan.changes.iter().map(|change| mark(change.action).0).collect();
+        let legend: Vec<String> = LEGEND
+            .iter()
+            .filter(|(action, _)| used.contains(mark(*action).0))
+            .map(|(action, word)| format!("{} {word}", symbol(*action)))
+            .collect();
+        if !legend.is_empty() {
+            self.line("");
+            self.line(&format!("  {}", legend.join("   ")));
+        }
+        self.line("");
+    }
+
+    fn heading(&mut self, title: &str, number: usize) {
+        self.line(&paint(style::HEADING, &format!("{title} ({})", thousands(number))));
+        self.line("");
+    }
+
+    /// Counts what is not shown of a group.
+    fn rest(&mut self, total: usize) {
+        if total > SHOWN {
+            let more = format!("  ... and {} more; --format json lists all of them", thousands(total - SHOWN));
+            self.line(&paint(style::DIM, &more));
+            self.line("");
+        }
+    }
+
+    /// Documents: each with its reason and its fields.
+    fn changes(&mut self, title: &str, changes: &[&Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        self.heading(title, changes.len());
+        for change in changes.iter().take(SHOWN) {
+            let Change { object, action, reason, .. } = change;
+            let name = paint(style::HEADING, &format!("{} {object}", object.kind));
+            let verb = match action {
+                Action::Create => String::new(),
+                _ => format!("  {}", paint(mark(*action).1, action.as_str())),
+            };
+            self.line(&format!("  {} {name}{verb}", symbol(*action)));
+            self.reason(&reason.message, 5);
+            for row in fields::rows(change, self.view) {
+                self.line(&format!("       {row}"));
+            }
+            self.line("");
+        }
+        self.rest(changes.len());
+    }
+
+    /// Due work: one row a key.
+    fn work(&mut self, changes: &[&Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        self.heading("Due work", changes.len());
+        let shown = || changes.iter().take(SHOWN);
+        let width = self.name_column(shown().map(|change| &change.object));
+        for change in shown() {
+            let verb = if change.action == Action::Finish { "finish: " } else { "" };
+            let what = format!("{verb}{}", change.reason.message);
+            self.row(change.action, &change.object, width, &what);
+        }
+        self.line("");
+        self.rest(changes.len());
+    }
+
+    fn waiting(&mut self, waiting: &[Waiting]) {
+        if waiting.is_empty() {
+            return;
+        }
+        self.heading("Waiting", waiting.len());
+        let shown = || waiting.iter().take(SHOWN);
+        let width = self.name_column(shown().map(|waiting| &waiting.object));
+        for Waiting { object, action, reason, starts_at } in shown() {
+            let verb = if *action == Action::Rotate { String::new() } else { format!("{}: ", action.as_str()) };
+            let until = match starts_at {
+                Some(at) => format!("; until {}", time::instant_and_relative(*at, self.as_of)),
+                None => String::new(),
+            };
+            self.row(*action, object, width, &format!("{verb}{}{until}", reason.message));
+        }
+        self.line("");
+        self.rest(waiting.len());
+    }
+
+    fn drift(&mut self, drift: &[Drift]) {
+        if drift.is_empty() {
+            return;
+        }
+        self.heading("Drift", drift.len());
+        for Drift { object, field, reason, recorded, observed } in drift.iter().take(SHOWN) {
+            let name = paint(style::HEADING, &object.to_string());
+            self.line(&format!("  {}  {name}  {}", paint(style::WARNING, "!"), safe(field)));
+            self.reason(&reason.message, 5);
+            let word = |value: &Option<String>| match value {
+                Some(text) if text.is_empty() => "\"\"".to_owned(),
+                Some(text) => safe(text).into_owned(),
+                None => "(none)".to_owned(),
+            };
+            self.line(&format!("       recorded  {}", paint(style::REMOVE, &word(recorded))));
+            self.line(&format!("       observed  {}", paint(style::ADD, &word(observed))));
+            self.line("");
+        }
+        self.rest(drift.len());
+    }
+
+    fn left_out(&mut self, plan: &Plan) {
+        if plan.left_out.is_empty() {
+            return;
+        }
+        self.line(&paint(style::WARNING, &format!("Left out: {}", count(plan.left_out.len(), "tenant"))));
+        self.line("");
+        for (tenant, why) in &plan.left_out {
+            let mark = paint(style::WARNING, "!");
+            self.line(&format!("  {mark}  {}: nothing of it was planned", paint(style::HEADING, tenant.as_str())));
+            self.reason(why, 5);
+        }
+        self.line("");
+    }
+
+    fn refusals(&mut self, plan: &Plan) {
+        if plan.refusals.is_empty() {
+            return;
+        }
+        self.line(&paint(style::ERROR, "REFUSED: this plan goes over a limit, and cannot be applied"));
+        self.line("");
+        for refusal in &plan.refusals {
+            let code = paint(style::ERROR, &format!("error[{}]", refusal.code));
+            self.line(&format!("  {code}: {}", safe(&refusal.message)));
+            let help = refusal.help.replace("DIGEST", &plan.digest);
+            self.reason(&format!("help: {help}"), 4);
+        }
+        self.line("");
+    }
+
+    /// A sentence below a heading, wrapped.
+    fn reason(&mut self, message: &str, indent: usize) {
+        for line in wrap(&safe(message), self.view.columns().saturating_sub(indent)) {
+            let line = paint(style::DIM, &line);
+            self.line(&format!("{}{line}", " ".repeat(indent)));
+        }
+    }
+
+    /// How wide the column of names is: as the longest that is shown, within reason.
+    fn name_column<'a>(&self, objects: impl Iterator<Item = &'a ObjectRef>) -> usize {
+        let longest = objects.map(|object| columns(&object.to_string())).max().unwrap_or(0);
+        longest.min(NAME_COLUMN).min(self.view.columns() / 2)
+    }
+
+    /// A name and a sentence, on one line where they fit, and below each other elsewhere.
+    fn row(&mut self, action: Action, object: &ObjectRef, width: usize, what: &str) {
+        let name = pad(&object.to_string(), width);
+        let indent = 4 + columns(&name) + 2;
+        let what = safe(what);
+        let mark = symbol(action);
+        if columns(&name) > width || self.view.width.is_some_and(|view| indent + columns(&what) > view) {
+            self.line(&format!("  {mark} {}", name.trim_end()));
+            self.reason(&what, 6);
+        } else {
+            self.line(&format!("  {mark} {name}  {}", paint(style::DIM, &what)));
+        }
+    }
+}

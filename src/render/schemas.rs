@@ -1,0 +1,33 @@
+//! The JSON schemas of the documents and of every JSON output, generated from the types.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use crate::document;
+use crate::plan::PlanDocument;
+
+use super::drift::DriftDocument;
+use super::json::VersionDocument;
+
+/// Every schema, by the name of its file under `schema/`.
+#[must_use]
+pub fn all() -> Vec<(&'static str, Value)> {
+    vec![
+        ("keywheel.v1.json", document::schema()),
+        ("plan.v1.json", output::<PlanDocument>()),
+        ("drift.v1.json", output::<DriftDocument>()),
+        ("version.v1.json", output::<VersionDocument>()),
+    ]
+}
+
+/// A schema as it stands in its file.
+#[must_use]
+pub fn text(schema: &Value) -> String {
+    format!("{schema:#}\n")
+}
+
+/// The schema of something that is written: a field with a default is always there.
+fn output<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
+}

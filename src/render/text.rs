@@ -1,0 +1,135 @@
+//! Text on a terminal: what may reach it, how wide it is, how it wraps.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// The text without anything that moves a cursor, sets a colour or turns the order of letters: what came from a
+/// document or a provider must not draw over what keywheel says.
+#[must_use]
+pub fn safe(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_unsafe(c) {
+            let _ = write!(shown, "{}", c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Control characters but the line feed, and those that set the direction of text.
+fn is_unsafe(c: char) -> bool {
+    (c.is_control() && c != '\n')
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// How many columns a text without colours takes.
+#[must_use]
+pub fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// The text, filled up with spaces to `width` columns.
+#[must_use]
+pub fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(columns(text));
+    format!("{text}{}", " ".repeat(missing))
+}
+
+/// The text, cut to `width` columns with `…` at its end where it is longer.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if columns(text) <= width {
+        return Cow::Borrowed(text);
+    }
+    let mut taken = 0;
+    let kept = text.chars().take_while(|c| {
+        taken += c.width().unwrap_or(0);
+        taken < width
+    });
+    Cow::Owned(kept.chain(['…']).collect())
+}
+
+/// The text in lines of at most `width` columns, broken at spaces; a longer word stands on a line of its own.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && columns(&line) + 1 + columns(word) > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// `1 key`, `2 keys`.
+#[must_use]
+pub fn count(number: usize, word: &str) -> String {
+    match (number, word.strip_suffix('y')) {
+        (1, _) => format!("1 {word}"),
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{} {stem}ies", thousands(number)),
+        _ => format!("{} {word}s", thousands(number)),
+    }
+}
+
+/// A number with a comma between thousands.
+#[must_use]
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_draw_over_the_terminal_is_escaped() {
+        assert_eq!(safe("a\u{1b}[2Jb\r\nc"), "a\\u{1b}[2Jb\\u{d}\nc");
+        assert_eq!(safe("user\u{202e}txt"), "user\\u{202e}txt");
+        assert!(matches!(safe("Grüße, 鍵"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn wide_letters_count_twice() {
+        assert_eq!(pad("鍵", 4), "鍵  ");
+        assert_eq!(cut("鍵鍵鍵", 5), "鍵鍵…");
+        assert_eq!(cut("abc", 3), "abc");
+    }
+
+    #[test]
+    fn lines_break_at_spaces_and_long_words_stay_whole() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("arn:aws:kms:us-east-1 x", 8), ["arn:aws:kms:us-east-1", "x"]);
+    }
+
+    #[test]
+    fn numbers_and_words_agree() {
+        assert_eq!(count(1, "key"), "1 key");
+        assert_eq!(count(5000, "key"), "5,000 keys");
+        assert_eq!(count(2, "policy"), "2 policies");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(thousands(123), "123");
+    }
+}
