@@ -1,0 +1,380 @@
+//! The connection to AWS: whose credentials, which region and endpoint, and how a call is sent.
+//!
+//! An [`Account`] holds credentials and settings, and makes one [`Regional`] client for each region that is asked for.
+//! Every request goes through [`Regional::call`].
+//!
+//! Invariants: each attempt, a repeated one too, keeps to the quota of its operation, and no more than `max_concurrent`
+//! are under way in a region. The SDK's own retries are off, so that there is one place that repeats a call, it knows
+//! which calls must never be repeated ([`Repeat::Never`]), and the last answer, not a timeout, decides the kind of error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::imds;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::config::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use governor::{DefaultDirectRateLimiter, Jitter, Quota, RateLimiter};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::{self, Again, Failure};
+use super::operation::Operation;
+use crate::document::{AwsKmsAccount, AwsKmsConfig};
+use crate::model::Name;
+use crate::provider::{ErrorKind, ProviderError};
+
+/// May a call be repeated?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Twice is not once: one attempt, whatever becomes of it.
+    Never,
+    /// Twice is once.
+    Safe,
+    /// As `Safe`; and what it names was made or changed just now, so that KMS may not know it everywhere yet.
+    Settling,
+}
+
+/// Attempts at a server in trouble or out of reach.
+const ATTEMPTS: u32 = 3;
+/// Pauses between attempts: the first at most, doubled each time up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The account of one tenant, or of every tenant without one of its own.
+pub(super) struct Account {
+    sdk: SdkConfig,
+    /// An endpoint of AWS KMS alone, in the home region: a VPC endpoint.
+    kms_endpoint: Option<String>,
+    /// Does something other than AWS stand for it?
+    pub emulated: bool,
+    region: String,
+    /// How long one call may take, with its retries.
+    pub patience: Duration,
+    pub max_concurrent: usize,
+    regions: Mutex<BTreeMap<String, Arc<Regional>>>,
+}
+
+/// The client of one region.
+pub(super) struct Regional {
+    pub region: String,
+    pub kms: aws_sdk_kms::Client,
+    pub patience: Duration,
+    limits: Mutex<HashMap<Operation, Arc<DefaultDirectRateLimiter>>>,
+    permits: Semaphore,
+}
+
+impl Account {
+    /// Finds the region and the credentials, and checks that there are some. Sends nothing to AWS KMS.
+    pub(super) async fn connect(
+        config: &AwsKmsConfig,
+        tenant: Option<&Name>,
+        region: Option<&str>,
+    ) -> Result<Self, ProviderError> {
+        let settings = settings(config, tenant);
+        let patience = duration("operation_timeout", &config.operation_timeout)?;
+        let connect_timeout = duration("connect_timeout", &config.connect_timeout)?;
+        let region = match region.or(settings.region.as_deref()) {
+            Some(region) => region.to_owned(),
+            None => environment_region(settings.profile.as_deref()).await.ok_or_else(no_region)?,
+        };
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(region.clone()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(connect_timeout).build())
+            .credentials_provider(own_credentials(settings.profile.as_deref(), &region).await);
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        // An emulator serves every service at one endpoint; an endpoint at AWS itself is that of AWS KMS alone.
+        let (kms_endpoint, other_endpoint) = match settings.endpoint_url {
+            Some(endpoint) if is_aws(&endpoint) => (Some(endpoint), None),
+            other => (None, other),
+        };
+        if let Some(endpoint) = &other_endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        let mut sdk = loader.load().await;
+        if let Some(role) = &settings.role_arn {
+            // STS answers at once or not at all, and asking it twice does no harm.
+            let base = sdk.to_builder().retry_config(RetryConfig::standard()).build();
+            let provider = AssumeRoleProvider::builder(role).session_name("keywheel").configure(&base).build().await;
+            sdk = sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
+        }
+        if let Some(provider) = sdk.credentials_provider() {
+            let answer = timeout(patience, provider.provide_credentials()).await;
+            let answer = answer.map_err(|_| {
+                Failure::new(ErrorKind::Unreachable, Operation::Connect, "no answer to the request for credentials")
+            })?;
+            answer.map_err(|error| error::credentials(Operation::Connect, &error))?;
+        }
+        let environment = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS"].map(|name| std::env::var(name).ok());
+        let mut endpoints = environment.into_iter().flatten().chain(sdk.endpoint_url().map(str::to_owned));
+        let own_tagging = std::env::var_os("AWS_ENDPOINT_URL_RESOURCE_GROUPS_TAGGING_API").is_some();
+        Ok(Self {
+            emulated: endpoints.any(|endpoint| !is_aws(&endpoint)) && !own_tagging,
+            sdk,
+            kms_endpoint,
+            region,
+            patience,
+            max_concurrent: usize::try_from(config.max_concurrent).unwrap_or(1).max(1),
+            regions: Mutex::default(),
+        })
+    }
+
+    /// The client of the place's own region.
+    pub(super) fn home(&self) -> Arc<Regional> {
+        self.region(&self.region)
+    }
+
+    /// The client of a region.
+    pub(super) fn region(&self, region: &str) -> Arc<Regional> {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = regions.entry(region.to_owned()).or_insert_with(|| {
+            let sdk = self.sdk.to_builder().region(Region::new(region.to_owned())).build();
+            let mut kms = aws_sdk_kms::config::Builder::from(&sdk);
+            if let Some(endpoint) = self.kms_endpoint.as_ref().filter(|_| region == self.region) {
+                kms.set_endpoint_url(Some(endpoint.clone()));
+            }
+            Arc::new(Regional {
+                region: region.to_owned(),
+                kms: aws_sdk_kms::Client::from_conf(kms.build()),
+                patience: self.patience,
+                limits: Mutex::default(),
+                permits: Semaphore::new(self.max_concurrent),
+            })
+        });
+        made.clone()
+    }
+
+    /// The client of the tagging API, in the home region. It is seldom needed, and so made when it is.
+    pub(super) fn tagging(&self) -> aws_sdk_resourcegroupstagging::Client {
+        aws_sdk_resourcegroupstagging::Client::new(&self.sdk)
+    }
+}
+
+impl Regional {
+    /// Sends a request, again where that helps and does no harm, for as long as one call may take.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        operation: Operation,
+        repeat: Repeat,
+        send: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let mut deadline = None;
+        let mut attempt = 0;
+        loop {
+            let failure = match self.attempt(operation, repeat, &mut deadline, &send).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            let pause = pause(attempt);
+            let in_time = deadline.is_none_or(|deadline| Instant::now() + pause < deadline);
+            if !in_time || !worth_another(repeat, failure.again, attempt) {
+                return Err(outcome(repeat, failure));
+            }
+            tracing::debug!(operation = operation.name(), attempt, "{}; trying again", failure.error);
+            sleep(pause).await;
+        }
+    }
+
+    /// One attempt. The time of a call begins when its first attempt is sent, not while it waits for its turn.
+    async fn attempt<T, E, F>(
+        &self,
+        operation: Operation,
+        repeat: Repeat,
+        deadline: &mut Option<Instant>,
+        send: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let _permit = self.permits.acquire().await;
+        self.limit(operation).until_ready().await;
+        let left = deadline.get_or_insert_with(|| Instant::now() + self.patience).duration_since(Instant::now());
+        // A lost answer must leave time to ask again.
+        let time = if repeat == Repeat::Never { left } else { left.min(self.patience / ATTEMPTS) };
+        match timeout(time, send()).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(error::classify(operation, &error)),
+            Err(_) => Err(Failure::no_answer(operation)),
+        }
+    }
+
+    fn limit(&self, operation: Operation) -> Arc<DefaultDirectRateLimiter> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = limits.entry(operation).or_insert_with(|| {
+            let each_second = NonZeroU32::new(operation.per_second()).unwrap_or(NonZeroU32::MIN);
+            Arc::new(RateLimiter::direct(Quota::per_second(each_second)))
+        });
+        limit.clone()
+    }
+}
+
+fn worth_another(repeat: Repeat, again: Again, attempts: u32) -> bool {
+    match (repeat, again) {
+        (Repeat::Never, _) | (_, Again::Never) | (Repeat::Safe, Again::Settling) => false,
+        (_, Again::Throttled) | (Repeat::Settling, Again::Settling) => true,
+        (_, Again::Trouble) => attempts < ATTEMPTS,
+    }
+}
+
+/// After an answer that is not AWS's, nobody knows what became of a request that must not be repeated.
+fn outcome(repeat: Repeat, mut failure: Failure) -> Failure {
+    if repeat == Repeat::Never && failure.kind() == ErrorKind::Malformed {
+        failure.error.kind = ErrorKind::Unknown;
+    }
+    failure
+}
+
+/// How long to wait before the next attempt: longer each time, and never the same for two clients.
+pub(super) fn pause(attempt: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(8)).min(LONGEST_PAUSE);
+    Jitter::up_to(longest / 2) + longest / 2
+}
+
+/// The tenant's settings, and the common ones where it has none.
+fn settings(config: &AwsKmsConfig, tenant: Option<&Name>) -> AwsKmsAccount {
+    let own = tenant.and_then(|tenant| config.tenants.get(tenant)).cloned().unwrap_or_default();
+    AwsKmsAccount {
+        region: own.region.or_else(|| config.region.clone()),
+        endpoint_url: own.endpoint_url.or_else(|| config.endpoint_url.clone()),
+        profile: own.profile.or_else(|| config.profile.clone()),
+        role_arn: own.role_arn.or_else(|| config.role_arn.clone()),
+    }
+}
+
+/// A profile that the settings name is the only source: credentials that lie about in the environment must not decide
+/// which account a tenant's keys are in. Without one it is the standard chain.
+async fn own_credentials(profile: Option<&str>, region: &str) -> SharedCredentialsProvider {
+    if let Some(profile) = profile {
+        return SharedCredentialsProvider::new(ProfileFileCredentialsProvider::builder().profile_name(profile).build());
+    }
+    let chain = DefaultCredentialsChain::builder().region(Region::new(region.to_owned())).imds_client(imds_client());
+    SharedCredentialsProvider::new(chain.build().await)
+}
+
+async fn environment_region(profile: Option<&str>) -> Option<String> {
+    let mut of_profile = ProfileFileRegionProvider::builder();
+    if let Some(profile) = profile {
+        of_profile = of_profile.profile_name(profile);
+    }
+    let machine = imds::region::ImdsRegionProvider::builder().imds_client(imds_client()).build();
+    let chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+    let region = chain.or_else(of_profile.build()).or_else(machine).region().await;
+    region.map(|region| region.as_ref().to_owned())
+}
+
+/// The instance metadata service answers from the same machine's host within milliseconds, or there is none: whoever
+/// has forgotten their credentials must hear so at once.
+fn imds_client() -> imds::Client {
+    const QUICK: Duration = Duration::from_secs(1);
+    imds::Client::builder().max_attempts(1).connect_timeout(QUICK).read_timeout(QUICK).build()
+}
+
+fn no_region() -> ProviderError {
+    ProviderError::new(ErrorKind::Refused, Operation::Connect.name(), "no AWS region is set").help(
+        "write `kms_region` in the key's document, `region` under providers.aws_kms in keywheel.yaml, or set AWS_REGION",
+    )
+}
+
+/// Is it an endpoint of AWS itself, in one of its partitions?
+fn is_aws(endpoint: &str) -> bool {
+    const DOMAINS: &[&str] = &[".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".amazonwebservices.com.cn"];
+    let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    DOMAINS.iter().any(|domain| host.ends_with(domain))
+}
+
+/// A duration of `keywheel.yaml`, which its schema has checked.
+fn duration(field: &str, text: &str) -> Result<Duration, ProviderError> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let milliseconds = match text.get(digits.len()..).unwrap_or_default() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    let total = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds)).unwrap_or_default();
+    if total == 0 {
+        let message = format!("{field} under providers.aws_kms is {text:?}, which is no time that a call could take");
+        return Err(ProviderError::new(ErrorKind::Refused, Operation::Connect.name(), message)
+            .help("write a number above zero and a unit, as `60s`"));
+    }
+    Ok(Duration::from_millis(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_of_aws_are_told_from_others() {
+        for aws in [
+            "https://kms.eu-west-1.amazonaws.com",
+            "https://vpce-1.kms.us-east-1.vpce.amazonaws.com:443/",
+            "https://kms.cn-north-1.amazonaws.com.cn",
+        ] {
+            assert!(is_aws(aws), "{aws}");
+        }
+        for other in
+            ["http://127.0.0.1:5000", "https://amazonaws.com.example.org", "https://x.amazonaws.com@evil.example"]
+        {
+            assert!(!is_aws(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_takes_what_it_does_not_set_from_the_common_settings() {
+        let tenant: Name = "clinic".parse().unwrap();
+        let own = AwsKmsAccount { role_arn: Some("arn:own".to_owned()), ..AwsKmsAccount::default() };
+        let config = AwsKmsConfig {
+            region: Some("eu-west-1".to_owned()),
+            role_arn: Some("arn:common".to_owned()),
+            tenants: BTreeMap::from([(tenant.clone(), own)]),
+            ..AwsKmsConfig::default()
+        };
+        assert_eq!(settings(&config, Some(&tenant)).role_arn.as_deref(), Some("arn:own"));
+        assert_eq!(settings(&config, Some(&tenant)).region.as_deref(), Some("eu-west-1"));
+        assert_eq!(settings(&config, None).role_arn.as_deref(), Some("arn:common"));
+    }
+
+    #[test]
+    fn a_call_that_must_not_be_repeated_never_is() {
+        for again in [Again::Never, Again::Throttled, Again::Trouble, Again::Settling] {
+            assert!(!worth_another(Repeat::Never, again, 1));
+        }
+        assert!(worth_another(Repeat::Safe, Again::Throttled, 1_000));
+        assert!(!worth_another(Repeat::Safe, Again::Trouble, ATTEMPTS));
+        assert!(!worth_another(Repeat::Safe, Again::Settling, 1));
+        assert!(worth_another(Repeat::Settling, Again::Settling, 1_000));
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        assert!(pause(1) <= FIRST_PAUSE);
+        assert!(pause(1) >= FIRST_PAUSE / 2);
+        assert!(pause(u32::MAX) <= LONGEST_PAUSE);
+    }
+}
