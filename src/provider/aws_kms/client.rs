@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{self, Again, Failure};
 use super::operation::Operation;
-use crate::document::{AwsKmsAccount, AwsKmsConfig};
+use crate::document::{AwsKmsAccount, AwsKmsConfig, parse_duration};
 use crate::model::Name;
 use crate::provider::{ErrorKind, ProviderError};
 
@@ -308,21 +308,12 @@ fn is_aws(endpoint: &str) -> bool {
 
 /// A duration of `keywheel.yaml`, which its schema has checked.
 fn duration(field: &str, text: &str) -> Result<Duration, ProviderError> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let milliseconds = match text.get(digits.len()..).unwrap_or_default() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    let total = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds)).unwrap_or_default();
-    if total == 0 {
+    let Some(time) = parse_duration(text).filter(|time| !time.is_zero()) else {
         let message = format!("{field} under providers.aws_kms is {text:?}, which is no time that a call could take");
         return Err(ProviderError::new(ErrorKind::Refused, Operation::Connect.name(), message)
             .help("write a number above zero and a unit, as `60s`"));
-    }
-    Ok(Duration::from_millis(total))
+    };
+    Ok(time)
 }
 
 #[cfg(test)]
