@@ -24,7 +24,7 @@ pub use record::{
     AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, Phase, PolicyRecord, Recorded,
     RotationCause, RotationRecord, Step, StepRecord, VersionRecord, VersionState, Workflow,
 };
-pub use secret::Secret;
+pub use secret::{Secret, serialize_redacted};
 
 /// An instant, always in UTC. Stored and printed as RFC 3339 with a `Z`.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -26,6 +26,7 @@ pub struct Config {
     /// The key managers.
     pub providers: Providers,
     /// Policy fields that every policy takes where neither it nor its tenant says anything.
+    #[serde(serialize_with = "crate::model::serialize_redacted")]
     #[schemars(with = "crate::model::PolicyDefaults")]
     pub defaults: serde_json::Map<String, Value>,
     /// The environment variables that a tenant's documents may name as `${NAME}`.

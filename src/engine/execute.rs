@@ -95,11 +95,13 @@ impl<'a> Run<'a> {
                 intent: rotation.intent.clone(),
             };
             let open_since = journal.last().map(|step| step.at);
+            let next_number = versions.iter().map(|version| version.number).max().unwrap_or(0) + 1;
             let work = Work {
                 rotation: rotation.clone(),
                 key: key.clone(),
                 request,
                 version,
+                next_number,
                 open_since,
                 pending: Vec::new(),
             };
@@ -211,6 +213,13 @@ pub(super) async fn execute(
     run.progress.event(Event::PhaseStarted { phase: "apply", total: Some(plan.changes.len()) });
     let policy_ids = documents_and_policies(run, desired, recorded, plan, &applied).await?;
     let mut jobs = Vec::new();
+    let mut numbers: BTreeMap<Uuid, u32> = BTreeMap::new();
+    if plan.rotations().next().is_some() {
+        for version in state.all_versions().await? {
+            let highest = numbers.entry(version.key_id).or_default();
+            *highest = (*highest).max(version.number);
+        }
+    }
     for change in plan.changes.iter().filter(|change| change.object.kind == ObjectKind::EncryptionKey) {
         if run.context.interrupt.load(Ordering::Relaxed) || run.context.journal.is_lost() {
             run.not_started.push(not_begun(change, "interrupted", "the apply was stopped before it"));
@@ -218,7 +227,7 @@ pub(super) async fn execute(
         }
         let started = Instant::now();
         let outcome = match change.action {
-            Action::Create | Action::Rotate => match job(run, desired, recorded, &policy_ids, change).await {
+            Action::Create | Action::Rotate => match job(run, desired, recorded, &policy_ids, &numbers, change).await {
                 Ok(job) => {
                     jobs.push(job);
                     continue;
@@ -378,6 +387,7 @@ async fn job(
     desired: &Desired,
     recorded: &Recorded,
     policy_ids: &BTreeMap<Address, Uuid>,
+    numbers: &BTreeMap<Uuid, u32>,
     change: &Change,
 ) -> Result<Job, Stopped> {
     let vanished = || Stopped::vanished(&change.object);
@@ -403,6 +413,7 @@ async fn job(
         };
         (Workflow::Rotate, key)
     };
+    let next_number = numbers.get(&key.id).copied().unwrap_or(0) + 1;
     let from_ref = key.primary_version.as_ref().map(|version| version.provider_ref.clone());
     let key_handle = handle(&address, document, Some(&key), &KnownVersions::new());
     let intent = manager.intent(&key_handle).await.map_err(|error| Stopped::from(&error))?;
@@ -442,7 +453,7 @@ async fn job(
         predecessor: from_ref,
         intent,
     };
-    let work = Work { rotation, key, request, version: None, open_since: None, pending };
+    let work = Work { rotation, key, request, version: None, next_number, open_since: None, pending };
     Ok(Job { object: change.object.clone(), action: change.action, policy: policy_of(document), manager, work })
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Work {
     pub request: CreateVersion,
     /// The version that it has made, once it has.
     pub version: Option<VersionRecord>,
+    /// The number of the next version: one more than any version of the key has, orphans included.
+    pub next_number: u32,
     /// When the open step was started, for a rotation that an earlier run left.
     pub open_since: Option<Timestamp>,
     /// Writes that go with the next intent, or with the end.
@@ -253,11 +255,13 @@ fn made(work: &mut Work, provider_ref: String, created_at: Option<Timestamp>) {
     work.version = Some(version(work, provider_ref, created_at));
 }
 
-fn version(work: &Work, provider_ref: String, provider_created_at: Option<Timestamp>) -> VersionRecord {
+fn version(work: &mut Work, provider_ref: String, provider_created_at: Option<Timestamp>) -> VersionRecord {
+    let number = work.next_number;
+    work.next_number += 1;
     VersionRecord {
         id: clock::new_id(),
         key_id: work.key.id,
-        number: work.key.primary_version.as_ref().map_or(1, |primary| primary.number + 1),
+        number,
         provider_ref,
         state: VersionState::PreActivation,
         rotation_id: Some(work.rotation.id),

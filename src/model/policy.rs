@@ -472,7 +472,11 @@ pub struct Tenant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<Owner>,
     /// Policy fields that the tenant's policies take where they say nothing themselves.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "serde_json::Map::is_empty",
+        serialize_with = "super::secret::serialize_redacted"
+    )]
     #[schemars(with = "super::policy::PolicyDefaults")]
     pub defaults: serde_json::Map<String, Value>,
 }

@@ -57,6 +57,34 @@ impl From<String> for Secret {
     }
 }
 
+/// The fields whose values are secrets, wherever they stand.
+const SECRET_FIELDS: &[&str] = &["slack_webhook", "webhook_url", "webhook_secret"];
+
+/// Serialises a map of policy fields that is kept as it was written, with its literal secrets redacted.
+///
+/// # Errors
+/// The serialiser's.
+pub fn serialize_redacted<S: serde::Serializer>(
+    fields: &serde_json::Map<String, serde_json::Value>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut fields = fields.clone();
+    redact(&mut fields);
+    fields.serialize(serializer)
+}
+
+fn redact(fields: &mut serde_json::Map<String, serde_json::Value>) {
+    for (name, value) in fields {
+        match value {
+            serde_json::Value::String(text) if SECRET_FIELDS.contains(&name.as_str()) => {
+                *text = Secret::from(std::mem::take(text)).to_string();
+            }
+            serde_json::Value::Object(inner) => redact(inner),
+            _ => {}
+        }
+    }
+}
+
 /// POSIX's form of an environment variable's name.
 fn is_variable_name(text: &str) -> bool {
     !text.is_empty()
@@ -94,5 +122,19 @@ impl JsonSchema for Secret {
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "minLength": 1, "examples": ["${SLACK_WEBHOOK_URL}"] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_in_a_map_of_defaults_is_redacted_and_a_reference_stays() {
+        let map = serde_json::json!({"notification_settings": {"slack_webhook": "https://example.org/s3cr3t", "webhook_url": "${URL}"}});
+        let redacted = serialize_redacted(map.as_object().unwrap(), serde_json::value::Serializer).unwrap();
+        let expected =
+            serde_json::json!({"notification_settings": {"slack_webhook": "(redacted)", "webhook_url": "${URL}"}});
+        assert_eq!(redacted, expected);
     }
 }

@@ -37,7 +37,7 @@ CREATE TABLE key_rotation_policies (
     retain_old_keys_days INTEGER NOT NULL DEFAULT 30,
     old_key_disposition TEXT NOT NULL DEFAULT 'keep' CHECK (old_key_disposition IN ('keep', 'disable', 'destroy')),
     destroy_after_disabled_days INTEGER,
-    notification_settings TEXT CHECK (json_valid(notification_settings)),
+    notification_settings TEXT CHECK (notification_settings IS NULL OR json_valid(notification_settings)),
     compliance_tags TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(compliance_tags)),
     authorized_services TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(authorized_services)),
     previous_name TEXT,
@@ -83,7 +83,7 @@ CREATE TABLE encryption_keys (
         REFERENCES key_rotation_policies (id) ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
     key_spec TEXT,
     key_usage TEXT,
-    key_policy TEXT CHECK (json_valid(key_policy)),
+    key_policy TEXT CHECK (key_policy IS NULL OR json_valid(key_policy)),
     tags TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(tags)),
     multi_region INTEGER NOT NULL DEFAULT 0 CHECK (multi_region IN (0, 1)),
     expires_at TEXT,                   -- YYYY-MM-DD
@@ -132,7 +132,7 @@ CREATE TABLE key_versions (
     activated_at TEXT,
     deactivated_at TEXT,
     compromised_at TEXT,
-    retention TEXT CHECK (json_valid(retention)), -- the terms in force at its deactivation
+    retention TEXT CHECK (retention IS NULL OR json_valid(retention)), -- the terms in force at its deactivation
     created_at TEXT NOT NULL
 ) STRICT;
 
@@ -154,7 +154,7 @@ CREATE TABLE rotations (
     from_ref TEXT,
     to_ref TEXT,
     intent TEXT NOT NULL CHECK (json_valid(intent)),
-    policy TEXT CHECK (json_valid(policy)), -- the policy that it began with
+    policy TEXT CHECK (policy IS NULL OR json_valid(policy)), -- the policy that it began with
     error TEXT,
     attempt INTEGER NOT NULL,
     correlation_id TEXT NOT NULL,
@@ -195,8 +195,8 @@ CREATE TABLE audit_log (
     action TEXT NOT NULL,
     object_kind TEXT NOT NULL,
     object_name TEXT NOT NULL,
-    before TEXT CHECK (json_valid(before)),
-    after TEXT CHECK (json_valid(after)),
+    before TEXT CHECK (before IS NULL OR json_valid(before)),
+    after TEXT CHECK (after IS NULL OR json_valid(after)),
     hash TEXT NOT NULL CHECK (length(hash) = 64),
     PRIMARY KEY (tenant_id, seq)
 ) STRICT, WITHOUT ROWID;
@@ -204,6 +204,13 @@ CREATE TABLE audit_log (
 CREATE TRIGGER audit_log_is_never_changed BEFORE UPDATE ON audit_log
 BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only: nothing in it is changed');
+END;
+
+-- A replacement deletes without that trigger: an entry only ever comes after the last of its chain.
+CREATE TRIGGER audit_log_only_grows BEFORE INSERT ON audit_log
+WHEN NEW.seq <> 1 + coalesce((SELECT max(seq) FROM audit_log WHERE tenant_id = NEW.tenant_id), 0)
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only: an entry comes after the last one');
 END;
 
 CREATE TRIGGER audit_log_is_never_shortened BEFORE DELETE ON audit_log
@@ -281,7 +288,7 @@ CREATE TABLE events (
     type TEXT NOT NULL,
     tenant_id TEXT NOT NULL,
     subject TEXT,
-    data TEXT CHECK (json_valid(data)),
+    data TEXT CHECK (data IS NULL OR json_valid(data)),
     received_at TEXT NOT NULL,
     acted_on_at TEXT,
     PRIMARY KEY (source, id)
