@@ -9,6 +9,7 @@ mod check;
 mod codes;
 mod config;
 mod defaults;
+mod format;
 mod kind;
 mod load;
 mod read;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 pub use codes::codes;
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers, parse_duration};
+pub use format::format;
 pub use kind::Kind;
 pub use schema::schema;
 pub use text::{CUT, CUT_CONTEXT, is_cut, underline};

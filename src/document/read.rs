@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::kind::Kind;
 use super::scalar::shorten;
 use super::text::Text;
-use super::tree::{self, Data, Node, Span};
+use super::tree::{self, Data, Node, Problem, Span};
 use super::validate::{self, suggest};
 use super::{MAX_FINDINGS, SourceFile};
 use crate::diagnostic::{Finding, Place};
@@ -85,12 +85,7 @@ pub(super) fn read<'t>(file: &'t SourceFile, folder: Option<&Name>) -> ReadFile<
     match decode(file) {
         Ok(text) => {
             let stream = tree::parse(text.text);
-            for problem in stream.problems {
-                let mut finding =
-                    text.at(Finding::error(problem.code, problem.message).help(problem.help), problem.span);
-                finding.related = problem.related.map(|(span, message)| text.related(span, message));
-                read.findings.push(finding);
-            }
+            read.findings.extend(stream.problems.into_iter().map(|problem| explain(&text, problem)));
             read.count = stream.documents.len();
             read.unreadable = read.findings.iter().any(|finding| finding.code == "yaml/syntax");
             for root in stream.documents {
@@ -122,8 +117,15 @@ pub(super) fn read<'t>(file: &'t SourceFile, folder: Option<&Name>) -> ReadFile<
     read
 }
 
+/// A problem of the YAML as a finding.
+pub(super) fn explain(text: &Text<'_>, problem: Problem) -> Finding {
+    let mut finding = text.at(Finding::error(problem.code, problem.message).help(problem.help), problem.span);
+    finding.related = problem.related.map(|(span, message)| text.related(span, message));
+    finding
+}
+
 /// The text of a file, if it is one that may be parsed.
-fn decode(file: &SourceFile) -> Result<Text<'_>, Box<Finding>> {
+pub(super) fn decode(file: &SourceFile) -> Result<Text<'_>, Box<Finding>> {
     let whole =
         |finding: Finding| Box::new(finding.at(Place { file: file.path.clone(), line: 1, column: 1, length: 1 }, None));
     if file.symlink {

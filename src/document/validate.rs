@@ -46,7 +46,7 @@ pub(super) fn validate(text: &Text<'_>, kind: Kind, root: &Node<'_>) -> Result<M
 }
 
 /// The tree as JSON. `odd` becomes true where there is something that JSON cannot say, or that needs another look.
-fn to_json(node: &Node<'_>, odd: &mut bool) -> Value {
+pub(super) fn to_json(node: &Node<'_>, odd: &mut bool) -> Value {
     match &node.data {
         Data::Scalar { text, core } => {
             *odd |= matches!(core, Core::Ambiguous(_) | Core::Float(_));

@@ -7,6 +7,7 @@ use keywheel::provider::capabilities;
 mod bad_input;
 mod good_input;
 mod hostile_input;
+mod layout;
 mod schema_file;
 
 /// A policy that is right, without its last line break.
