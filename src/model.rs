@@ -15,6 +15,7 @@ mod secret;
 
 pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
 pub use observed::{Observation, ObservedKey, ObservedVersion};
+pub(crate) use policy::words;
 pub use policy::{
     Disposition, EncryptionKey, Freeze, Guardrail, KmsProvider, NOT_INHERITED, NotificationSettings, Owner,
     PolicyDefaults, PolicyStatus, RotationEvent, RotationPolicy, RotationStrategy, RotationTrigger, RotationWindow,

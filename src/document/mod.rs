@@ -31,6 +31,7 @@ pub use format::format;
 pub use kind::Kind;
 pub use schema::schema;
 pub use text::{CUT, CUT_CONTEXT, is_cut, underline};
+pub(crate) use validate::suggest;
 
 use crate::diagnostic::{Finding, Place};
 use crate::model::{

@@ -417,7 +417,7 @@ pub(super) fn list<'w>(words: impl Iterator<Item = &'w str>) -> String {
 }
 
 /// The word that was probably meant.
-pub(super) fn suggest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn suggest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // Comparing is quadratic in the length, and nobody means a word of that length.
     if word.len() > 128 {
         return None;

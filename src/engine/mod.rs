@@ -9,12 +9,18 @@ mod apply;
 pub mod clock;
 pub mod data;
 mod execute;
+#[cfg(test)]
+mod fixture;
+mod history;
 mod journal;
 mod load;
 mod manual;
+mod names;
 mod observe;
 mod planning;
 mod providers;
+mod status;
+mod versioned;
 mod workflow;
 
 use std::collections::BTreeMap;
@@ -25,8 +31,11 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 pub use apply::{Approve, apply, rotate};
+pub use history::{HistoryReport, history};
 pub use load::load;
 pub use planning::{drift, location, open_state, plan};
+pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
+pub use versioned::{OUTPUT_VERSION, Versioned};
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;

@@ -113,11 +113,19 @@ fn build(desired: &Desired, recorded: &Recorded, observed: &Observed, now: Times
         unreachable: &observed.unreachable,
         capabilities,
         now,
-        rotation_enabled: switch(std::env::var(SWITCH).ok().as_deref())?,
+        rotation_enabled: rotation_enabled()?,
     };
     let mut plan = plan::plan(&inputs);
     plan.diagnostics.splice(0..0, desired.findings.iter().chain(&observed.findings).cloned());
     Ok(plan)
+}
+
+/// May anything be started?
+///
+/// # Errors
+/// The switch is set to something that is neither on nor off.
+pub(super) fn rotation_enabled() -> Result<bool, EngineError> {
+    switch(std::env::var(SWITCH).ok().as_deref())
 }
 
 /// An unreadable switch stops the work: it may have been meant to be off.
@@ -192,12 +200,19 @@ pub(super) async fn open_or_create_state(
 
 /// The record in the place of the documents: what `rotate` works on.
 pub(super) fn as_applied(desired: Desired, recorded: &Recorded) -> Desired {
+    let repository = applied_repository(&desired.repository, recorded);
+    let origin = recorded.last_applied.as_ref().map(|last| last.origin.clone()).or(desired.origin);
+    Desired { repository, findings: Vec::new(), origin, ..desired }
+}
+
+/// The documents as they were applied last; `keywheel.yaml` is the desired one before the first apply.
+pub(super) fn applied_repository(desired: &Repository, recorded: &Recorded) -> Repository {
     let place = crate::diagnostic::Place { file: "(as applied)".into(), line: 1, column: 1, length: 1 };
     fn located<T>(value: T, place: &crate::diagnostic::Place) -> Located<T> {
         Located { value, place: place.clone(), fields: BTreeMap::new(), inherited: BTreeMap::new() }
     }
     let mut repository = Repository {
-        config: plan::applied_config(recorded).unwrap_or_else(|| desired.repository.config.clone()),
+        config: plan::applied_config(recorded).unwrap_or_else(|| desired.config.clone()),
         ..Repository::default()
     };
     for (address, record) in &recorded.policies {
@@ -228,8 +243,7 @@ pub(super) fn as_applied(desired: Desired, recorded: &Recorded) -> Desired {
         }
     }
     repository.documents = recorded.policies.len() + recorded.keys.len() + recorded.documents.len();
-    let origin = recorded.last_applied.as_ref().map(|last| last.origin.clone()).or(desired.origin);
-    Desired { repository, findings: Vec::new(), origin, ..desired }
+    repository
 }
 
 /// Narrows a plan to one change. What the key waits for is kept, so that a person sees it.

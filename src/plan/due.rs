@@ -17,13 +17,23 @@ pub struct KeyTiming<'a> {
 
 /// What the clock says about one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Nothing to do.
     Quiet,
     /// Rotate now.
-    Rotate { cause: RotationCause, reason: String },
+    Rotate {
+        /// Due or overdue.
+        cause: RotationCause,
+        /// Since when, in words.
+        reason: String,
+    },
     /// Due, and held back.
-    Wait { reason: Reason, starts_at: Option<Timestamp> },
+    Wait {
+        /// By what.
+        reason: Reason,
+        /// Until when; none where that depends on a person.
+        starts_at: Option<Timestamp>,
+    },
 }
 
 impl<'a> KeyTiming<'a> {
@@ -77,7 +87,8 @@ pub fn key_timing(
 }
 
 /// The verdict on a key whose policy is `policy`.
-pub(super) fn verdict(decision: &Decision, policy: &RotationPolicy, now: Timestamp) -> Verdict {
+#[must_use]
+pub fn verdict(decision: &Decision, policy: &RotationPolicy, now: Timestamp) -> Verdict {
     let suspended = policy.status == PolicyStatus::Suspended;
     match decision {
         Decision::Unscheduled | Decision::NotDue { .. } => Verdict::Quiet,
