@@ -193,7 +193,7 @@ impl Page {
             self.line(&format!("  {} {name}{verb}", symbol(*action)));
             self.reason(&reason.message, 5);
             for row in fields::rows(change, self.view) {
-                self.line(&format!("       {row}"));
+                self.line(&format!("{}{row}", " ".repeat(fields::INDENT)));
             }
             self.line("");
         }

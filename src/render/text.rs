@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 /// The text without anything that moves a cursor, sets a colour or turns the order of letters: what came from a
 /// document or a provider must not draw over what keywheel says.
@@ -40,20 +40,6 @@ pub fn columns(text: &str) -> usize {
 pub fn pad(text: &str, width: usize) -> String {
     let missing = width.saturating_sub(columns(text));
     format!("{text}{}", " ".repeat(missing))
-}
-
-/// The text, cut to `width` columns with `…` at its end where it is longer.
-#[must_use]
-pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
-    if columns(text) <= width {
-        return Cow::Borrowed(text);
-    }
-    let mut taken = 0;
-    let kept = text.chars().take_while(|c| {
-        taken += c.width().unwrap_or(0);
-        taken < width
-    });
-    Cow::Owned(kept.chain(['…']).collect())
 }
 
 /// The text in lines of at most `width` columns, broken at spaces; a longer word stands on a line of its own.
@@ -114,8 +100,7 @@ mod tests {
     #[test]
     fn wide_letters_count_twice() {
         assert_eq!(pad("鍵", 4), "鍵  ");
-        assert_eq!(cut("鍵鍵鍵", 5), "鍵鍵…");
-        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(wrap("鍵鍵 鍵", 5), ["鍵鍵", "鍵"]);
     }
 
     #[test]

@@ -9,10 +9,13 @@ use crate::plan::Change;
 
 use super::super::View;
 use super::super::style::{self, paint};
-use super::super::text::{columns, cut, pad, safe};
+use super::super::text::{columns, pad, safe, wrap};
 
 /// The object's own address, which its heading has already.
 const ADDRESS: &[&str] = &["tenant_id", "policy_name", "key_name", "name"];
+
+/// The columns that stand before each row.
+pub const INDENT: usize = 7;
 
 /// The rows of a change, without indentation.
 pub fn rows(change: &Change, view: View) -> Vec<String> {
@@ -67,83 +70,67 @@ fn defaults(kind: ObjectKind) -> Map<String, Value> {
     }
 }
 
-/// `name  value`, aligned; below them lists and long texts line by line.
+/// `name  value`, aligned; below them lists and long texts, line by line.
 fn values(fields: &Map<String, Value>, view: View) -> Vec<String> {
     let width = column(fields.keys());
     let (mut rows, mut blocks) = (Vec::new(), Vec::new());
     for (name, value) in fields {
-        if let Some(text) = scalar(value) {
-            rows.push(format!("{}  {}", pad(name, width), fit(&text, width, view)));
-        } else {
-            blocks.push(name.clone());
-            blocks.extend(yaml(value).lines().map(|line| format!("  {line}")));
+        match scalar(value).filter(|text| fits(width + columns(text), view)) {
+            Some(text) => rows.push(format!("{}  {text}", pad(name, width))),
+            None => {
+                blocks.extend(std::iter::once(name.clone()).chain(lines(value, view).map(|line| format!("  {line}"))))
+            }
         }
     }
     rows.append(&mut blocks);
     rows
 }
 
-/// `name  old -> new`, aligned; lists and long texts line by line.
+/// `name  old -> new`, aligned; what does not fit beside its name stands below it, line by line.
 fn differences(before: &Map<String, Value>, after: &Map<String, Value>, view: View) -> Vec<String> {
-    let width = column(before.keys().chain(after.keys().filter(|name| !before.contains_key(*name))));
-    let mut rows = Vec::new();
-    for name in before.keys().chain(after.keys().filter(|name| !before.contains_key(*name))) {
+    let width = column(names(before, after));
+    let (mut rows, mut blocks) = (Vec::new(), Vec::new());
+    for name in names(before, after) {
         let (old, new) = (before.get(name).unwrap_or(&Value::Null), after.get(name).unwrap_or(&Value::Null));
-        if let (Some(old), Some(new)) = (scalar(old), scalar(new)) {
-            let room = view.columns().saturating_sub(width + 15) / 2;
-            let short =
-                |text: &str| if view.width.is_some() { cut(text, room.max(12)).into_owned() } else { text.to_owned() };
-            let (old, new) = (paint(style::REMOVE, &short(&old)), paint(style::ADD, &short(&new)));
-            rows.push(format!("{}  {old} -> {new}", pad(name, width)));
+        let both =
+            scalar(old).zip(scalar(new)).filter(|(old, new)| fits(width + columns(old) + columns(new) + 4, view));
+        if let Some((old, new)) = both {
+            rows.push(format!("{}  {} -> {}", pad(name, width), paint(style::REMOVE, &old), paint(style::ADD, &new)));
         } else {
-            rows.push(name.clone());
-            rows.extend(line_by_line(&yaml(old), &yaml(new)).map(|line| format!("  {line}")));
+            let side = |value| lines(value, view).map(|line| line + "\n").collect::<String>();
+            blocks.push(name.clone());
+            blocks.extend(line_by_line(&side(old), &side(new)).into_iter().map(|line| format!("  {line}")));
         }
     }
+    rows.append(&mut blocks);
     rows
 }
 
-/// Both sides as YAML, as a unified diff without its header.
+/// Both sides as YAML, field by field, as in a unified diff.
 fn unified(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
-    let side = |fields: &Map<String, Value>| {
+    let side = |fields: &Map<String, Value>, name: &String| match fields.get(name) {
         // A field that a side does not set is null in a plan, and absent in a document.
-        let set: Map<String, Value> = fields
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        if set.is_empty() { String::new() } else { yaml(&Value::Object(set)) }
+        None | Some(Value::Null) => String::new(),
+        Some(value) => yaml(&serde_json::json!({ name: value })),
     };
-    line_by_line(&side(before), &side(after)).collect()
+    names(before, after).flat_map(|name| line_by_line(&side(before, name), &side(after, name))).collect()
 }
 
-fn line_by_line(old: &str, new: &str) -> impl Iterator<Item = String> + use<> {
-    let diff = TextDiff::from_lines(old, new);
-    let lines: Vec<String> = diff
-        .iter_all_changes()
-        .map(|change| {
-            let (sign, style) = match change.tag() {
-                ChangeTag::Delete => ("-", style::REMOVE),
-                ChangeTag::Insert => ("+", style::ADD),
-                ChangeTag::Equal => (" ", style::DIM),
-            };
-            paint(style, &format!("{sign} {}", change.value().trim_end_matches('\n')))
-        })
-        .collect();
-    lines.into_iter()
+/// The fields of both sides, each once.
+fn names<'a>(before: &'a Map<String, Value>, after: &'a Map<String, Value>) -> impl Iterator<Item = &'a String> {
+    before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)))
 }
 
-/// A value as YAML; nothing for null.
-fn yaml(value: &Value) -> String {
-    if value.is_null() {
-        return String::new();
-    }
-    let text = serde_yaml::to_string(value).unwrap_or_else(|_| value.to_string());
-    let mut text = safe(&text).into_owned();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text
+fn line_by_line(old: &str, new: &str) -> Vec<String> {
+    let drawn = |change: similar::Change<&str>| {
+        let (sign, style) = match change.tag() {
+            ChangeTag::Delete => ("-", style::REMOVE),
+            ChangeTag::Insert => ("+", style::ADD),
+            ChangeTag::Equal => (" ", style::DIM),
+        };
+        paint(style, &format!("{sign} {}", change.value().trim_end_matches('\n')))
+    };
+    TextDiff::from_lines(old, new).iter_all_changes().map(drawn).collect()
 }
 
 /// A value that fits on one line.
@@ -160,14 +147,29 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
+/// A value on lines of its own: a text wrapped, a list of words one a line, anything else as YAML. Nothing for null.
+fn lines(value: &Value, view: View) -> impl Iterator<Item = String> + use<> {
+    let words = |values: &[Value]| values.iter().map(scalar).collect::<Option<Vec<String>>>();
+    let lines = match value {
+        Value::Null => Vec::new(),
+        Value::String(text) => wrap(&safe(text), view.columns().saturating_sub(INDENT + 4)),
+        Value::Array(values) => words(values).unwrap_or_else(|| yaml(value).lines().map(str::to_owned).collect()),
+        _ => yaml(value).lines().map(str::to_owned).collect(),
+    };
+    lines.into_iter()
+}
+
+/// A value as YAML, with a line feed at its end.
+fn yaml(value: &Value) -> String {
+    let text = serde_yaml::to_string(value).unwrap_or_else(|_| value.to_string());
+    format!("{}\n", safe(text.trim_end()))
+}
+
 fn column<'a>(names: impl Iterator<Item = &'a String>) -> usize {
     names.map(|name| columns(name)).max().unwrap_or(0)
 }
 
-/// A value beside its name, cut to the terminal.
-fn fit(text: &str, name_width: usize, view: View) -> String {
-    match view.width {
-        Some(_) => cut(text, view.columns().saturating_sub(name_width + 9).max(12)).into_owned(),
-        None => text.to_owned(),
-    }
+/// Do so many columns, two spaces and the indentation fit?
+fn fits(taken: usize, view: View) -> bool {
+    taken + 2 + INDENT <= view.columns()
 }
