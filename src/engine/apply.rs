@@ -52,6 +52,7 @@ pub async fn apply(
     let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
     let recorded = state.recorded().await?;
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
+    verifiable(&desired, &config)?;
     safe_state(&desired, options)?;
     on_branch(workspace, &desired, &config, options)?;
     not_older(workspace, &desired, &recorded, options)?;
@@ -90,6 +91,17 @@ fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Desired, E
     }
     let origin = Origin { commit: format!("{}-dirty", origin.commit), ..origin.clone() };
     Ok(Desired { origin: Some(origin), ..desired })
+}
+
+/// Signatures that were asked for and cannot be checked are not taken as given.
+fn verifiable(desired: &Desired, config: &Config) -> Result<(), EngineError> {
+    if !config.require_signed && !desired.repository.config.require_signed {
+        return Ok(());
+    }
+    let message = "require_signed is true, and this keywheel cannot verify signatures yet: nothing was applied";
+    Err(EngineError::new("apply/unverified", message)
+        .kind(ErrorKind::Refused)
+        .help("protect the branch at your git host meanwhile, and set require_signed to false"))
 }
 
 /// A state file inside the checkout of a CI job dies with the machine, and with it what is known of real keys.

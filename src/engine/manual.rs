@@ -2,7 +2,7 @@
 
 use crate::model::{Address, KeyState, ObjectRef, PolicyStatus, Recorded, RotationCause, Timestamp};
 use crate::plan::{Action, Change, KeyTiming, Precondition, Reason};
-use crate::schedule::Hold;
+use crate::schedule::{Hold, frozen_at};
 
 use super::{Desired, EngineError, ErrorKind, clock};
 
@@ -34,8 +34,13 @@ pub(super) fn request(
         return Err(refused("rotate/state", message).help("`keywheel explain` says why"));
     }
     let now = clock::now();
+    let timings = KeyTiming::new(&desired.repository);
+    let freezes = timings.freezes(address, &record.key.key_type);
+    if let Some((freeze, until)) = frozen_at(&freezes, now) {
+        let message = held(address, &Hold::Freeze(freeze.name.to_string()), Some(until));
+        return Err(refused("rotate/held", message).help("wait until then, or change the freeze in git"));
+    }
     if let Some(policy) = &record.key.rotation_policy {
-        let timings = KeyTiming::new(&desired.repository);
         let policy = Address::new(address.tenant_id.clone(), policy.clone());
         if desired.repository.policies.get(&policy).is_some_and(|policy| policy.value.status == PolicyStatus::Suspended)
         {
@@ -44,7 +49,6 @@ pub(super) fn request(
                 refused("rotate/suspended", message).help("set its status to active in git, and apply that first")
             );
         }
-        let freezes = timings.freezes(address, &record.key.key_type);
         if let Some(Err((hold, until))) = timings.of(&policy).map(|timing| timing.open_at(&freezes, now)) {
             return Err(refused("rotate/held", held(address, &hold, until))
                 .help("wait until then, or change the window or freeze in git"));

@@ -9,8 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::{
-    AuditEntry, KeyRecord, KeyState, ObjectRef, Outcome, Phase, RotationRecord, Step, StepRecord, Timestamp,
-    VersionRecord, VersionState, Workflow,
+    AuditEntry, KeyRecord, KeyState, KmsProvider, ObjectRef, Outcome, Phase, RotationRecord, Step, StepRecord,
+    Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
 use crate::rotation::{Event as StepEvent, Next, Status, abandon, next_step, record};
@@ -209,7 +209,11 @@ async fn probe_create(context: &Context, manager: &dyn KeyManager, work: &mut Wo
     let mut found = manager.find_created(&work.request).await.map_err(|error| Stopped::from(&error))?;
     if found.is_empty() {
         let since = work.open_since.unwrap_or(work.rotation.updated_at);
-        let delay = chrono::Duration::from_std(context.consistency_delay).unwrap_or_default();
+        let delay = match work.key.key.kms_provider {
+            // The sealed file is read as it was written.
+            KmsProvider::Local => chrono::Duration::zero(),
+            _ => chrono::Duration::from_std(context.consistency_delay).unwrap_or_default(),
+        };
         let sure_at = since.checked_add_signed(delay).unwrap_or(since);
         let now = clock::now();
         if now >= sure_at {
