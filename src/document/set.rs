@@ -14,6 +14,7 @@ use crate::diagnostic::{Finding, Related};
 use crate::model::{
     Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, ObjectKind, ObjectRef, RotationPolicy,
 };
+use crate::schedule::{Timing, freeze_applies};
 
 /// A document in its type, and as it was written.
 pub(super) struct Item<'a, 't, T> {
@@ -48,6 +49,7 @@ pub(super) fn check(set: &Set<'_, '_>, keeper: Keeper<'_>) -> Vec<Finding> {
     renames(set, &mut findings);
     claims(set, keeper, &mut findings);
     named_tenants(set, &mut findings);
+    freezes(set, &mut findings);
     findings
 }
 
@@ -366,6 +368,29 @@ fn contested(
         findings.push(finding);
     }
     findings
+}
+
+/// Freezes that hold a policy's rotations back until the next ones are due.
+fn freezes(set: &Set<'_, '_>, findings: &mut Vec<Finding>) {
+    for item in set.policies.iter().filter(|_| !set.freezes.is_empty()) {
+        let policy = &item.located.value;
+        let address = Address::new(policy.tenant_id.clone(), policy.policy_name.clone());
+        let Ok(timing) = Timing::new(policy) else { continue };
+        let concerned = set.freezes.iter().filter(|it| freeze_applies(&it.located.value, &address, &policy.key_type));
+        for freeze in concerned {
+            let with = timing.delays(&[&freeze.located.value]);
+            for problem in with.into_iter().filter(|problem| problem.code == "policy/freeze-delays") {
+                let finding = Finding::warning(problem.code, problem.message).help(problem.help);
+                let mut finding = about(item.document, finding, &[Step::Field(schedule_field(policy))]);
+                finding.related = Some(related(freeze.document, "until", "the freeze is here"));
+                findings.push(finding);
+            }
+        }
+    }
+}
+
+fn schedule_field(policy: &RotationPolicy) -> &'static str {
+    if policy.rotation_schedule.is_some() { "rotation_schedule" } else { "rotation_interval_days" }
 }
 
 /// Tenants that a freeze, a guardrail or `keywheel.yaml` names must exist: a misspelled one would guard nobody.

@@ -227,14 +227,17 @@ fn notifications(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {
 }
 
 fn time(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {
-    for problem in Timing::new(policy).err().unwrap_or_default() {
-        // A zone that everybody inherits is one mistake, at the place where it was made.
-        let inherited = subject.inherited.get(problem.field);
-        let help = match inherited {
+    let (problems, refuse) = match Timing::new(policy) {
+        Ok(timing) => (timing.delays(&[]), false),
+        Err(problems) => (problems, true),
+    };
+    for problem in problems {
+        let help = match subject.inherited.get(problem.field) {
             Some(Inherited::Config) => format!("{} (in `keywheel.yaml`)", problem.help),
             Some(Inherited::Tenant) => format!("{} (in the tenant's `defaults`)", problem.help),
             None => problem.help,
         };
-        subject.error(problem.code, problem.field, problem.message, help);
+        let finding = if refuse { Finding::error } else { Finding::warning };
+        subject.add(finding(problem.code, problem.message).help(help), &[Step::Field(problem.field)]);
     }
 }
