@@ -174,7 +174,7 @@ fn not_utf8(file: &SourceFile, valid: usize) -> Box<Finding> {
     };
     let finding = Finding::error("file/not-utf-8", format!("the byte 0x{byte:02x} is not UTF-8")).help(help);
     // One character stands for the byte, so that the place is inside its line.
-    Box::new(finding.at(place, Some(line + "\u{fffd}")))
+    Box::new(finding.at(place, line.map(|line| line + "\u{fffd}")))
 }
 
 /// The first document that is larger than a document may be, found by its separators alone.

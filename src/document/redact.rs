@@ -4,6 +4,7 @@
 //! `*`, one for one, so that columns stay true.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::diagnostic::Finding;
 
@@ -92,8 +93,7 @@ fn value_length(value: &str) -> usize {
     if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
         return value.get(1..).and_then(|rest| rest.find(quote)).map_or(value.len(), |end| end + 2);
     }
-    if is_reference(value.split([' ', ',', '}']).next().map_or("", |_| value.split_inclusive('}').next().unwrap_or("")))
-    {
+    if value.starts_with("${") {
         return value.find('}').map_or(value.len(), |end| end + 1);
     }
     [value.find(", "), value.find(" #")].into_iter().flatten().min().unwrap_or(value.len())
@@ -116,38 +116,100 @@ pub(super) fn finding(finding: &mut Finding) {
     finding.help.as_mut().into_iter().for_each(hide);
 }
 
-/// The beginnings by which well-known secrets are recognised, wherever they stand, and how much of each stays.
-const PATTERNS: [(&str, usize); 10] = [
-    ("hooks.slack.com/", 16),
-    ("xoxb-", 5),
-    ("xoxp-", 5),
-    ("xoxa-", 5),
-    ("xoxr-", 5),
-    ("xoxs-", 5),
-    ("xoxe-", 5),
-    ("xapp-", 5),
-    ("AKIA", 4),
-    ("ASIA", 4),
-];
-
-/// Hides what looks like a secret by itself: Slack's webhooks and tokens, AWS access key ids.
+/// Hides what looks like a secret by itself: Slack's webhooks and tokens, AWS access key ids, passwords in URLs.
+///
+/// One pass over the text: it may be a megabyte that somebody wrote to keep a reader busy.
 pub(super) fn patterns(text: &str) -> Cow<'_, str> {
-    if !PATTERNS.iter().any(|(pattern, _)| text.contains(pattern)) {
+    let mut shown = String::new();
+    let (mut at, mut copied) = (0, 0);
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        match secret_at(rest) {
+            Some(Range { start, end }) => {
+                shown.push_str(text.get(copied..at + start).unwrap_or(""));
+                shown.extend(rest.get(start..end).unwrap_or("").chars().map(|_| '*'));
+                (at, copied) = (at + end, at + end);
+            }
+            None => at += rest.chars().next().map_or(1, char::len_utf8),
+        }
+    }
+    if copied == 0 {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((at, kept)) = PATTERNS.iter().filter_map(|(pattern, kept)| Some((rest.find(pattern)?, *kept))).min()
-    {
-        let (before, found) = rest.split_at(at + kept);
-        shown.push_str(before);
-        let end = found
-            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '}' | ')'))
-            .unwrap_or(found.len());
-        let (secret, after) = found.split_at(end);
-        shown.extend(secret.chars().map(|_| '*'));
-        rest = after;
-    }
-    shown.push_str(rest);
+    shown.push_str(text.get(copied..).unwrap_or(""));
     Cow::Owned(shown)
+}
+
+/// The secret that a text begins with, without what tells its kind.
+fn secret_at(text: &str) -> Option<Range<usize>> {
+    let token = |begin: usize| {
+        let rest = text.get(begin..)?;
+        let end = rest.find(|c: char| c.is_whitespace() || "\"'`,})".contains(c)).unwrap_or(rest.len());
+        (end > 0).then_some(begin..begin + end)
+    };
+    match text.as_bytes() {
+        [b'h', b'o', b'o', b'k', ..] if text.starts_with("hooks.slack.com/") => token(16),
+        [b'x', b'o', b'x', b'a' | b'b' | b'c' | b'e' | b'o' | b'p' | b'r' | b's', b'-', ..]
+        | [b'x', b'a', b'p', b'p', b'-', ..] => token(5),
+        [b'A', b'K' | b'S', b'I', b'A', rest @ ..] => {
+            let length = rest.iter().take(64).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            let has_digit = rest.iter().take(length).any(u8::is_ascii_digit);
+            (length >= 8 && has_digit).then_some(4..4 + length)
+        }
+        [b':', b'/', b'/', rest @ ..] => {
+            // `://user:password@host`
+            let end = rest.iter().take(512).position(|byte| b"/ \t\"'`@".contains(byte))?;
+            let user = rest.iter().take(end).position(|byte| *byte == b':')? + 1;
+            (rest.get(end) == Some(&b'@') && user < end).then_some(3 + user..3 + end)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn well_known_secrets_are_hidden_wherever_they_stand() {
+        for (text, shown) in [
+            (
+                "see https://hooks.slack.com/services/T0/B0/x, or ask",
+                "see https://hooks.slack.com/****************, or ask",
+            ),
+            ("xoxb-12-ab and AKIA0123456789ABCDEF.", "xoxb-***** and AKIA****************."),
+            ("postgres://keywheel:pass@db/x", "postgres://keywheel:****@db/x"),
+        ] {
+            assert_eq!(patterns(text), shown);
+            assert_eq!(patterns(shown), shown);
+        }
+    }
+
+    #[test]
+    fn ordinary_words_are_not_taken_for_secrets() {
+        for text in
+            ["ASIA PACIFIC", "AKIA", "xox", "https://example.org:8080/a@b", "postgres://keywheel@db/x", "é: xoxo"]
+        {
+            assert!(matches!(patterns(text), Cow::Borrowed(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_value_of_a_secret_field_is_hidden_and_a_reference_is_not() {
+        for (text, shown) in [
+            ("slack_webhook: abc # note", "slack_webhook: *** # note"),
+            ("{slack_webhook: abc, email: []}", "{slack_webhook: ***, email: []}"),
+            ("slack_webhook: ${HOOK}", "slack_webhook: ${HOOK}"),
+            ("{webhook_secret: \"${A}\", webhook_url: 'b, c'}", "{webhook_secret: \"${A}\", webhook_url: ******}"),
+            ("secrets: {acme: [HOOK]}", "secrets: {acme: [HOOK]}"),
+            ("api_token: [a, {b: c}]", "api_token: ***********"),
+        ] {
+            assert_eq!(line(text, ""), shown);
+        }
+    }
+
+    #[test]
+    fn the_lines_below_a_secret_field_are_hidden_too() {
+        assert_eq!(line("    abc def", "a:\n  webhook_secret: |\n"), "    *** ***");
+        assert_eq!(line("  email: x", "a:\n  webhook_secret: |\n    abc\n"), "  email: x");
+    }
 }

@@ -10,6 +10,9 @@ use crate::diagnostic::{Finding, Place, Related};
 /// The most characters of a source line that a finding carries.
 const LONGEST_LINE: usize = 200;
 
+/// The longest line, in bytes, of which a part is shown at all: each finding on it reads all of it.
+const MAX_LINE: usize = 64 << 10;
+
 /// The characters that stay before the place where a line is cut at its beginning.
 pub const CUT_CONTEXT: usize = 40;
 
@@ -36,30 +39,34 @@ impl Text<'_> {
         Place { file: Arc::clone(&self.path), line: span.line, column: span.column, length: length.max(1) }
     }
 
-    /// The line that a span begins on, without anything secret and cut where it is long.
+    /// The line that a span begins on, without anything secret and cut where it is long. None where it is so long that
+    /// nobody wrote it by hand.
     ///
     /// A line whose beginning is cut off begins with [`CUT`], and has [`CUT_CONTEXT`] characters between that and the
     /// place.
-    pub(super) fn line(&self, span: Span) -> String {
+    pub(super) fn line(&self, span: Span) -> Option<String> {
         let at = (span.start as usize).min(self.text.len());
         let before = self.text.get(..at).unwrap_or("");
         let begin = before.rfind(['\n', '\r']).map_or(0, |newline| newline + 1);
         let end =
             self.text.get(at..).and_then(|rest| rest.find(['\n', '\r'])).map_or(self.text.len(), |length| at + length);
         let line = self.text.get(begin..end).unwrap_or("");
+        if line.len() > MAX_LINE {
+            return None;
+        }
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
         let shown = redact::line(line, self.text.get(..begin).unwrap_or(""));
-        cut(&shown, span.column as usize - 1)
+        Some(cut(&shown, span.column as usize - 1))
     }
 
     /// A finding with the place and the line of a span.
     pub(super) fn at(&self, finding: Finding, span: Span) -> Finding {
-        finding.at(self.place(span), Some(self.line(span)))
+        finding.at(self.place(span), self.line(span))
     }
 
     /// The second place of a finding.
     pub(super) fn related(&self, span: Span, message: impl Into<String>) -> Related {
-        Related { place: self.place(span), message: message.into(), source_line: Some(self.line(span)) }
+        Related { place: self.place(span), message: message.into(), source_line: self.line(span) }
     }
 }
 
