@@ -1,7 +1,7 @@
 //! AWS Key Management Service: a version is a KMS key, named by its ARN, and the stable name is an alias.
 //!
 //! A rotation makes a successor key, gives it all that applications rely on, proves it, and moves the alias
-//! (`new_key`). CreateKey has no token against doing it twice: the key carries its rotation's id as a tag from the first
+//! (`new_key`). `CreateKey` has no token against doing it twice: the key carries its rotation's id as a tag from the first
 //! instant, the request is sent once, and after an unknown outcome the tag is looked for.
 //!
 //! - `client`: credentials, region, endpoint, quotas, and the one place that repeats a request

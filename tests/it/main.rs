@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod aws_kms;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod documents;
@@ -11,3 +13,5 @@ mod documents;
 mod engine;
 #[cfg(test)]
 mod local_provider;
+#[cfg(test)]
+mod support;

@@ -1,6 +1,6 @@
 //! The stable name: where an alias leads, and moving it.
 //!
-//! Invariant: an alias is moved by UpdateAlias alone, never deleted and made again, so that there is no instant at which
+//! Invariant: an alias is moved by `UpdateAlias` alone, never deleted and made again, so that there is no instant at which
 //! it leads nowhere. The home region's alias moves last: once it has moved, all have.
 
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
@@ -98,7 +98,7 @@ fn refused(message: String) -> Failure {
     Failure::new(ErrorKind::Refused, Operation::UpdateAlias, message)
 }
 
-/// The kinds between which AWS moves no alias (UpdateAlias in the AWS KMS API Reference).
+/// The kinds between which AWS moves no alias (`UpdateAlias` in the AWS KMS API Reference).
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Symmetric,

@@ -118,7 +118,8 @@ impl Account {
             let answer = answer.map_err(|_| {
                 Failure::new(ErrorKind::Unreachable, Operation::Connect, "no answer to the request for credentials")
             })?;
-            answer.map_err(|error| error::credentials(Operation::Connect, &error))?;
+            let profile = settings.profile.as_deref();
+            answer.map_err(|error| error::credentials(Operation::Connect, profile, &error))?;
         }
         let environment = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS"].map(|name| std::env::var(name).ok());
         let mut endpoints = environment.into_iter().flatten().chain(sdk.endpoint_url().map(str::to_owned));

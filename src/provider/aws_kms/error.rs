@@ -110,9 +110,12 @@ where
     }
 }
 
-/// What an error of the credentials means.
-pub(super) fn credentials(operation: Operation, error: &dyn Error) -> Failure {
-    let text = chain(error);
+/// What an error of the credentials means; `profile` is the one that the settings name.
+pub(super) fn credentials(operation: Operation, profile: Option<&str>, error: &dyn Error) -> Failure {
+    let text = match profile {
+        Some(profile) => format!("profile {profile}: {}", chain(error)),
+        None => chain(error),
+    };
     if let Some(failure) = connection(operation, &text) {
         return failure;
     }
@@ -232,7 +235,7 @@ where
         return failure;
     }
     if before_sending && text.contains("credential") {
-        return credentials(operation, error);
+        return credentials(operation, None, error);
     }
     Failure::new(ErrorKind::Unknown, operation, format!("the connection broke: {text}")).again(Again::Trouble)
 }

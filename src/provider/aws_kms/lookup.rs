@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_kms::types::{KeyMetadata, KeyState, KeyUsageType, MultiRegionKeyType};
+use aws_sdk_kms::types::{KeyMetadata, KeyState, KeyUsageType, MultiRegionConfiguration, MultiRegionKeyType};
 
 use super::client::{Regional, Repeat};
 use super::error::Failure;
@@ -12,7 +12,7 @@ use super::operation::Operation;
 use crate::model::Timestamp;
 use crate::provider::ErrorKind;
 
-/// A KMS key, as DescribeKey gives it, with the fields that AWS always sends.
+/// A KMS key, as `DescribeKey` gives it, with the fields that AWS always sends.
 #[derive(Debug, Clone)]
 pub(super) struct Described {
     pub arn: String,
@@ -60,7 +60,7 @@ impl Described {
 
     /// The regions of its replicas, sorted; none for a key of a single region.
     pub(super) fn replica_regions(&self) -> Vec<&str> {
-        let replicas = self.metadata.multi_region_configuration.iter().flat_map(|multi| multi.replica_keys());
+        let replicas = self.metadata.multi_region_configuration.iter().flat_map(MultiRegionConfiguration::replica_keys);
         let mut regions: Vec<&str> = replicas.filter_map(|replica| replica.region.as_deref()).collect();
         regions.sort_unstable();
         regions.dedup();
@@ -95,7 +95,7 @@ pub(super) async fn tags(regional: &Regional, id: &str) -> Result<BTreeMap<Strin
             })
             .await?;
         tags.extend(answer.tags().iter().map(|tag| (tag.tag_key.clone(), tag.tag_value.clone())));
-        marker = next_page(Operation::ListResourceTags, answer.truncated, marker, answer.next_marker)?;
+        marker = next_page(Operation::ListResourceTags, answer.truncated, marker.as_deref(), answer.next_marker)?;
         if marker.is_none() {
             return Ok(tags);
         }
@@ -117,12 +117,12 @@ pub(super) async fn policy(regional: &Regional, id: &str) -> Result<String, Fail
 pub(super) fn next_page(
     operation: Operation,
     truncated: bool,
-    this: Option<String>,
+    this: Option<&str>,
     next: Option<String>,
 ) -> Result<Option<String>, Failure> {
     match next.filter(|marker| truncated && !marker.is_empty()) {
         None if truncated => Err(Failure::incomplete(operation, "the marker of the next page")),
-        Some(next) if this.as_ref() == Some(&next) => {
+        Some(next) if this == Some(next.as_str()) => {
             Err(Failure::incomplete(operation, "another page than the one before"))
         }
         next => Ok(next),
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_list_that_does_not_say_where_it_goes_on_is_not_whole() {
         let page = |truncated, this: Option<&str>, next: Option<&str>| {
-            next_page(Operation::ListKeys, truncated, this.map(str::to_owned), next.map(str::to_owned))
+            next_page(Operation::ListKeys, truncated, this, next.map(str::to_owned))
         };
         assert_eq!(page(false, None, None).unwrap(), None);
         assert_eq!(page(false, Some("a"), Some("b")).unwrap(), None);

@@ -20,12 +20,10 @@ type Tags = BTreeMap<String, String>;
 
 /// Every key with keywheel's marks.
 pub(super) async fn owned(account: &Account) -> Result<Vec<Owned>, Failure> {
-    let marked = match tagged(account, tag::LINEAGE, None).await {
-        Some(marked) => marked,
-        None => {
-            let listed = list(account, |tags| tags.contains_key(tag::LINEAGE)).await?;
-            listed.whole()?
-        }
+    let marked = if let Some(marked) = tagged(account, tag::LINEAGE, None).await {
+        marked
+    } else {
+        list(account, |tags| tags.contains_key(tag::LINEAGE)).await?.whole()?
     };
     let id = |tags: &Tags, name: &str| tags.get(name).and_then(|text| Uuid::parse_str(text).ok());
     let owned = marked.into_iter().map(|(arn, tags)| Owned {
@@ -90,7 +88,7 @@ async fn ask_tagging(account: &Account, name: &str, value: Option<&str>) -> Resu
             marked.insert(arn.to_owned(), tags);
         }
         let next = answer.pagination_token.filter(|token| !token.is_empty());
-        token = next_page(Operation::GetResources, next.is_some(), token, next)?;
+        token = next_page(Operation::GetResources, next.is_some(), token.as_deref(), next)?;
         if token.is_none() {
             return Ok(marked);
         }
@@ -155,7 +153,7 @@ async fn every_key(home: &Regional) -> Result<Vec<String>, Failure> {
             let arn = key.key_arn().ok_or_else(|| Failure::incomplete(Operation::ListKeys, "a key's ARN"))?;
             arns.push(arn.to_owned());
         }
-        marker = next_page(Operation::ListKeys, answer.truncated, marker, answer.next_marker)?;
+        marker = next_page(Operation::ListKeys, answer.truncated, marker.as_deref(), answer.next_marker)?;
         if marker.is_none() {
             return Ok(arns);
         }

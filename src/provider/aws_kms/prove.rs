@@ -4,7 +4,7 @@
 //! answer counts only if AWS says that the expected key gave it.
 
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::{EncryptionAlgorithmSpec, KeyUsageType, MessageType, SigningAlgorithmSpec};
+use aws_sdk_kms::types::{EncryptionAlgorithmSpec, KeyUsageType, MacAlgorithmSpec, MessageType, SigningAlgorithmSpec};
 
 use super::client::{Regional, Repeat};
 use super::error::Failure;
@@ -14,7 +14,7 @@ use crate::provider::ErrorKind;
 
 const TEXT: &[u8] = b"keywheel proves that this key works";
 
-/// A name and value that a symmetric proof is bound to, and that AWS CloudTrail shows: whose proof it was.
+/// A name and value that a symmetric proof is bound to, and that AWS `CloudTrail` shows: whose proof it was.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     pub name: &'static str,
@@ -91,7 +91,7 @@ async fn signs(regional: &Regional, through: &str, key: &Described) -> Result<()
 }
 
 async fn authenticates(regional: &Regional, through: &str, key: &Described) -> Result<(), Failure> {
-    let algorithm = some(Operation::GenerateMac, key.metadata.mac_algorithms().first(), "a MAC algorithm")?;
+    let algorithm = some(Operation::GenerateMac, mac_algorithm(key), "the key's spec")?;
     let made = regional
         .call(Operation::GenerateMac, Repeat::Settling, || {
             let request = regional.kms.generate_mac().key_id(through).message(Blob::new(TEXT));
@@ -161,6 +161,12 @@ fn encryption_algorithm(key: &Described) -> EncryptionAlgorithmSpec {
 /// The first one that signs a raw message: the pre-hashed variant of Ed25519 takes a digest only.
 fn signing_algorithm(key: &Described) -> Option<&SigningAlgorithmSpec> {
     key.metadata.signing_algorithms().iter().find(|offered| **offered != SigningAlgorithmSpec::Ed25519PhSha512)
+}
+
+/// An HMAC key has exactly one, which its spec names: `HMAC_256` makes `HMAC_SHA_256`.
+fn mac_algorithm(key: &Described) -> Option<MacAlgorithmSpec> {
+    let spec = key.metadata.key_spec.as_ref()?.as_str();
+    Some(MacAlgorithmSpec::from(spec.replacen("HMAC_", "HMAC_SHA_", 1).as_str()))
 }
 
 fn some<T>(operation: Operation, value: Option<T>, name: &str) -> Result<T, Failure> {

@@ -1,7 +1,7 @@
 //! Making a version that can stand in for the one before it: its key, and all that applications rely on.
 //!
-//! CreateKey takes spec, usage, key policy, description and tags; grants and replicas are copied afterwards, each under
-//! a name or in a place that tells a second run that the first one did it. Invariant: CreateKey is sent at most once.
+//! `CreateKey` takes spec, usage, key policy, description and tags; grants and replicas are copied afterwards, each under
+//! a name or in a place that tells a second run that the first one did it. Invariant: `CreateKey` is sent at most once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::lookup::{self, Described, next_page};
 use super::operation::Operation;
 use crate::provider::{CreateVersion, ErrorKind, tag};
 
-/// What CreateKey is told.
+/// What `CreateKey` is told.
 #[derive(Debug, Default)]
 struct Wanted {
     spec: Option<KeySpec>,
@@ -25,10 +25,10 @@ struct Wanted {
     multi_region: bool,
 }
 
-/// Makes a key, and sends CreateKey at most once.
+/// Makes a key, and sends `CreateKey` at most once.
 ///
 /// # Errors
-/// Only an error of CreateKey itself leaves it open whether there is a key now.
+/// Only an error of `CreateKey` itself leaves it open whether there is a key now.
 pub(super) async fn create(account: &Account, request: &CreateVersion) -> Result<Described, Failure> {
     let home = account.home();
     let wanted = match &request.predecessor {
@@ -63,8 +63,8 @@ fn as_written(request: &CreateVersion) -> Result<Wanted, Failure> {
     let policy = key.key_policy.as_ref().map(serde_json::to_string).transpose();
     let policy = policy.map_err(|error| Failure::new(ErrorKind::Refused, Operation::CreateKey, error.to_string()))?;
     Ok(Wanted {
-        spec: key.key_spec.as_deref().map(KeySpec::from),
-        usage: key.key_usage.as_deref().map(KeyUsageType::from),
+        spec: Some(key.key_spec.as_deref().unwrap_or("SYMMETRIC_DEFAULT").into()),
+        usage: Some(key.key_usage.as_deref().unwrap_or("ENCRYPT_DECRYPT").into()),
         policy,
         description: key.description.clone(),
         tags: with_marks(key.tags.clone(), request),
@@ -98,7 +98,7 @@ async fn like(home: &Regional, predecessor: &str, request: &CreateVersion) -> Re
     })
 }
 
-/// Can CreateKey make another of its kind?
+/// Can `CreateKey` make another of its kind?
 fn can_be_succeeded(home: &Regional, old: &Described) -> Result<(), Failure> {
     let refuse = |why: String, help: &str| {
         Err(Failure::new(ErrorKind::Refused, Operation::CreateKey, format!("{} {why}", old.arn)).help(help))
@@ -152,7 +152,7 @@ pub(super) fn to_tags(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>, Failu
     tags.map_err(|error| Failure::new(ErrorKind::Refused, Operation::TagResource, error.to_string()))
 }
 
-/// Gives `new` what CreateKey cannot: the replicas and the grants of `old`. Doing it again adds nothing.
+/// Gives `new` what `CreateKey` cannot: the replicas and the grants of `old`. Doing it again adds nothing.
 pub(super) async fn take_over(account: &Account, old: &Described, new: &Described) -> Result<(), Failure> {
     let home = account.home();
     let there: BTreeSet<&str> = new.replica_regions().into_iter().collect();
@@ -277,7 +277,7 @@ async fn grants(regional: &Regional, key_id: &str, repeat: Repeat) -> Result<Vec
             })
             .await?;
         grants.extend(answer.grants.unwrap_or_default());
-        marker = next_page(Operation::ListGrants, answer.truncated, marker, answer.next_marker)?;
+        marker = next_page(Operation::ListGrants, answer.truncated, marker.as_deref(), answer.next_marker)?;
         if marker.is_none() {
             return Ok(grants);
         }

@@ -1,0 +1,165 @@
+//! An endpoint that misbehaves: a small HTTP server that a test tells how to answer.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// A request, as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The operation that the client asked for, as `CreateKey`; empty if the request names none.
+    pub operation: String,
+    /// How often this operation had been asked for before.
+    pub earlier: usize,
+    /// The request line and the headers.
+    pub head: String,
+    body: Vec<u8>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// A whole answer: status, type of content, content.
+    Answer(u16, &'static str, String),
+    /// An answer that ends before its announced length.
+    Truncated,
+    /// No answer, ever.
+    Never,
+    /// The connection ends without an answer.
+    Hangup,
+    /// What the server at this endpoint answers.
+    Forward(String),
+    /// The server at this endpoint acts, and its answer is lost.
+    ActAndHangup(String),
+}
+
+impl Reply {
+    /// An error as AWS KMS words it.
+    pub fn error(status: u16, code: &str) -> Self {
+        let body = format!(r#"{{"__type":"{code}","message":"as the test wants it"}}"#);
+        Self::Answer(status, "application/x-amz-json-1.1", body)
+    }
+
+    /// A page of a proxy or portal.
+    pub fn page(status: u16) -> Self {
+        Self::Answer(status, "text/html", "<html><body>Please sign in to the network</body></html>".to_owned())
+    }
+}
+
+/// The running server. Its threads end with the test's process.
+pub struct Hostile {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Hostile {
+    /// Starts a server that answers each request as `behave` says.
+    pub fn start(behave: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (log, behave) = (requests.clone(), Arc::new(behave));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (log, behave) = (log.clone(), behave.clone());
+                thread::spawn(move || serve(stream, &log, &*behave));
+            }
+        });
+        Self { endpoint, requests }
+    }
+
+    /// Its address.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// How often an operation was asked for.
+    pub fn count(&self, operation: &str) -> usize {
+        self.requests.lock().unwrap().iter().filter(|request| request.operation == operation).count()
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// An address where nothing listens.
+pub fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+fn serve(mut stream: TcpStream, log: &Mutex<Vec<Request>>, behave: &(dyn Fn(&Request) -> Reply + Send + Sync)) {
+    let Some(mut request) = read(&mut stream) else { return };
+    {
+        let mut log = log.lock().unwrap();
+        request.earlier = log.iter().filter(|earlier| earlier.operation == request.operation).count();
+        log.push(request.clone());
+    }
+    let answer = match behave(&request) {
+        Reply::Answer(status, content_type, body) => whole(status, content_type, &body),
+        Reply::Truncated => b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n{\"KeyMetadata\":{\"Arn\":\"arn:".to_vec(),
+        Reply::Never => {
+            // Until the client has had enough.
+            let _ = stream.read(&mut [0; 1]);
+            return;
+        }
+        Reply::Hangup => Vec::new(),
+        Reply::Forward(endpoint) => forward(&endpoint, &request),
+        Reply::ActAndHangup(endpoint) => {
+            forward(&endpoint, &request);
+            Vec::new()
+        }
+    };
+    let _ = stream.write_all(&answer);
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn whole(status: u16, content_type: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} Test\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n");
+    format!("{head}Connection: close\r\n\r\n{body}").into_bytes()
+}
+
+/// Reads one request; none if the client gave up, or does not speak HTTP.
+fn read(stream: &mut TcpStream) -> Option<Request> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&buffer[..count]);
+        // A TLS client's first byte: it waits for an answer that does not come.
+        if bytes[0] == 0x16 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
+    let length: usize = header(&head, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    while bytes.len() < end + length {
+        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+    let operation = header(&head, "x-amz-target").and_then(|target| target.rsplit('.').next()).unwrap_or_default();
+    Some(Request { operation: operation.to_owned(), earlier: 0, body: bytes[end..].to_vec(), head: head.clone() })
+}
+
+/// The value of a header.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+fn forward(endpoint: &str, request: &Request) -> Vec<u8> {
+    let mut upstream = TcpStream::connect(endpoint.trim_start_matches("http://")).unwrap();
+    let head = request.head.trim_end();
+    upstream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    upstream.write_all(&request.body).unwrap();
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer).unwrap();
+    answer
+}
