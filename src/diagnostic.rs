@@ -5,12 +5,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Name, ObjectRef, Severity};
 
 /// A place in a file of the repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The path in the repository, with `/`.
     pub file: Arc<str>,
@@ -23,7 +24,7 @@ pub struct Place {
 }
 
 /// One thing that is wrong, or worth knowing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// A stable code such as `schema/unknown-field`; documented, and safe to filter by.
     pub code: Cow<'static, str>,
@@ -52,7 +53,7 @@ pub struct Finding {
 }
 
 /// A second place of a finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Related {
     /// Where.
     pub place: Place,

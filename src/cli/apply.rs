@@ -214,7 +214,7 @@ impl Run {
             Ok(report) => report,
             Err(error) => {
                 if self.json {
-                    self.output.json(&error.event())?;
+                    self.output.json(&error.stream_line())?;
                 }
                 return Err(error);
             }

@@ -79,7 +79,7 @@ impl FormatArg {
 #[derive(Debug, Clone, Args)]
 pub struct StateArg {
     /// Another state database than keywheel.yaml names, as sqlite:PATH
-    #[arg(long, value_name = "URL")]
+    #[arg(long, visible_alias = "state-url", value_name = "URL")]
     pub state: Option<String>,
 }
 

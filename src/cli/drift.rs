@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::engine::{self, PlanOptions};
+use crate::engine::{self, PlanOptions, Versioned};
 use crate::render;
 
 use super::args::{FormatArg, Global, StateArg};
@@ -44,7 +44,7 @@ impl DriftCommand {
         }
         let drift = render::drift::DriftDocument::new(&planned);
         if self.format.is_json() {
-            output.json(&drift)?;
+            output.json(&Versioned::new(&drift))?;
         } else {
             output.text(&render::drift::draw(&drift, output.view()))?;
         }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use crate::engine::EngineError;
+use crate::render::json::StreamError;
 use crate::render::style::{self, paint};
 use crate::render::text::safe;
 
@@ -44,11 +45,6 @@ impl CliError {
         Self::new("cli/file", format!("cannot {doing} {}: {error}", path.display()))
     }
 
-    /// Its stable code.
-    pub fn code(&self) -> &str {
-        &self.code
-    }
-
     /// `error[code]: what`, and what to do.
     fn drawn(&self) -> String {
         let Self { code, message, help, .. } = self;
@@ -66,9 +62,9 @@ impl CliError {
         self.status
     }
 
-    /// The last line of a stream of JSON lines that ends in an error.
-    pub fn event(&self) -> serde_json::Value {
-        serde_json::json!({ "type": "error", "code": self.code, "message": self.message, "help": self.help })
+    /// The last line of a stream of JSON lines that ends in it.
+    pub fn stream_line(&self) -> StreamError<'_> {
+        StreamError::new(&self.code, &self.message, self.help.as_deref())
     }
 }
 

@@ -2,17 +2,41 @@
 
 use clap::Args;
 
-use super::args::Global;
+use crate::engine::{self, Versioned};
+use crate::model::Address;
+use crate::render;
+
+use super::args::{FormatArg, Global, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::runtime::block_on;
 
-/// Explain
+/// Explain a policy or a key: its values and where they come from, when it rotates, and what would stop it
 #[derive(Debug, Args)]
-pub struct Explain {}
+#[command(after_long_help = "\
+Examples:
+  keywheel explain healthcare-org-123/patient-data-encryption-key
+  keywheel explain \"healthcare-org-123/Daily PHI Key Rotation\"")]
+pub struct Explain {
+    /// The policy or key, as TENANT/NAME
+    #[arg(value_name = "TENANT/NAME")]
+    address: Address,
+    #[command(flatten)]
+    state: StateArg,
+    #[command(flatten)]
+    format: FormatArg,
+}
 
 impl Explain {
     /// Runs it.
-    pub fn run(&self, _global: &Global) -> Result<ExitStatus, CliError> {
-        Err(CliError::new("cli/later", "not built"))
+    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        let output = global.output();
+        let explained = block_on(engine::explain(&global.workspace(None), self.state.state.as_deref(), &self.address))?;
+        if self.format.is_json() {
+            output.json(&Versioned::new(&explained))?;
+        } else {
+            output.text(&render::explain::draw(&explained, output.view()))?;
+        }
+        Ok(ExitStatus::Done)
     }
 }

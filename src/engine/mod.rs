@@ -9,6 +9,7 @@ mod apply;
 pub mod clock;
 pub mod data;
 mod execute;
+mod explain;
 #[cfg(test)]
 mod fixture;
 mod history;
@@ -28,14 +29,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use apply::{Approve, apply, rotate};
+pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, explain};
 pub use history::{HistoryReport, history};
 pub use load::load;
 pub use planning::{drift, location, open_state, plan};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
 pub use versioned::{OUTPUT_VERSION, Versioned};
+
+pub use crate::store::{HistoryEntry, HistoryFilter};
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;
@@ -119,7 +124,7 @@ pub struct ApplyOptions {
 }
 
 /// What happens while work goes on. Each is one JSON line of `apply --format json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// A longer piece of work begins: reading documents, asking a provider, applying.
@@ -183,7 +188,7 @@ pub trait Progress: Send + Sync {
 }
 
 /// What an apply did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     /// The digest of the plan.
     pub digest: String,
@@ -212,7 +217,7 @@ pub struct Report {
 }
 
 /// A change that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FailedChange {
     /// Of what.
     pub object: ObjectRef,
@@ -231,7 +236,7 @@ pub struct FailedChange {
 }
 
 /// A change that was not begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NotStarted {
     /// Of what.
     pub object: ObjectRef,
@@ -242,7 +247,7 @@ pub struct NotStarted {
 }
 
 /// What an apply did for one policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PolicyResult {
     /// Whose.
     pub tenant_id: Name,

@@ -179,7 +179,7 @@ pub async fn status(
 }
 
 /// The pure part of [`status`].
-fn report(
+pub(super) fn report(
     desired: &Repository,
     recorded: &Recorded,
     filter: &StatusFilter,

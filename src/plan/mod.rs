@@ -170,7 +170,6 @@ pub struct Precondition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What changes.
-    #[schemars(with = "ObjectRefSchema")]
     pub object: ObjectRef,
     /// What is done to it.
     pub action: Action,
@@ -186,23 +185,10 @@ pub struct Change {
     pub precondition: Precondition,
 }
 
-/// The schema of [`ObjectRef`], for the plan's JSON schema.
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "it exists for its schema only")]
-struct ObjectRefSchema {
-    /// `Guardrail`, `Freeze`, `Tenant`, `RotationPolicy` or `EncryptionKey`.
-    kind: String,
-    /// Whose it is; absent for a rule of the whole repository.
-    tenant_id: Option<Name>,
-    /// Its own name.
-    name: Name,
-}
-
 /// Something that is due and cannot happen now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// What waits.
-    #[schemars(with = "ObjectRefSchema")]
     pub object: ObjectRef,
     /// What would be done.
     pub action: Action,
@@ -217,7 +203,6 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
     /// What drifted.
-    #[schemars(with = "ObjectRefSchema")]
     pub object: ObjectRef,
     /// Which field of it.
     pub field: String,

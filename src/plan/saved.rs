@@ -34,7 +34,6 @@ pub struct PlanDocument {
     /// The commit that it was made from.
     commit: Option<String>,
     /// Findings of the documents, and what else is worth knowing.
-    #[schemars(with = "Vec<Map<String, Value>>")]
     diagnostics: Vec<Finding>,
     /// SHA-256 over sources, lineage, changes and preconditions.
     digest: String,

@@ -10,7 +10,6 @@ use crate::engine::Planned;
 use crate::model::{EncryptionKey, Name, ObjectRef, Timestamp};
 use crate::plan::{Action, Drift, Reason};
 
-use super::json::FORMAT_VERSION;
 use super::style::{self, paint};
 use super::text::{count, safe, wrap};
 use super::{View, time};
@@ -18,8 +17,6 @@ use super::{View, time};
 /// What `drift` found.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DriftDocument {
-    /// The version of this document's form.
-    format_version: &'static str,
     /// The instant that it was made for.
     as_of: Timestamp,
     /// The commit that git's side was read from.
@@ -82,14 +79,7 @@ impl DriftDocument {
             .filter(|waiting| waiting.action == Action::Rotate && waiting.reason.code == "provider_unknown")
             .map(|waiting| Unknown { object: waiting.object.clone(), reason: waiting.reason.clone() })
             .collect();
-        Self {
-            format_version: FORMAT_VERSION,
-            as_of: plan.as_of,
-            commit: plan.sources.commit.clone(),
-            drift,
-            unknown,
-            left_out: plan.left_out.clone(),
-        }
+        Self { as_of: plan.as_of, commit: plan.sources.commit.clone(), drift, unknown, left_out: plan.left_out.clone() }
     }
 
     /// Is everything as it was recorded?

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::diagnostic::{Finding, Place};
@@ -104,7 +105,7 @@ fn with_source<'f>(group: Group<'f>, place: &'f Place, line: Option<&'f str>, ki
 }
 
 /// What a check found, as a program reads it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Report<'f> {
     /// Changes when a reader would have to.
     pub format_version: u32,

@@ -5,12 +5,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::engine::Report;
+use crate::engine::{Event, OUTPUT_VERSION, Report};
 use crate::plan::PlanDocument;
 use crate::schedule::TZ_VERSION;
-
-/// The version of every document here.
-pub const FORMAT_VERSION: &str = "1.0";
 
 /// The first line of a stream of JSON lines.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -26,7 +23,7 @@ pub struct StreamVersion {
 
 impl Default for StreamVersion {
     fn default() -> Self {
-        Self { kind: "version", format_version: FORMAT_VERSION, keywheel_version: env!("CARGO_PKG_VERSION") }
+        Self { kind: "version", format_version: OUTPUT_VERSION, keywheel_version: env!("CARGO_PKG_VERSION") }
     }
 }
 
@@ -49,7 +46,7 @@ impl StreamPlan {
 }
 
 /// The last line of a stream.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct StreamReport<'r> {
     /// Always `report`.
     #[serde(rename = "type")]
@@ -65,6 +62,44 @@ impl<'r> StreamReport<'r> {
     pub const fn new(report: &'r Report) -> Self {
         Self { kind: "report", report }
     }
+}
+
+/// The last line of a stream that ends in an error.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StreamError<'e> {
+    /// Always `error`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// A stable code.
+    code: &'e str,
+    /// What happened.
+    message: &'e str,
+    /// What to do.
+    help: Option<&'e str>,
+}
+
+impl<'e> StreamError<'e> {
+    /// The line of an error.
+    #[must_use]
+    pub const fn new(code: &'e str, message: &'e str, help: Option<&'e str>) -> Self {
+        Self { kind: "error", code, message, help }
+    }
+}
+
+/// One line of the stream of `apply --format json`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StreamLine<'l> {
+    /// The first one.
+    Version(StreamVersion),
+    /// The plan that is applied.
+    Plan(Box<StreamPlan>),
+    /// Something that goes on.
+    Event(Event),
+    /// The last one of an apply that ran.
+    Report(StreamReport<'l>),
+    /// The last one of an apply that did not.
+    Error(StreamError<'l>),
 }
 
 /// What `version` says.
@@ -83,7 +118,7 @@ pub struct VersionDocument {
 impl Default for VersionDocument {
     fn default() -> Self {
         Self {
-            format_version: FORMAT_VERSION,
+            format_version: OUTPUT_VERSION,
             version: env!("CARGO_PKG_VERSION"),
             plan_format_version: crate::plan::FORMAT_VERSION,
             tz_version: TZ_VERSION,

@@ -8,12 +8,15 @@
 
 pub mod drift;
 pub mod events;
+pub mod explain;
 pub mod findings;
 pub mod json;
 pub mod plan;
 pub mod report;
 pub mod schemas;
+pub mod status;
 pub mod style;
+pub mod table;
 pub mod text;
 pub mod time;
 

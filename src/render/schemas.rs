@@ -5,18 +5,25 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::document;
+use crate::engine::{Explained, HistoryReport, StatusReport, Versioned};
 use crate::plan::PlanDocument;
 
 use super::drift::DriftDocument;
-use super::json::VersionDocument;
+use super::findings;
+use super::json::{StreamLine, VersionDocument};
 
 /// Every schema, by the name of its file under `schema/`.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("keywheel.v1.json", document::schema()),
+        ("apply-line.v1.json", output::<StreamLine<'_>>()),
+        ("drift.v1.json", output::<Versioned<DriftDocument>>()),
+        ("explain.v1.json", output::<Versioned<Explained>>()),
+        ("history.v1.json", output::<Versioned<HistoryReport>>()),
         ("plan.v1.json", output::<PlanDocument>()),
-        ("drift.v1.json", output::<DriftDocument>()),
+        ("status.v1.json", output::<Versioned<StatusReport>>()),
+        ("validate.v1.json", output::<findings::Report<'_>>()),
         ("version.v1.json", output::<VersionDocument>()),
     ]
 }

@@ -1,0 +1,140 @@
+//! Keys and rotations as tables.
+
+use crate::engine::{HistoryReport, Standing, StatusEntry, StatusReport};
+use crate::model::{Phase, Timestamp};
+
+use super::style::{self, paint};
+use super::text::{count, safe, thousands};
+use super::{View, table, time};
+
+/// What stands for nothing.
+const NONE: &str = "-";
+
+/// Draws the status of keys.
+#[must_use]
+pub fn draw(report: &StatusReport, view: View) -> String {
+    let mut text = match (report.keys.is_empty(), report.total) {
+        (true, 0) => "No key was applied yet: `keywheel plan` shows what an apply would do.\n".to_owned(),
+        (true, _) => "No key matches.\n".to_owned(),
+        (false, _) => keys(&report.keys, report.as_of, view),
+    };
+    if !report.rotation_enabled {
+        text += &format!("{} KEY_ROTATION_ENABLED=false: nothing starts\n", paint(style::WARNING, "!"));
+    }
+    if report.not_applied > 0 {
+        let new = count(report.not_applied, "key");
+        text += &paint(style::DIM, &format!("{new} of the documents not applied yet: `keywheel plan` shows them\n"));
+    }
+    text += &format!("\n{}\n", summary(report));
+    text
+}
+
+/// `3 keys: 2 active, 1 due; as of 2026-11-23T05:20:00Z`.
+fn summary(report: &StatusReport) -> String {
+    let standings: Vec<String> =
+        report.summary.iter().map(|(standing, number)| format!("{} {standing}", thousands(*number))).collect();
+    let shown = count(report.keys.len(), "key");
+    let of = if report.keys.len() < report.total { format!(" of {}", thousands(report.total)) } else { String::new() };
+    let standings = if standings.is_empty() { String::new() } else { format!(": {}", standings.join(", ")) };
+    format!("{shown}{of}{standings}; as of {}", time::instant(report.as_of))
+}
+
+/// A table of keys.
+#[must_use]
+pub fn keys(keys: &[StatusEntry], as_of: Timestamp, view: View) -> String {
+    let header = ["KEY", "STATE", "VERSION", "AGE", "LAST ROTATION", "NEXT ROTATION", "POLICY"];
+    let rows = keys.iter().map(|key| {
+        let version = key.primary_version.as_ref();
+        vec![
+            name(key),
+            state(key),
+            version.map_or_else(|| NONE.to_owned(), |version| version.number.to_string()),
+            version.map_or_else(|| NONE.to_owned(), |version| age(version.age_days)),
+            key.last_rotation_at.map_or_else(|| NONE.to_owned(), |at| time::relative(at, as_of)),
+            key.next_rotation_at.map_or_else(|| NONE.to_owned(), |at| time::relative(at, as_of)),
+            policy(key),
+        ]
+    });
+    let mut text = table::draw(&header, rows, view);
+    for key in keys {
+        if let Some(version) = key.primary_version.as_ref().filter(|_| view.full) {
+            text += &format!("  {}  primary {}\n", name(key), safe(&version.provider_ref));
+        }
+        let worth_a_line = view.full || matches!(key.state, Standing::Held | Standing::Parked | Standing::Pending);
+        if let Some(reason) = key.reason.as_ref().filter(|_| worth_a_line) {
+            text += &format!("{} {}: {}\n", paint(style::WARNING, "!"), name(key), safe(&reason.message));
+        }
+        if let Some(error) = key.unfinished.as_ref().and_then(|unfinished| unfinished.error.as_ref()) {
+            text += &format!("{} {}: {}\n", paint(style::WARNING, "!"), name(key), safe(error));
+        }
+    }
+    text
+}
+
+fn name(key: &StatusEntry) -> String {
+    format!("{}/{}", key.tenant_id, key.key_name)
+}
+
+fn state(key: &StatusEntry) -> String {
+    match &key.unfinished {
+        Some(unfinished) => format!("{} ({} {})", key.state, unfinished.workflow, unfinished.phase),
+        None => key.state.to_string(),
+    }
+}
+
+fn age(days: i64) -> String {
+    match usize::try_from(days) {
+        Ok(0) | Err(_) => "today".to_owned(),
+        Ok(days) => count(days, "day"),
+    }
+}
+
+fn policy(key: &StatusEntry) -> String {
+    match &key.rotation_policy {
+        Some(name) if key.suspended => format!("{name} (suspended)"),
+        Some(name) => name.to_string(),
+        None => NONE.to_owned(),
+    }
+}
+
+/// Draws the history of rotations.
+#[must_use]
+pub fn history(report: &HistoryReport, view: View) -> String {
+    if report.rotations.is_empty() {
+        return "No rotation matches.\n".to_owned();
+    }
+    let header = ["STARTED", "KEY", "WHAT", "STATUS", "TOOK", "CAUSE", "CORRELATION ID"];
+    let rows = report.rotations.iter().map(|entry| {
+        let took = entry.duration_ms.and_then(|duration| u64::try_from(duration).ok());
+        vec![
+            time::instant(entry.started_at),
+            format!("{}/{}", entry.tenant_id, entry.key_name),
+            entry.workflow.to_string(),
+            entry.status.to_string(),
+            took.map_or_else(|| NONE.to_owned(), time::took),
+            entry.cause.to_string(),
+            safe(&entry.correlation_id).into_owned(),
+        ]
+    });
+    let mut text = table::draw(&header, rows, view);
+    if view.full || report.rotations.iter().any(|entry| entry.error.is_some()) {
+        text.push('\n');
+    }
+    for entry in report.rotations.iter().filter(|entry| view.full || entry.error.is_some()) {
+        let settled = entry.status == Phase::Settled;
+        let mark = if settled { " ".to_owned() } else { paint(style::WARNING, "!") };
+        let name = format!("{}/{}", entry.tenant_id, entry.key_name);
+        text += &format!("{mark} {}  {name}: {}\n", time::instant(entry.started_at), safe(&entry.reason));
+        if view.full {
+            let version = |version: &Option<String>| version.as_deref().map_or_else(|| NONE.into(), safe).into_owned();
+            text += &format!("    {} -> {}\n", version(&entry.from_ref), version(&entry.to_ref));
+        }
+        if let Some(error) = &entry.error {
+            text += &format!("    error: {}\n", safe(error));
+        }
+    }
+    if report.truncated {
+        text += &paint(style::DIM, "\nThere are more: raise --limit to see them.\n");
+    }
+    text
+}
