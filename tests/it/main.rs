@@ -14,4 +14,6 @@ mod engine;
 #[cfg(test)]
 mod local_provider;
 #[cfg(test)]
+mod repositories;
+#[cfg(test)]
 mod support;

@@ -1,0 +1,102 @@
+//! The policy repositories that stand in this one: its own, and the examples.
+
+use std::path::{Path, PathBuf};
+
+use granit_parser::Parser;
+use keywheel::document::{self, Repository};
+use keywheel::model::Severity;
+use keywheel::provider::capabilities;
+use keywheel::source::read_directory;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The documents of a policy repository, in which nothing is to be found worth more than a note.
+fn documents(dir: &Path) -> Repository {
+    let snapshot = read_directory(dir).unwrap();
+    let loaded = document::load(snapshot.config.as_ref(), &snapshot.files, capabilities);
+    let findings: Vec<_> = loaded.findings.iter().filter(|finding| finding.severity != Severity::Info).collect();
+    assert!(findings.is_empty(), "{findings:#?}");
+    loaded.repository
+}
+
+/// The YAML files of a policy repository.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![dir.join("keywheel.yaml")];
+    let mut folders = vec![dir.join("policies")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_repositorys_own_policies_need_nothing_but_the_embedded_defaults() {
+    let repository = documents(root());
+    let keys: Vec<String> = repository.keys.keys().map(ToString::to_string).collect();
+    assert_eq!(
+        keys,
+        [
+            "acme-payments/card-numbers",
+            "acme-payments/settlement-files",
+            "healthcare-org-123/patient-data-encryption-key"
+        ]
+    );
+    assert!(repository.keys.values().all(|key| key.value.kms_provider == keywheel::model::KmsProvider::Local));
+    assert!(repository.policies.contains_key(&"healthcare-org-123/Daily PHI Key Rotation".parse().unwrap()));
+    assert_eq!((repository.guardrails.len(), repository.freezes.len()), (1, 1));
+}
+
+#[test]
+fn the_example_for_aws_adopts_a_key_by_its_alias() {
+    let repository = documents(&root().join("examples/aws"));
+    let key = &repository.keys[&"healthcare-org-123/patient-data-encryption-key".parse().unwrap()].value;
+    assert_eq!(key.kms_key_id.as_deref(), Some("alias/patient-data"));
+    assert_eq!(key.kms_alias, key.kms_key_id);
+}
+
+#[test]
+fn every_document_tells_editors_where_its_schema_is() {
+    for dir in [root().to_owned(), root().join("examples/aws")] {
+        for file in files(&dir) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let schema = text.lines().next().unwrap().strip_prefix("# yaml-language-server: $schema=");
+            let schema = file.parent().unwrap().join(schema.unwrap_or_else(|| panic!("{}", file.display())));
+            assert!(schema.canonicalize().is_ok_and(|path| path.ends_with("schema/keywheel.v1.json")), "{file:?}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_for_ci_are_yaml_and_apply_every_quarter_of_an_hour() {
+    for name in ["github.yaml", "gitlab.yaml"] {
+        let text = std::fs::read_to_string(root().join("examples/ci").join(name)).unwrap();
+        for event in Parser::new_from_str(&text) {
+            event.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        for expected in ["keywheel validate", "keywheel plan", "keywheel apply --auto-approve", "*/15 * * * *"] {
+            assert!(text.contains(expected), "{name}: {expected}");
+        }
+    }
+}
+
+#[test]
+fn the_iam_policy_of_the_example_names_only_what_the_readme_explains() {
+    let folder = root().join("examples/aws");
+    let policy: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("iam-policy.json")).unwrap()).unwrap();
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    for statement in policy["Statement"].as_array().unwrap() {
+        let actions = match &statement["Action"] {
+            serde_json::Value::Array(actions) => actions.clone(),
+            one => vec![one.clone()],
+        };
+        for action in actions {
+            assert!(readme.contains(&format!("`{}`", action.as_str().unwrap())), "{action}");
+        }
+    }
+}
