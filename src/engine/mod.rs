@@ -13,6 +13,7 @@ mod explain;
 #[cfg(test)]
 mod fixture;
 mod history;
+mod init;
 mod journal;
 mod load;
 mod manual;
@@ -35,6 +36,7 @@ use serde::Serialize;
 pub use apply::{Approve, apply, rotate};
 pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, explain};
 pub use history::{HistoryReport, history};
+pub use init::{InitReport, init};
 pub use load::load;
 pub use planning::{drift, location, open_state, plan};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
