@@ -49,13 +49,14 @@ pub async fn apply(
         )
         .help("`keywheel validate` shows them"));
     }
-    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
-    let recorded = state.recorded().await?;
+    // Read-only until nothing refuses any more: a refused first apply leaves no database behind.
+    let recorded = planning::recorded(&desired, options.state.as_deref()).await?.unwrap_or_default();
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     verifiable(&desired, &config)?;
     safe_state(&desired, options)?;
     on_branch(workspace, &desired, &config, options)?;
     not_older(workspace, &desired, &recorded, options)?;
+    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
     clocks_agree(state.as_ref()).await?;
     locked(state, options, progress, async |state, lease| {
         run(&desired, options, &config, state, lease, approve, progress, |_| Ok(Wanted::Everything)).await
@@ -233,10 +234,12 @@ pub async fn rotate(
     progress: &dyn Progress,
 ) -> Result<Option<Report>, EngineError> {
     let desired = load(workspace)?;
-    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
-    let recorded = state.recorded().await?;
+    let recorded = planning::recorded(&desired, options.state.as_deref()).await?.ok_or_else(|| {
+        EngineError::new("state/missing", "there is no state database yet").help("`keywheel apply` makes the keys first")
+    })?;
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     safe_state(&desired, options)?;
+    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
     clocks_agree(state.as_ref()).await?;
     // It works on what has been applied: the record stands in for the documents.
     let desired = planning::as_applied(desired, &recorded);

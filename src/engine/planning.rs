@@ -191,6 +191,14 @@ pub async fn open_state(desired: &Desired, state: Option<&str>) -> Result<Option
     }
 }
 
+/// What the state database says, read without writing. None where there is no database yet.
+pub(super) async fn recorded(desired: &Desired, state: Option<&str>) -> Result<Option<Recorded>, EngineError> {
+    match open_state(desired, state).await? {
+        Some(state) => Ok(Some(state.recorded().await?)),
+        None => Ok(None),
+    }
+}
+
 pub(super) async fn open_or_create_state(
     desired: &Desired,
     state: Option<&str>,
