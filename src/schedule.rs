@@ -1,43 +1,67 @@
 //! WHEN: the next rotation, windows, freezes, spread, the minimum gap.
 //!
-//! Pure: `now` is an argument. Must not know: a clock, what a rotation does, where a policy came from.
+//! A policy's *slots* are the instants at which its schedule asks for a rotation. [`Timing::decide`] holds them against a
+//! key's history and says whether the key is due, not yet due, or due and held back, and from which instant on it can
+//! start. [`Timing::upcoming`] asks the same function again and again, so that a preview never differs from what happens.
+//!
+//! The rules:
+//!
+//! - A local time means the first instant at which its zone's clocks show it or a later one ([`slots`]): a skipped time
+//!   the end of the gap, a time that comes twice its first occurrence.
+//! - By interval a key takes every n-th date's slot, counted from the slot that its last rotation served, however late
+//!   that was. A rotation that served none (by hand, by usage, by an event) is followed by the latest slot of the
+//!   cryptoperiod that it began, or, where that lies within the minimum gap, by the first slot after the gap. A served
+//!   instant that is no slot any more, because the policy has changed, counts for its local date.
+//! - By cron a key takes every firing. Cron runs on local time, and the first rule makes it instants.
+//! - A key that was never rotated counts from the age of its version. If it was overdue when it was adopted, it waits for
+//!   the first slot after that.
+//! - A run serves the latest slot that has passed: missed slots are one rotation.
+//! - A rotation starts where windows are open and no freeze holds, after its share of the spread and the minimum gap. The
+//!   spread counts from the instant at which the first unserved slot could start, and so is the same at each look.
+//!
+//! Invariant: `starts_at` of an answer is the first instant from `now` on at which [`Timing::decide`] answers
+//! [`Decision::Due`], as long as nothing but time changes.
+//!
+//! Pure: `now` is an argument, and every function is total. Must not know: a clock, what a rotation does, where a policy
+//! came from. The tz database that is compiled in knows daylight saving until the end of the year 2099; later dates have
+//! standard time.
 
+mod cadence;
 mod cron;
+mod delays;
+mod freeze;
+mod openings;
 mod slots;
 #[cfg(test)]
 mod tests;
-mod windows;
 
-use chrono::{Duration, NaiveDate, NaiveTime};
+use chrono::Duration;
 use chrono_tz::Tz;
 
+use self::cadence::{Cadence, Rule};
+use self::openings::Openings;
+use self::slots::{Slot, reckoned};
 use crate::model::{Address, Freeze, RotationPolicy, RotationTrigger, RotationWindow, Timestamp};
 
-/// The longest minimum gap between two rotations of one key: half the interval, and never more than this.
+pub use self::freeze::{check_freeze, freeze_applies, frozen_at};
+
+/// The longest minimum gap between two rotations of one key: half the time between two slots, and never more than this.
 pub const MAX_MINIMUM_GAP: Duration = Duration::hours(12);
 
 /// The version of the IANA tz database that is compiled in.
 pub const TZ_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
 
+/// The longest interval, a hundred years; documents may not say more.
+const MAX_INTERVAL_DAYS: u32 = 36_500;
+
 /// What a policy says about time, parsed once.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    cadence: Cadence,
-    time_of_day: NaiveTime,
+    /// None: usage, events or a person make the key due.
+    cadence: Option<Cadence>,
     timezone: Tz,
     windows: Vec<RotationWindow>,
     spread: Duration,
-}
-
-/// How slots follow one another.
-#[derive(Debug, Clone)]
-enum Cadence {
-    Interval {
-        days: u32,
-    },
-    Cron(cron::Schedule),
-    /// No schedule: usage, events or a person make the key due.
-    None,
 }
 
 /// A field of a policy or freeze that makes no sense in time.
@@ -118,12 +142,11 @@ pub enum Hold {
     FirstSlotAfterAdoption,
 }
 
-/// The slots of a key since its last rotation.
-enum Slots<'a> {
-    /// Every so many days from a date on.
-    Interval { first: NaiveDate, days: u32 },
-    /// The firings from an instant on; with `inclusive` the instant itself counts.
-    Cron { schedule: &'a cron::Schedule, first: Timestamp },
+/// The first slot that a key has still to serve.
+struct Pending {
+    first: Slot,
+    /// The slot that it had missed already when it was adopted.
+    missed_at_adoption: Option<Timestamp>,
 }
 
 impl Timing {
@@ -137,24 +160,22 @@ impl Timing {
             problems.push(problem);
             Tz::UTC
         });
-        let cadence = match (policy.rotation_trigger, policy.rotation_interval_days, &policy.rotation_schedule) {
-            (RotationTrigger::TimeBased, _, Some(text)) => match cron::Schedule::new(text) {
-                Ok(schedule) => Cadence::Cron(schedule),
-                Err(problem) => {
-                    problems.push(problem);
-                    Cadence::None
-                }
-            },
-            (RotationTrigger::TimeBased, Some(days), None) => Cadence::Interval { days: days.max(1) },
-            _ => Cadence::None,
+        let rule = match (policy.rotation_trigger, policy.rotation_interval_days, &policy.rotation_schedule) {
+            (RotationTrigger::TimeBased, _, Some(text)) => {
+                cron::Schedule::new(text).map_err(|problem| problems.push(problem)).ok().map(Rule::Cron)
+            }
+            (RotationTrigger::TimeBased, Some(days), None) => {
+                let days = days.clamp(1, MAX_INTERVAL_DAYS);
+                Some(Rule::Interval { days, time: policy.rotation_time_of_day.0 })
+            }
+            _ => None,
         };
-        problems.extend(windows::check(&policy.rotation_windows));
+        problems.extend(openings::check(&policy.rotation_windows));
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Self {
-            cadence,
-            time_of_day: policy.rotation_time_of_day.0,
+            cadence: rule.map(|rule| Cadence { rule, zone: timezone }),
             timezone,
             windows: policy.rotation_windows.clone(),
             spread: Duration::minutes(i64::from(policy.rotation_spread_minutes)),
@@ -164,30 +185,38 @@ impl Timing {
     /// Is the key due at `now`?
     #[must_use]
     pub fn decide(&self, key: &Address, history: &KeyHistory, freezes: &[&Freeze], now: Timestamp) -> Decision {
-        let Some(slots) = self.slots(history) else { return Decision::Unscheduled };
-        let Some(first) = self.first(&slots) else { return Decision::Unscheduled };
-        if first > now {
-            let starts_at = self.start(key, history, freezes, first, true);
-            // An overdue key that was adopted has missed its slot already.
-            return match self.overdue_at_adoption(history) {
-                Some(_) => Decision::Waiting { slot: first, hold: Hold::FirstSlotAfterAdoption, starts_at },
-                None => Decision::NotDue { slot: first, starts_at },
+        let (history, now) = (history.reckoned(), reckoned(now));
+        let Some((cadence, pending)) =
+            self.cadence.as_ref().and_then(|cadence| Some((cadence, cadence.pending(&history)?)))
+        else {
+            return Decision::Unscheduled;
+        };
+        let Pending { first, missed_at_adoption } = pending;
+        let openings = self.openings(freezes);
+        let spread_until = self.spread_until(cadence, key, first, &openings);
+        let gap_until = history.last_rotation.map(|last| last.at + cadence.minimum_gap());
+        let earliest = gap_until.map_or(spread_until, |gap| gap.max(spread_until));
+        let starts_at = || openings.first(earliest.max(now));
+        if now < first.at {
+            return match missed_at_adoption {
+                Some(_) => {
+                    let hold = Hold::FirstSlotAfterAdoption;
+                    Decision::Waiting { slot: first.at, hold, starts_at: starts_at() }
+                }
+                None => Decision::NotDue { slot: first.at, starts_at: starts_at() },
             };
         }
-        let slot = self.latest(&slots, now).unwrap_or(first);
-        let missed = self.overdue_at_adoption(history).or((slot > first).then_some(first));
-        // A key that has missed a slot is not spread any more: with rare looks it might never start.
-        let earliest = self.earliest(key, history, slot, missed.is_none());
-        let hold = match &earliest {
-            Some((hold, at)) if *at > now => Some(hold.clone()),
-            _ => windows::hold(&self.windows, self.timezone, freezes, now),
+        let slot = cadence.latest(first, now).at;
+        let hold = match openings.hold(now) {
+            Some(hold) => Some(hold),
+            None if now < spread_until => Some(Hold::Spread),
+            None => gap_until.filter(|gap| now < *gap).map(|_| Hold::MinimumGap),
         };
         match hold {
-            None => Decision::Due { slot, overdue_since: missed },
-            Some(hold) => {
-                let from = earliest.map_or(now, |(_, at)| at.max(now));
-                let starts_at = windows::next_allowed(&self.windows, self.timezone, freezes, from);
-                Decision::Waiting { slot, hold, starts_at }
+            Some(hold) => Decision::Waiting { slot, hold, starts_at: starts_at() },
+            None => {
+                let missed = (slot > first.at).then_some(first.at);
+                Decision::Due { slot, overdue_since: missed_at_adoption.or(missed) }
             }
         }
     }
@@ -195,15 +224,15 @@ impl Timing {
     /// May something start (or be destroyed) at `now`? If not, what holds it back, and until when.
     ///
     /// # Errors
-    /// The hold, and the first instant after `now` at which nothing holds it any more.
+    /// The hold, and the first instant after `now` at which nothing holds it any more; none if that is more than two
+    /// years away.
     pub fn open_at(&self, freezes: &[&Freeze], now: Timestamp) -> Result<(), (Hold, Option<Timestamp>)> {
-        match windows::hold(&self.windows, self.timezone, freezes, now) {
-            None => Ok(()),
-            Some(hold) => Err((hold, windows::next_allowed(&self.windows, self.timezone, freezes, now))),
-        }
+        let (openings, now) = (self.openings(freezes), reckoned(now));
+        openings.hold(now).map_or(Ok(()), |hold| Err((hold, openings.first(now))))
     }
 
-    /// The next `count` instants at which the key would rotate if each rotation happened when it can start.
+    /// The next `count` instants at which the key would rotate if each rotation happened when it can start; fewer if it
+    /// can then start no more.
     #[must_use]
     pub fn upcoming(
         &self,
@@ -213,28 +242,18 @@ impl Timing {
         now: Timestamp,
         count: usize,
     ) -> Vec<Timestamp> {
-        let mut instants = Vec::with_capacity(count);
-        let (mut history, mut now) = (*history, now);
-        while instants.len() < count {
-            let at = match self.decide(key, &history, freezes, now) {
-                Decision::Due { .. } => now,
-                Decision::NotDue { starts_at: Some(at), .. } | Decision::Waiting { starts_at: Some(at), .. }
-                    if at > now =>
-                {
-                    at
-                }
-                _ => break,
-            };
-            let Decision::Due { slot, .. } = self.decide(key, &history, freezes, at) else {
-                // Its slot moved on while it waited: look again from there.
-                now = at;
-                continue;
-            };
-            instants.push(at);
-            history = KeyHistory { last_rotation: Some(Served { at, slot: Some(slot) }), ..history };
-            now = at;
-        }
-        instants
+        let (mut history, mut now) = (*history, reckoned(now));
+        let rotate = || {
+            if let Decision::NotDue { starts_at, .. } | Decision::Waiting { starts_at, .. } =
+                self.decide(key, &history, freezes, now)
+            {
+                now = starts_at?;
+            }
+            let Decision::Due { slot, .. } = self.decide(key, &history, freezes, now) else { return None };
+            history.last_rotation = Some(Served { at: now, slot: Some(slot) });
+            Some(now)
+        };
+        std::iter::from_fn(rotate).take(count).collect()
     }
 
     /// The zone of every local time of the policy.
@@ -243,219 +262,52 @@ impl Timing {
         self.timezone
     }
 
-    /// The slots that count for a key, given its past.
-    fn slots(&self, history: &KeyHistory) -> Option<Slots<'_>> {
-        if let (None, Some(managed_since)) =
-            (history.last_rotation, self.overdue_at_adoption(history).and(history.managed_since))
-        {
-            return self.slots_from(managed_since + Duration::seconds(1));
+    fn openings<'a>(&'a self, freezes: &[&'a Freeze]) -> Openings<'a> {
+        Openings::new(&self.windows, self.timezone, freezes)
+    }
+
+    /// When a slot can start as far as windows, freezes and the key's place in the spread go: in the opening that the slot
+    /// finds first, before that closes and before the next slot. Shorter openings make the spread denser, not lopsided.
+    fn spread_until(&self, cadence: &Cadence, key: &Address, slot: Slot, openings: &Openings<'_>) -> Timestamp {
+        if self.spread.is_zero() {
+            return slot.at;
         }
-        self.slots_by_age(history)
+        // Closed for years on end: there is nothing to spread over.
+        let Some(open) = openings.first(slot.at) else { return slot.at };
+        let until_next = cadence.next(slot).map_or(self.spread, |next| next.at - slot.at);
+        let span = self.spread.min(openings.closes(open) - open).min(until_next);
+        let seconds = u64::try_from(span.num_seconds()).unwrap_or(0).max(1);
+        let offset = fnv1a(&format!("{key}/{}", slot.at.timestamp())) % seconds;
+        open + Duration::seconds(i64::try_from(offset).unwrap_or(0))
     }
+}
 
-    /// The first slot by the version's age, if a key was adopted when that had passed.
-    fn overdue_at_adoption(&self, history: &KeyHistory) -> Option<Timestamp> {
-        let (None, Some(_), Some(managed_since)) =
-            (history.last_rotation, history.version_created_at, history.managed_since)
-        else {
-            return None;
-        };
-        let first = self.first(&self.slots_by_age(history)?)?;
-        (first <= managed_since).then_some(first)
-    }
-
-    fn slots_by_age(&self, history: &KeyHistory) -> Option<Slots<'_>> {
-        let never_rotated = || Some(Served { at: history.version_created_at.or(history.managed_since)?, slot: None });
-        let base = history.last_rotation.or_else(never_rotated)?;
-        match (&self.cadence, base.slot) {
-            (Cadence::None, _) => None,
-            (Cadence::Interval { days }, Some(slot)) => {
-                let date = slots::date_of(slot, self.time_of_day, self.timezone);
-                Some(Slots::Interval { first: slots::later(date, u64::from(*days)), days: *days })
+impl Cadence {
+    /// The first slot that a key has still to serve; none if its history says nothing.
+    fn pending(&self, history: &KeyHistory) -> Option<Pending> {
+        if let Some(last) = history.last_rotation {
+            return Some(Pending { first: self.after_rotation(last)?, missed_at_adoption: None });
+        }
+        let base = history.version_created_at.or(history.managed_since)?;
+        let first = self.after_rotation(Served { at: base, slot: None })?;
+        match (history.version_created_at, history.managed_since) {
+            (Some(_), Some(adopted)) if first.at <= adopted => {
+                Some(Pending { first: self.after(adopted)?, missed_at_adoption: Some(first.at) })
             }
-            (Cadence::Interval { days }, None) => {
-                // The latest slot within the cryptoperiod that begins with the version.
-                let end = base.at.checked_add_signed(Duration::days(i64::from(*days)))?;
-                let mut date = slots::local(end, self.timezone).date();
-                while self.slot(date) > end {
-                    date = date.pred_opt()?;
-                }
-                let gap_ends = base.at.checked_add_signed(self.minimum_gap())?;
-                if self.slot(date) < gap_ends {
-                    self.slots_from(gap_ends)
-                } else {
-                    Some(Slots::Interval { first: date, days: *days })
-                }
-            }
-            (Cadence::Cron(schedule), Some(slot)) => {
-                Some(Slots::Cron { schedule, first: schedule.next(slot, self.timezone)? })
-            }
-            (Cadence::Cron(_), None) => self.slots_from(base.at.checked_add_signed(self.minimum_gap())?),
+            _ => Some(Pending { first, missed_at_adoption: None }),
         }
     }
+}
 
-    /// The slots from the first one at or after an instant on.
-    fn slots_from(&self, at: Timestamp) -> Option<Slots<'_>> {
-        match &self.cadence {
-            Cadence::None => None,
-            Cadence::Interval { days } => {
-                let mut date = slots::local(at, self.timezone).date();
-                date = date.pred_opt().unwrap_or(date);
-                while self.slot(date) < at {
-                    date = date.succ_opt()?;
-                }
-                Some(Slots::Interval { first: date, days: *days })
-            }
-            Cadence::Cron(schedule) => {
-                let first = schedule.next(at.checked_sub_signed(Duration::seconds(1))?, self.timezone)?;
-                Some(Slots::Cron { schedule, first })
-            }
+impl KeyHistory {
+    fn reckoned(&self) -> Self {
+        Self {
+            last_rotation: self
+                .last_rotation
+                .map(|last| Served { at: reckoned(last.at), slot: last.slot.map(reckoned) }),
+            version_created_at: self.version_created_at.map(reckoned),
+            managed_since: self.managed_since.map(reckoned),
         }
-    }
-
-    fn slot(&self, date: NaiveDate) -> Timestamp {
-        slots::slot(date, self.time_of_day, self.timezone)
-    }
-
-    fn first(&self, slots: &Slots<'_>) -> Option<Timestamp> {
-        match slots {
-            Slots::Interval { first, .. } => Some(self.slot(*first)),
-            Slots::Cron { first, .. } => Some(*first),
-        }
-    }
-
-    /// The latest slot that has passed, of those from the first on.
-    fn latest(&self, slots: &Slots<'_>, now: Timestamp) -> Option<Timestamp> {
-        match slots {
-            Slots::Interval { first, days } => {
-                let passed = (slots::local(now, self.timezone).date() - *first).num_days().max(0);
-                let days = u64::from(*days);
-                let steps = u64::try_from(passed).unwrap_or(0) / days;
-                // A slot that a gap moved past midnight may be a day later than its date.
-                (steps.saturating_sub(1)..=steps)
-                    .rev()
-                    .map(|step| self.slot(slots::later(*first, step * days)))
-                    .find(|slot| *slot <= now)
-            }
-            Slots::Cron { schedule, first } => schedule.latest(now, self.timezone).filter(|slot| slot >= first),
-        }
-    }
-
-    /// When a slot can start as far as windows, freezes, spread and gap go.
-    fn start(
-        &self,
-        key: &Address,
-        history: &KeyHistory,
-        freezes: &[&Freeze],
-        slot: Timestamp,
-        spread: bool,
-    ) -> Option<Timestamp> {
-        let from = self.earliest(key, history, slot, spread).map_or(slot, |(_, at)| at.max(slot));
-        windows::next_allowed(&self.windows, self.timezone, freezes, from)
-    }
-
-    /// What holds a slot back for a while after it, and until when: the later of the gap and the spread.
-    fn earliest(
-        &self,
-        key: &Address,
-        history: &KeyHistory,
-        slot: Timestamp,
-        spread: bool,
-    ) -> Option<(Hold, Timestamp)> {
-        let gap = history.last_rotation.and_then(|last| last.at.checked_add_signed(self.minimum_gap()));
-        let gap = gap.map(|at| (Hold::MinimumGap, at));
-        let spread = spread.then(|| self.spread(key, slot)).flatten().map(|at| (Hold::Spread, at));
-        match (gap, spread) {
-            (Some(gap), Some(spread)) => Some(if gap.1 > spread.1 { gap } else { spread }),
-            (one, other) => one.or(other),
-        }
-    }
-
-    /// Half the interval, and at most [`MAX_MINIMUM_GAP`].
-    fn minimum_gap(&self) -> Duration {
-        match self.cadence {
-            Cadence::Interval { days } => (Duration::days(i64::from(days)) / 2).min(MAX_MINIMUM_GAP),
-            Cadence::Cron(_) | Cadence::None => MAX_MINIMUM_GAP,
-        }
-    }
-
-    /// A key's own place in the spread: the same at each look, and within the window that the slot opens in.
-    fn spread(&self, key: &Address, slot: Timestamp) -> Option<Timestamp> {
-        let open = windows::next_open(&self.windows, self.timezone, slot)?;
-        let until = windows::open_span(&self.windows, self.timezone, open)?.until;
-        let seconds = self.spread.min(until.signed_duration_since(open)).num_seconds();
-        let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
-        let offset = fnv1a(&format!("{key}/{}", slot.timestamp())) % seconds;
-        open.checked_add_signed(Duration::seconds(i64::try_from(offset).ok()?))
-    }
-
-    /// Slots that windows or freezes push so far that the next one comes due before they can start.
-    #[must_use]
-    pub fn delays(&self, freezes: &[&Freeze]) -> Vec<TimingProblem> {
-        let mut problems = Vec::new();
-        if !self.windows.is_empty() {
-            // Any fortnight shows what weekly windows do.
-            let from = Timestamp::UNIX_EPOCH + Duration::days(20_000);
-            problems.extend(self.delay(&[], from, from + Duration::days(14), "rotation_windows"));
-        }
-        for freeze in freezes {
-            if let Some(span) = windows::frozen(freeze) {
-                problems.extend(self.delay(&[freeze], span.from, span.until, "timezone").map(|problem| TimingProblem {
-                    code: "policy/freeze-delays",
-                    field: "rotation_interval_days",
-                    message: format!("freeze {:?}: {}", freeze.name.as_str(), problem.message),
-                    help: "rotate before the freeze with `keywheel rotate`, shorten the freeze, or exempt this class of keys".to_owned(),
-                }));
-            }
-        }
-        problems
-    }
-
-    /// The first slot in a span that cannot start before the next one.
-    fn delay(
-        &self,
-        freezes: &[&Freeze],
-        from: Timestamp,
-        until: Timestamp,
-        field: &'static str,
-    ) -> Option<TimingProblem> {
-        let mut slot = self.first(&self.slots_from(from)?)?;
-        for _ in 0..16 {
-            if slot >= until {
-                return None;
-            }
-            let next = self.following(slot)?;
-            let start = windows::next_allowed(&self.windows, self.timezone, freezes, slot);
-            if start.is_none_or(|start| start >= next) {
-                let when = start.map_or_else(
-                    || "within two years".to_owned(),
-                    |at| format!("before {}", at.format("%Y-%m-%dT%H:%M:%SZ")),
-                );
-                return Some(TimingProblem {
-                    code: "policy/window-delays",
-                    field,
-                    message: format!(
-                        "a rotation of {} cannot start {when}, when the next one is due already",
-                        slot.format("%Y-%m-%dT%H:%M:%SZ")
-                    ),
-                    help: "open a window at least once an interval".to_owned(),
-                });
-            }
-            slot = match self.cadence {
-                // Keys of one policy have slots on different dates: every date counts.
-                Cadence::Interval { .. } => {
-                    self.slot(slots::later(slots::date_of(slot, self.time_of_day, self.timezone), 1))
-                }
-                _ => next,
-            };
-        }
-        None
-    }
-
-    /// The slot after a slot.
-    fn following(&self, slot: Timestamp) -> Option<Timestamp> {
-        let served = KeyHistory { last_rotation: Some(Served { at: slot, slot: Some(slot) }), ..KeyHistory::default() };
-        self.first(&self.slots(&served)?)
     }
 }
 
@@ -484,38 +336,4 @@ fn parse_zone(name: &str) -> Result<Tz, TimingProblem> {
             },
         }
     })
-}
-
-/// Checks a freeze: a known zone, an end after its beginning.
-#[must_use]
-pub fn check_freeze(freeze: &Freeze) -> Vec<TimingProblem> {
-    let mut problems = Vec::new();
-    if let Err(problem) = parse_zone(&freeze.timezone) {
-        problems.push(TimingProblem { code: "freeze/unknown-timezone", ..problem });
-    }
-    if freeze.until <= freeze.from {
-        problems.push(TimingProblem {
-            code: "freeze/ends-before-it-begins",
-            field: "until",
-            message: format!("the freeze ends at {} and begins at {}", freeze.until, freeze.from),
-            help: "let `until` be later than `from`".to_owned(),
-        });
-    }
-    problems
-}
-
-/// The freeze that holds an instant, and when it ends.
-#[must_use]
-pub fn frozen_at<'a>(freezes: &[&'a Freeze], now: Timestamp) -> Option<(&'a Freeze, Timestamp)> {
-    let in_force = |freeze: &'a Freeze| {
-        windows::frozen(freeze).filter(|span| span.from <= now && now < span.until).map(|span| (freeze, span.until))
-    };
-    freezes.iter().find_map(|freeze| in_force(freeze))
-}
-
-/// Does a freeze concern a key of this tenant and class of data?
-#[must_use]
-pub fn freeze_applies(freeze: &Freeze, key: &Address, key_type: &str) -> bool {
-    (freeze.tenants.is_empty() || freeze.tenants.contains(&key.tenant_id))
-        && (freeze.key_types.is_empty() || freeze.key_types.iter().any(|class| class == key_type))
 }

@@ -1,43 +1,33 @@
-//! Cron expressions: evaluated on local time without a zone, so that daylight saving follows the one rule of slots.
+//! Cron expressions: five fields with names, lists, ranges, steps, `L`, `#` and `W`, searched by the `croner` crate.
+//!
+//! They are searched on local time without a zone, so that [`super::slots`] alone decides what daylight saving does. Where
+//! day of month and day of week are both given, a day that matches either one fires, as in every cron since Vixie's.
+//!
+//! What croner accepts beyond that (names in the wrong field, empty list items, `?`, `+`) is refused here before it sees
+//! it: an expression that does not mean what its author thinks is worse than one that fails.
 
-use std::str::FromStr;
+mod fields;
 
-use chrono::{DateTime, Duration, NaiveDateTime, TimeZone, Utc};
-use chrono_tz::Tz;
-use croner::Cron;
+use chrono::{Datelike, Duration, NaiveDate, NaiveDateTime, NaiveTime};
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, Weekday};
 
-use super::slots::{local, resolve};
 use super::{MAX_MINIMUM_GAP, TimingProblem};
-use crate::model::Timestamp;
 
-/// A schedule that does not fire within so many days never fires: eight years lie between two 29ths of February
-/// around a year like 2100, and a fifth Friday of February is as rare as 28 years.
-const HORIZON_DAYS: i64 = 366 * 40;
+/// How far a firing is looked for before a schedule counts as one that never fires. The rarest date that there is, a
+/// 29th of February on a given day of the week, comes every 28 years, and after 40 where a year like 2100 lies between.
+const HORIZON_DAYS: usize = 40 * 366;
 
-/// How many firings are looked at for two that are too close: more than a year of daily ones.
-const CHECKED_FIRINGS: usize = 400;
-
-/// A checked expression.
+/// A schedule that fires, and never twice within twelve hours by its own clock.
 #[derive(Debug, Clone)]
-pub(super) struct Schedule(Box<Cron>);
+pub(super) struct Schedule {
+    cron: Box<Cron>,
+    least_distance: Duration,
+}
 
 impl Schedule {
     pub(super) fn new(text: &str) -> Result<Self, TimingProblem> {
-        let problem = |code, message: String, help: &str| TimingProblem {
-            code,
-            field: "rotation_schedule",
-            message,
-            help: help.to_owned(),
-        };
-        let fields = text.split_whitespace().count();
-        if text.trim_start().starts_with('@') || fields != 5 {
-            return Err(problem(
-                "policy/cron-fields",
-                format!("{text:?} has {fields} fields, and a schedule has five"),
-                "write minute, hour, day of month, month, day of week: `0 2 * * SUN` is Sundays at 02:00",
-            ));
-        }
+        fields::check(text)?;
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(text).map_err(|error| {
             problem(
@@ -46,75 +36,80 @@ impl Schedule {
                 "write minute, hour, day of month, month, day of week: `0 2 * * SUN` is Sundays at 02:00",
             )
         })?;
-        let schedule = Self(Box::new(cron));
-        // Any instant serves, as long as it is the same at each look.
-        let mut last = epoch();
-        let Some(first) = schedule.after(last).filter(|first| *first - last < Duration::days(HORIZON_DAYS)) else {
+        if !fires(&cron) {
             return Err(problem(
                 "policy/cron-never-fires",
                 format!("{text:?} never fires"),
                 "name a date that exists: the 30th of February does not",
             ));
-        };
-        last = first;
-        for _ in 0..CHECKED_FIRINGS {
-            let Some(next) = schedule.after(last) else { break };
-            if next - last < MAX_MINIMUM_GAP {
-                return Err(problem(
-                    "policy/cron-too-often",
-                    format!(
-                        "{text:?} fires at {last} and again at {next}: less than {} hours apart",
-                        MAX_MINIMUM_GAP.num_hours()
-                    ),
-                    "let it fire at most every 12 hours: new versions that often wear out what uses the key",
-                ));
-            }
-            last = next;
         }
-        Ok(schedule)
+        let least_distance = least_distance(&cron);
+        if least_distance < MAX_MINIMUM_GAP {
+            return Err(problem(
+                "policy/cron-too-often",
+                format!("{text:?} fires twice within {} hours", MAX_MINIMUM_GAP.num_hours()),
+                "let it fire at most every 12 hours, as `0 2,14 * * *` does",
+            ));
+        }
+        Ok(Self { cron: Box::new(cron), least_distance })
     }
 
     /// The first firing after a local time.
-    fn after(&self, local: NaiveDateTime) -> Option<NaiveDateTime> {
-        self.0.find_next_occurrence(&local.and_utc(), false).ok().map(|at| at.naive_utc())
+    pub(super) fn after(&self, local: NaiveDateTime) -> Option<NaiveDateTime> {
+        self.cron.find_next_occurrence(&local, false).ok()
     }
 
-    /// The first firing after an instant.
-    pub(super) fn next(&self, at: Timestamp, zone: Tz) -> Option<Timestamp> {
-        // Firings in a fold's second pass fired in its first; there are two of them at most.
-        let mut firing = local(at, zone);
-        for _ in 0..8 {
-            firing = self.after(firing)?;
-            let instant = resolve(firing, zone);
-            if instant > at {
-                return Some(instant);
-            }
-        }
-        None
+    /// The last firing before a local time.
+    pub(super) fn before(&self, local: NaiveDateTime) -> Option<NaiveDateTime> {
+        self.cron.find_previous_occurrence(&local, false).ok()
     }
 
-    /// The latest firing at or before an instant.
-    pub(super) fn latest(&self, at: Timestamp, zone: Tz) -> Option<Timestamp> {
-        // From past the longest fold, back to the first that has happened.
-        let mut firing = (local(at, zone) + Duration::hours(25)).and_utc();
-        for _ in 0..8 {
-            firing = self.0.find_previous_occurrence(&firing, false).ok()?;
-            let instant = resolve(firing.naive_utc(), zone);
-            if instant <= at {
-                return Some(instant);
-            }
-        }
-        None
+    /// The least time between two firings, by the clock on the wall: a day of 23 hours makes no daily schedule too dense.
+    pub(super) fn least_distance(&self) -> Duration {
+        self.least_distance
     }
 }
 
-fn epoch() -> NaiveDateTime {
-    Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single().unwrap_or(DateTime::UNIX_EPOCH).naive_utc()
+pub(super) fn problem(code: &'static str, message: String, help: impl Into<String>) -> TimingProblem {
+    TimingProblem { code, field: "rotation_schedule", message, help: help.into() }
 }
 
-impl FromStr for Schedule {
-    type Err = TimingProblem;
-    fn from_str(text: &str) -> Result<Self, TimingProblem> {
-        Self::new(text)
+fn fires(cron: &Cron) -> bool {
+    times(cron).next().is_some() && days().any(|day| fires_on(cron, day))
+}
+
+/// The least distance of any two firings; each day that fires has the same times.
+fn least_distance(cron: &Cron) -> Duration {
+    let day = Duration::days(1);
+    // Of more than two times a day, two are closer than twelve hours: three show it.
+    let times: Vec<NaiveTime> = times(cron).take(3).collect();
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return day };
+    let within = times.iter().zip(times.iter().skip(1)).map(|(one, next)| *next - *one).min();
+    let overnight = day - (*last - *first);
+    // The search is only needed where the answer hangs on it: two times a day that are not half a day apart.
+    let least = within.unwrap_or(day);
+    if overnight < least && days().zip(days().skip(1)).any(|(one, next)| fires_on(cron, one) && fires_on(cron, next)) {
+        return overnight;
     }
+    least
+}
+
+/// The times of day, in order.
+fn times(cron: &Cron) -> impl Iterator<Item = NaiveTime> {
+    let minutes = cron.pattern.minutes.values();
+    cron.pattern.hours.values().into_iter().flat_map(move |hour| {
+        let at = move |minute| NaiveTime::from_hms_opt(u32::from(hour), u32::from(minute), 0);
+        minutes.clone().into_iter().filter_map(at)
+    })
+}
+
+/// Days to look at; where they begin matters no more than that it is the same at each look.
+fn days() -> impl Iterator<Item = NaiveDate> {
+    NaiveDate::from_ymd_opt(2000, 1, 1).unwrap_or_default().iter_days().take(HORIZON_DAYS)
+}
+
+fn fires_on(cron: &Cron, day: NaiveDate) -> bool {
+    let weekday = Weekday::from_days_from_sunday(day.weekday().num_days_from_sunday());
+    cron.pattern.month_match(day.month()).unwrap_or(false)
+        && cron.pattern.day_match(day.year(), day.month(), day.day(), weekday).unwrap_or(false)
 }

@@ -1,6 +1,6 @@
 //! Famous cases, and properties.
 
-use chrono::TimeZone;
+use chrono::{NaiveDate, NaiveTime, TimeZone};
 use proptest::prelude::*;
 
 use super::*;
@@ -113,11 +113,22 @@ fn a_time_that_comes_twice_means_its_first_occurrence_by_interval_and_by_cron() 
 
 #[test]
 fn a_date_that_does_not_exist_in_its_zone_moves_to_the_first_instant_of_the_next() {
-    let zone: Tz = "Pacific/Apia".parse().unwrap();
-    let missing = NaiveDate::from_ymd_opt(2011, 12, 30).unwrap();
-    let slot = slots::slot(missing, NaiveTime::from_hms_opt(2, 0, 0).unwrap(), zone);
-    assert_eq!(slot, at("2011-12-30T10:00:00Z"));
-    assert_eq!(slots::date_of(slot, NaiveTime::from_hms_opt(2, 0, 0).unwrap(), zone), missing);
+    let apia =
+        timing(r#"{"rotation_interval_days": 1, "rotation_time_of_day": "02:00:00", "timezone": "Pacific/Apia"}"#);
+    let slots = apia.cadence.as_ref().unwrap();
+    let mut slot = slots.after(at("2011-12-29T00:00:00Z")).unwrap();
+    let mut dates = Vec::new();
+    for _ in 0..4 {
+        dates.push((slot.nominal.to_string(), slot.at.to_rfc3339()));
+        slot = slots.next(slot).unwrap();
+    }
+    let expected = [
+        ("2011-12-29 02:00:00", "2011-12-29T12:00:00+00:00"),
+        ("2011-12-30 02:00:00", "2011-12-30T10:00:00+00:00"),
+        ("2011-12-31 02:00:00", "2011-12-30T12:00:00+00:00"),
+        ("2012-01-01 02:00:00", "2011-12-31T12:00:00+00:00"),
+    ];
+    assert_eq!(dates, expected.map(|(nominal, at)| (nominal.to_owned(), at.to_owned())));
 }
 
 #[test]
@@ -146,9 +157,13 @@ fn a_freeze_wins_over_a_window_and_names_itself() {
     let decision = daily.decide(&key(), &history, &[&freeze], at("2026-12-24T12:00:00Z"));
     let Decision::Waiting { hold, starts_at, .. } = decision else { panic!("{decision:?}") };
     assert_eq!((hold, starts_at), (Hold::Freeze("Year end".to_owned()), Some(at("2027-01-05T00:00:00Z"))));
-    assert_eq!(daily.delays(&[&freeze]).len(), 1, "sixteen days are longer than the interval");
+    assert_eq!(
+        daily.delays(&[&freeze], at("2026-11-23T00:00:00Z")).len(),
+        1,
+        "sixteen days are longer than the interval"
+    );
     let yearly = timing(r#"{"rotation_interval_days": 365}"#);
-    assert_eq!(yearly.delays(&[&freeze]), []);
+    assert_eq!(yearly.delays(&[&freeze], at("2026-11-23T00:00:00Z")), []);
 }
 
 #[test]
@@ -191,9 +206,12 @@ proptest! {
         let zone = chrono_tz::TZ_VARIANTS[zone];
         let time = NaiveTime::from_num_seconds_from_midnight_opt(second, 0).unwrap();
         let date = NaiveDate::from_ymd_opt(1970, 1, 2).unwrap() + Duration::days(day);
-        let (slot, next) = (slots::slot(date, time, zone), slots::slot(slots::later(date, 1), time, zone));
-        prop_assert!(slot <= next, "{zone} {date} {time}: {slot} {next}");
-        prop_assert_eq!(slots::date_of(slot, time, zone), date, "{}", zone);
+        let slot = Slot::new(date.and_time(time), zone);
+        let next = Slot::new(slots::later(date, 1).and_time(time), zone);
+        prop_assert!(slot.at <= next.at, "{zone} {date} {time}: {slot:?} {next:?}");
+        let cadence = Cadence { rule: Rule::Interval { days: 1, time }, zone };
+        let after = cadence.after_rotation(Served { at: slot.at, slot: Some(slot.at) }).unwrap();
+        prop_assert!(after == next || slot.at == next.at, "{zone}: {slot:?} is followed by {next:?}, not {after:?}");
     }
 
     #[test]
