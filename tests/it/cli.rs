@@ -1,0 +1,266 @@
+//! The binary as a user runs it: help, exit statuses, streams, files.
+
+mod json;
+mod sandbox;
+
+use std::fs;
+use std::process::Stdio;
+
+use sandbox::Sandbox;
+
+const COMMANDS: &[&[&str]] = &[
+    &["init"],
+    &["validate"],
+    &["fmt"],
+    &["schema"],
+    &["plan"],
+    &["show"],
+    &["apply"],
+    &["rotate"],
+    &["status"],
+    &["history"],
+    &["explain"],
+    &["drift"],
+    &["data", "encrypt"],
+    &["data", "decrypt"],
+    &["completions"],
+    &["man"],
+    &["version"],
+];
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let sandbox = Sandbox::empty();
+    for command in COMMANDS {
+        let help = sandbox.run(&[command, &["--help"][..]].concat()).ok();
+        let name = command.join(" ");
+        assert!(help.contains(&format!("Usage: keywheel {name}")), "{name}: {help}");
+        assert!(help.contains("Example") && help.contains("keywheel "), "{name} has no example: {help}");
+    }
+}
+
+#[test]
+fn the_help_names_every_exit_status() {
+    let help = Sandbox::empty().run(&["--help"]).ok();
+    for status in 0..=7 {
+        assert!(help.contains(&format!("\n  {status}  ")), "{status}: {help}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command_with_the_exit_statuses() {
+    let sandbox = Sandbox::empty();
+    sandbox.run(&["man", "pages"]).ok();
+    let page = |name: &str| fs::read_to_string(sandbox.path(&format!("pages/{name}.1"))).unwrap();
+    assert!(page("keywheel").contains("Exit status"), "{}", page("keywheel"));
+    for command in COMMANDS {
+        assert!(page(&format!("keywheel-{}", command.join("-"))).contains("NAME"), "{command:?}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_status_1() {
+    let sandbox = Sandbox::empty();
+    let wrong: &[&[&str]] = &[
+        &[],
+        &["rotation"],
+        &["plan", "--nonsense"],
+        &["explain", "no-slash"],
+        &["plan", "--as-of", "soon"],
+        &["apply", "--override-limits", "sha256:0"],
+        &["rotate", "a/b"],
+        &["history", "--limit", "0"],
+    ];
+    for arguments in wrong {
+        let run = sandbox.run(arguments);
+        assert_eq!(run.status, 1, "{arguments:?}: {}", run.stderr);
+        assert!(run.stdout.is_empty() && !run.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let sandbox = Sandbox::empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(sandbox.run(&["completions", shell]).ok().contains("explain"), "{shell}");
+    }
+}
+
+#[test]
+fn what_init_writes_is_valid_and_laid_out_and_stays_when_it_runs_again() {
+    let sandbox = Sandbox::empty();
+    let first = sandbox.run(&["init", "--tenant", "healthcare-org-123"]).ok();
+    assert!(first.contains("+ keywheel.yaml") && first.contains("keywheel apply"), "{first}");
+    assert!(sandbox.run(&["validate"]).ok().contains("Valid."));
+    let check = sandbox.run(&["fmt", "--check"]);
+    assert_eq!((check.status, check.stdout.as_str()), (0, ""), "{}", check.stderr);
+
+    let edited = "# mine\napiVersion: keywheel/v1\nkind: Config\n";
+    fs::write(sandbox.path("keywheel.yaml"), edited).unwrap();
+    let second = sandbox.run(&["init", "--tenant", "healthcare-org-123"]).ok();
+    assert!(second.contains("nothing was written"), "{second}");
+    assert_eq!(fs::read_to_string(sandbox.path("keywheel.yaml")).unwrap(), edited);
+    assert_eq!(fs::read_to_string(sandbox.path(".gitignore")).unwrap().matches(".keywheel").count(), 1);
+}
+
+#[test]
+fn the_quick_start_encrypts_rotates_and_decrypts() {
+    let sandbox = Sandbox::with_policies();
+    let applied = sandbox.run(&["apply", "--auto-approve"]);
+    assert_eq!(applied.status, 0, "{}", applied.stderr);
+    assert!(applied.stdout.contains("Plan: 4 to create."), "{}", applied.stdout);
+    assert!(applied.stderr.contains("data encrypt my-team/first-key"), "{}", applied.stderr);
+
+    let secret = "attending physician: Dr. Vega\n";
+    let encrypted = sandbox.run_with(&["data", "encrypt", "my-team/first-key"], secret.as_bytes());
+    assert_eq!(encrypted.status, 0, "{}", encrypted.stderr);
+    assert!(!encrypted.stdout.contains("Vega"));
+    let rotated = sandbox.run(&["rotate", "my-team/first-key", "--reason", "trying it out", "--auto-approve"]).ok();
+    assert!(rotated.contains("my-team/Quarterly  success"), "{rotated}");
+    let decrypted = sandbox.run_with(&["data", "decrypt", "my-team/first-key"], &encrypted.bytes);
+    assert_eq!(decrypted.stdout, secret, "{}", decrypted.stderr);
+
+    let again = sandbox.run(&["apply", "--auto-approve"]).ok();
+    assert!(again.contains("No changes."), "{again}");
+    assert!(sandbox.run(&["history", "-v"]).ok().contains("trying it out"));
+}
+
+#[test]
+fn a_plan_tells_changes_by_its_exit_status_only_when_asked() {
+    let sandbox = Sandbox::with_policies();
+    assert_eq!(sandbox.run(&["plan"]).status, 0);
+    assert_eq!(sandbox.run(&["plan", "--detailed-exitcode"]).status, 2);
+    sandbox.run(&["apply", "--auto-approve"]).ok();
+    assert_eq!(sandbox.run(&["plan", "--detailed-exitcode"]).status, 0);
+    assert_eq!(sandbox.run(&["drift", "--detailed-exitcode"]).status, 0);
+    // In half a year the key is due.
+    let later = sandbox.run(&["plan", "--detailed-exitcode", "--as-of", "2099-01-01"]);
+    assert_eq!(later.status, 2);
+    assert!(later.stdout.contains("Plan: 1 to rotate."), "{}", later.stdout);
+}
+
+#[test]
+fn a_saved_plan_is_shown_applied_once_and_never_when_it_was_altered() {
+    let sandbox = Sandbox::with_policies();
+    let saved = sandbox.run(&["plan", "--out", "plan.json"]);
+    assert!(saved.stderr.contains("keywheel apply plan.json"), "{}", saved.stderr);
+    assert_eq!(sandbox.run(&["show", "plan.json"]).ok(), saved.stdout);
+
+    let plan = fs::read_to_string(sandbox.path("plan.json")).unwrap();
+    fs::write(sandbox.path("altered.json"), plan.replace("\"create\"", "\"forget\"")).unwrap();
+    for arguments in [["show", "altered.json"], ["apply", "altered.json"]] {
+        let refused = sandbox.run(&arguments);
+        assert_eq!(refused.status, 4, "{}", refused.stderr);
+        assert!(refused.stderr.contains("error[plan/file]") && refused.stderr.contains("help: "), "{}", refused.stderr);
+    }
+
+    sandbox.run(&["apply", "plan.json"]).ok();
+    assert_eq!(sandbox.run(&["apply", "plan.json"]).status, 4);
+}
+
+#[test]
+fn nothing_is_applied_where_nobody_can_be_asked() {
+    let sandbox = Sandbox::with_policies();
+    for arguments in [&["apply"][..], &["apply", "--format", "json"], &["rotate", "my-team/first-key", "--reason", "x"]]
+    {
+        let refused = sandbox.run(arguments);
+        assert_eq!(refused.status, 1);
+        assert!(refused.stderr.contains("error[apply/no-approval]"), "{}", refused.stderr);
+        assert!(refused.stdout.is_empty(), "{}", refused.stdout);
+    }
+    assert!(!sandbox.path(".keywheel").exists());
+}
+
+#[test]
+fn documents_with_mistakes_show_all_of_them_and_end_with_1() {
+    let sandbox = Sandbox::with_policies();
+    let path = sandbox.path("policies/my-team/quarterly.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("rotation_interval_days", "rotation_intervall_days")).unwrap();
+    let found = sandbox.run(&["validate"]);
+    assert_eq!(found.status, 1);
+    assert!(found.stdout.contains("policies/my-team/quarterly.yaml:"), "{}", found.stdout);
+    assert!(found.stdout.contains("rotation_interval_days"), "{}", found.stdout);
+    // The tenant is left out of the plan, and the plan says so.
+    let plan = sandbox.run(&["plan"]);
+    assert_eq!(plan.status, 7, "{}", plan.stderr);
+    assert!(plan.stdout.contains("Left out: 1 tenant"), "{}", plan.stdout);
+}
+
+#[test]
+fn fmt_rewrites_what_is_not_laid_out_and_keeps_comments() {
+    let sandbox = Sandbox::with_policies();
+    let path = sandbox.path("policies/my-team/tenant.yaml");
+    let before = fs::read_to_string(&path).unwrap();
+    fs::write(&path, before.replace("timezone: UTC", "timezone:    UTC # ours")).unwrap();
+    let check = sandbox.run(&["fmt", "--check"]);
+    assert_eq!((check.status, check.stdout.as_str()), (1, "policies/my-team/tenant.yaml\n"));
+    sandbox.run(&["fmt"]).ok();
+    assert!(fs::read_to_string(&path).unwrap().contains("timezone: UTC # ours"));
+    assert_eq!(sandbox.run(&["fmt", "--check"]).status, 0);
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_who_asks() {
+    let sandbox = Sandbox::with_policies();
+    let colored = |arguments: &[&str]| sandbox.run(arguments).stdout.contains('\u{1b}');
+    assert!(!colored(&["plan"]));
+    assert!(!colored(&["plan", "--color", "never"]));
+    assert!(colored(&["plan", "--color", "always"]));
+    assert!(!sandbox.command(&["plan"]).env("NO_COLOR", "1").output().unwrap().stdout.contains(&0x1b));
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_a_command_quietly() {
+    let sandbox = Sandbox::with_policies();
+    for arguments in [&["schema"][..], &["plan"], &["validate"], &["status", "--format", "json"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let run = sandbox.command(arguments).stdout(Stdio::from(writer)).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&run.stderr), "", "{arguments:?}");
+        assert_eq!(run.status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_plan_that_nobody_saw_is_not_applied() {
+    let sandbox = Sandbox::with_policies();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = sandbox.command(&["apply", "--auto-approve"]).stdout(Stdio::from(writer)).output().unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert!(stderr.contains("error[apply/not-shown]") && !stderr.contains("panicked"), "{stderr}");
+    assert!(sandbox.run(&["status"]).ok().contains("No key was applied yet"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_behind_standard_output_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = Sandbox::with_policies().command(&["plan"]).stdout(Stdio::from(full)).output().unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&run.stderr).contains("error[cli/output]"));
+}
+
+#[test]
+fn a_slip_in_a_name_gets_the_name_that_was_meant() {
+    let sandbox = Sandbox::with_policies();
+    let run = sandbox.run(&["explain", "my-team/frist-key"]);
+    assert_eq!(run.status, 1);
+    assert!(run.stderr.contains("my-team/first-key"), "{}", run.stderr);
+}
+
+#[test]
+fn explain_says_where_a_value_comes_from_and_what_would_stop_a_rotation() {
+    let sandbox = Sandbox::with_policies();
+    let before = sandbox.run(&["explain", "my-team/first-key"]).ok();
+    assert!(before.contains("not applied yet"), "{before}");
+    sandbox.run(&["apply", "--auto-approve"]).ok();
+    let policy = sandbox.run(&["explain", "my-team/Quarterly"]).ok();
+    assert!(policy.contains("policies/my-team/quarterly.yaml:"), "{policy}");
+    assert!(policy.contains("defaults of the tenant") && policy.contains("  default\n"), "{policy}");
+    assert!(policy.contains("What would stop a rotation now? nothing"), "{policy}");
+    let off = sandbox.command(&["explain", "my-team/first-key"]).env("KEY_ROTATION_ENABLED", "false").output().unwrap();
+    assert!(String::from_utf8_lossy(&off.stdout).contains("KEY_ROTATION_ENABLED=false"));
+}
