@@ -72,3 +72,48 @@ impl fmt::Display for Location {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, LocationError> {
+        Location::parse(text, Path::new("/repo")).map(|location| location.to_string())
+    }
+
+    #[test]
+    fn a_relative_path_starts_at_the_base_directory() {
+        assert_eq!(parse("sqlite:.keywheel/state.db").unwrap(), "sqlite:/repo/.keywheel/state.db");
+        assert_eq!(parse("sqlite://state.db").unwrap(), "sqlite:/repo/state.db");
+        assert_eq!(parse("SQLite:state.db").unwrap(), "sqlite:/repo/state.db");
+    }
+
+    #[test]
+    fn an_absolute_path_stays() {
+        assert_eq!(parse("sqlite:///var/lib/keywheel.db").unwrap(), "sqlite:/var/lib/keywheel.db");
+        assert_eq!(parse("sqlite:/var/lib/keywheel.db").unwrap(), "sqlite:/var/lib/keywheel.db");
+    }
+
+    #[test]
+    fn what_is_no_sqlite_file_is_named() {
+        assert_eq!(parse("sqlite:"), Err(LocationError::NoPath));
+        assert_eq!(parse("sqlite://"), Err(LocationError::NoPath));
+        assert_eq!(parse("sqlite::memory:"), Err(LocationError::Memory));
+        assert_eq!(parse("sqlite:state.db?mode=ro"), Err(LocationError::Parameters));
+        assert_eq!(parse(".keywheel/state.db"), Err(LocationError::Scheme(".keywheel/state.db".to_owned())));
+    }
+
+    #[test]
+    fn no_message_repeats_a_password() {
+        for text in
+            ["postgres://me:s3cret@db/keywheel", "postgresql://me:s3cret@db", "mysql://me:s3cret@db", "me:s3cret@db"]
+        {
+            let error = parse(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
+        assert_eq!(
+            parse("postgres://db").unwrap_err().to_string(),
+            "PostgreSQL is not in this version: write sqlite:PATH"
+        );
+    }
+}

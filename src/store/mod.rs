@@ -128,6 +128,9 @@ pub trait State: ReadState {
 
     /// Makes all writes durable, in their order, in one transaction that also checks the lease's fencing token.
     ///
+    /// Instants are kept in whole microseconds, and integers up to 2^63 - 1. A caller that stops waiting leaves a batch
+    /// that was written whole or not at all, and a lease that has expired but that nobody took over still counts.
+    ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if the token is not the newest any more; nothing is written then, nor after any other
     /// error.

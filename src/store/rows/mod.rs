@@ -90,6 +90,10 @@ impl fmt::Display for Moment {
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let year = chrono::Datelike::year(&self.0);
+        if !(0..=9999).contains(&year) {
+            return Err(serde::ser::Error::custom(format!("the year {year} has no four digits")));
+        }
         serializer.collect_str(self)
     }
 }
@@ -167,5 +171,53 @@ impl<'de> Deserialize<'de> for Flag {
             }
         }
         deserializer.deserialize_any(Number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(text: &str) -> Option<String> {
+        Moment::parse(text).map(|moment| moment.to_string())
+    }
+
+    #[test]
+    fn an_instant_has_one_form() {
+        let form = "2026-11-23T02:00:00.000001Z";
+        assert_eq!(moment(form).as_deref(), Some(form));
+        for other in
+            ["2026-11-23T02:00:00Z", "2026-11-23 02:00:00.000001Z", "2026-11-23T02:00:00.000001+", "", form.trim()]
+        {
+            assert_eq!(moment(other).is_some(), other == form, "{other}");
+        }
+        for impossible in ["2026-02-29T00:00:00.000000Z", "2026-11-23T24:00:00.000000Z", "2026-11-23T00:00:61.000000Z"]
+        {
+            assert_eq!(moment(impossible), None);
+        }
+        assert_eq!(moment("2026-11-23T02:00:00.00000é"), None);
+    }
+
+    #[test]
+    fn an_instant_that_would_not_sort_is_refused() {
+        let far = chrono::NaiveDate::from_ymd_opt(10_000, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap().and_utc();
+        assert!(serde_json::to_string(&Moment(far)).is_err());
+    }
+
+    #[test]
+    fn a_leap_second_keeps_its_place() {
+        use chrono::TimeZone;
+        let leap = chrono::Utc.with_ymd_and_hms(2016, 12, 31, 23, 59, 59).unwrap();
+        let leap = chrono::Timelike::with_nanosecond(&leap, 1_500_000_000).unwrap();
+        assert_eq!(Moment(leap).to_string(), "2016-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn a_flag_is_nothing_but_a_boolean() {
+        assert!(serde_json::from_str::<Flag>("1").unwrap().0);
+        assert!(!serde_json::from_str::<Flag>("false").unwrap().0);
+        for other in ["2", "null", "\"1\"", "-1"] {
+            assert!(serde_json::from_str::<Flag>(other).is_err(), "{other}");
+        }
     }
 }

@@ -48,6 +48,7 @@ impl From<StoreError> for Failure {
 }
 
 // SQLite's primary result codes (sqlite.org/rescode.html).
+const ERROR: i32 = 1;
 const PERM: i32 = 3;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
@@ -127,6 +128,8 @@ fn sql_error(location: String, error: &sqlx::Error, writing: bool) -> StoreError
         IOERR if code == IOERR_SHORT_READ => {
             StoreError::Corrupt { location, message: "the file is too short".to_owned() }
         }
+        // A table or column that every schema has.
+        ERROR if message.starts_with("no such ") => StoreError::Corrupt { location, message },
         CONSTRAINT => StoreError::Conflict { message: constraint(&message) },
         READONLY => StoreError::ReadOnly { location, message },
         CANTOPEN | PERM if writing => {

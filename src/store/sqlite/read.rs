@@ -108,13 +108,12 @@ fn unreadable<R: Row>(text: &str, error: &serde_json::Error) -> String {
 }
 
 async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure> {
-    static POLICIES: LazyLock<String> =
-        LazyLock::new(|| select::<PolicyRow>("WHERE removed_at IS NULL ORDER BY tenant_id, policy_name"));
+    static POLICIES: LazyLock<String> = LazyLock::new(|| select::<PolicyRow>("WHERE removed_at IS NULL"));
     static KEYS: LazyLock<String> = LazyLock::new(|| {
         format!(
             "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END
              FROM encryption_keys LEFT JOIN key_versions ON key_versions.id = encryption_keys.primary_version_id
-             WHERE encryption_keys.removed_at IS NULL ORDER BY encryption_keys.tenant_id, encryption_keys.key_name",
+             WHERE encryption_keys.removed_at IS NULL",
             array::<KeyRow>("encryption_keys"),
             array::<VersionRow>("key_versions")
         )

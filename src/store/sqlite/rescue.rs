@@ -23,13 +23,30 @@ pub(super) struct Copy {
 
 /// Would reading the file create others beside it?
 ///
-/// `immutable` makes SQLite read a file as it is, without locks, journal or log; for a file with a write-ahead log it
-/// refuses that (`sqlite3PagerOpenWal` in SQLite's `pager.c`). That answer is all that is taken from it: without locks,
-/// anything else that it says may be wrong.
-pub(super) async fn needed(path: &Path) -> Result<bool, Failure> {
-    let mut session = Session::connect(options(path).read_only(true).immutable(true).foreign_keys(false)).await?;
-    let answer = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut session.connection).await;
-    Ok(answer.is_err_and(|error| Failure::from(error).cannot_open()))
+/// SQLite refuses to read a file with a write-ahead log if it is told not to lock it (`sqlite3PagerWalSupported` in
+/// SQLite's `pager.c`). That answer is all that is taken from it: without locks, anything else that it says may be
+/// wrong. Looking into the file's header without SQLite would drop this process's locks when the file is closed.
+pub(super) async fn needed(path: &Path) -> bool {
+    let Some(uri) = without_locks(path) else { return false };
+    let answer = async {
+        let mut session = Session::connect(options(Path::new(&uri)).read_only(true)).await?;
+        sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&mut session.connection).await?;
+        Ok(())
+    };
+    answer.await.is_err_and(|failure: Failure| failure.cannot_open())
+}
+
+/// The path as a URI that asks for no locks (sqlite.org/uri.html). Every byte that could mean something is escaped.
+fn without_locks(path: &Path) -> Option<String> {
+    let mut uri = "file:".to_owned();
+    for byte in path.to_str()?.bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
+            _ => uri.extend(format!("%{byte:02X}").chars()),
+        }
+    }
+    Some(uri + "?nolock=1")
 }
 
 /// Copies the database, its journal and its log. Nobody may change them meanwhile; if somebody did, it is tried again.

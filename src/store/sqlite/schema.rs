@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Begin, Failure, Session};
+use super::{Failure, Session, create_file, options};
 
 /// One step of the schema. What was released is never edited: a change is a new step.
 #[derive(Debug, Clone, Copy)]
@@ -62,29 +62,27 @@ pub(super) async fn check_readable(connection: &mut SqliteConnection) -> Result<
     }
 }
 
-/// Brings a database to the newest schema, in one transaction. Before that, one that has something in it is copied
-/// to `PATH.schema-N`.
-pub(super) async fn migrate(session: &mut Session, path: &Path, migrations: &[Migration]) -> Result<(), Failure> {
-    loop {
-        let before = found(&mut session.connection).await?;
-        let known = newest(migrations);
-        match before {
-            Some(found) if found == known => return Ok(()),
-            Some(found) if found > known => return Err(Failure::Newer { found, known }),
-            _ => {}
+/// Brings a database to the newest schema, inside a transaction that has the write lock. Before anything is changed, a
+/// database that has something in it is copied to `PATH.schema-N`.
+pub(super) async fn migrate(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    migrations: &[Migration],
+) -> Result<(), Failure> {
+    let known = newest(migrations);
+    match found(connection).await? {
+        Some(found) if found == known => {
+            // SQLite opens a file that it may not write for reading, in silence, and says so at the first write: this
+            // one, which changes nothing.
+            sqlx::query("UPDATE meta SET id = id WHERE false").execute(connection).await?;
+            Ok(())
         }
-        let version = data_version(&mut session.connection).await?;
-        if let Some(found) = before {
-            back_up(&mut session.connection, &backup_path(path, found)).await?;
+        Some(found) if found > known => Err(Failure::Newer { found, known }),
+        Some(found) => {
+            back_up(path, &backup_path(path, found)).await?;
+            run(connection, found, migrations).await
         }
-        session.begin(Begin::Write).await?;
-        // Somebody wrote between the copy and the lock: the copy is made again.
-        if data_version(&mut session.connection).await? != version {
-            session.end::<()>(Err(Failure::Missing)).await.ok();
-            continue;
-        }
-        let work = run(&mut session.connection, before.unwrap_or(0), migrations).await;
-        return session.end(work).await;
+        None => run(connection, 0, migrations).await,
     }
 }
 
@@ -106,27 +104,24 @@ async fn run(connection: &mut SqliteConnection, from: i64, migrations: &[Migrati
     Ok(())
 }
 
-/// Changes whenever another connection has committed.
-async fn data_version(connection: &mut SqliteConnection) -> Result<i64, Failure> {
-    Ok(sqlx::query("PRAGMA data_version").fetch_one(connection).await?.try_get(0)?)
-}
-
 fn backup_path(path: &Path, schema: i64) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".schema-{schema}"));
     name.into()
 }
 
-/// `VACUUM INTO` makes a whole copy from a consistent view, through SQLite itself: copying the file by hand would drop
-/// this process's locks on it.
-async fn back_up(connection: &mut SqliteConnection, to: &Path) -> Result<(), Failure> {
+/// Copies the database through SQLite, which reads past the lock that the migration holds; a copy of the file by hand
+/// would drop this process's locks on it when it closes the file.
+async fn back_up(path: &Path, to: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(to) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    super::create_file(to)?;
+    // SQLite fills an empty file, and leaves it its permissions.
+    create_file(to)?;
     let text = to.to_str().ok_or_else(|| Failure::Other("its path is not UTF-8".to_owned()))?;
-    sqlx::query("VACUUM INTO ?1").bind(text).execute(connection).await?;
+    let mut session = Session::connect(options(path)).await?;
+    sqlx::query("VACUUM INTO ?1").bind(text).execute(&mut session.connection).await?;
     std::fs::File::open(to)?.sync_all()?;
     Ok(())
 }

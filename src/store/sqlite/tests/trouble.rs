@@ -1,0 +1,260 @@
+//! Files that are no databases, disks that are full, locks that others hold.
+
+use std::path::Path;
+use std::process::Command;
+
+use sqlx::ConnectOptions as _;
+
+use super::{by_hand, closed, empty, files};
+use crate::store::conformance::samples::{key, policy};
+use crate::store::conformance::{holder, lease};
+use crate::store::sqlite::{Sqlite, Writing, open_or_create, open_read_only, options};
+use crate::store::{ReadState, State, StoreError, Write};
+
+/// What both ways of opening say.
+async fn refusals(path: &Path) -> [StoreError; 2] {
+    [open_read_only(path).await.unwrap_err(), open_or_create(path).await.unwrap_err()]
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_damaged_and_stays_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    std::fs::write(&path, "apiVersion: keywheel/v1\n".repeat(100)).unwrap();
+    let before = files(directory.path());
+    for refused in refusals(&path).await {
+        assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+    }
+    assert_eq!(files(directory.path()), before);
+}
+
+#[tokio::test]
+async fn another_programs_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("other.db");
+    std::fs::write(&path, "").unwrap();
+    by_hand(&path, "CREATE TABLE bookmarks (url TEXT)").await.unwrap();
+    for refused in refusals(&path).await {
+        assert!(refused.to_string().contains("not one of keywheel's"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for refused in refusals(directory.path()).await {
+        assert!(refused.to_string().contains("directory"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_off_is_damaged() {
+    let (_directory, path) = closed().await;
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let read = match open_read_only(&path).await {
+        Ok(state) => state.recorded().await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_value_that_makes_no_sense_is_named() {
+    let (_directory, path) = closed().await;
+    by_hand(&path, "UPDATE key_rotation_policies SET created_at = 'yesterday'").await.unwrap();
+    let state = open_read_only(&path).await.unwrap();
+    let damaged = state.recorded().await.unwrap_err().to_string();
+    for part in ["key_rotation_policies", "01900000-0000-7000-8000-000000000001", "yesterday"] {
+        assert!(damaged.contains(part), "{damaged}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_table_is_damage() {
+    let (_directory, path) = closed().await;
+    by_hand(&path, "DROP TABLE documents").await.unwrap();
+    let damaged = open_read_only(&path).await.unwrap().recorded().await.unwrap_err();
+    assert!(matches!(damaged, StoreError::Corrupt { .. }), "{damaged:?}");
+}
+
+/// Makes a file or directory unchangeable while it lives; for root, too, where the file system can.
+struct Unchangeable<'a>(&'a Path);
+
+impl<'a> Unchangeable<'a> {
+    fn make(path: &'a Path) -> Option<Self> {
+        let mut permissions = std::fs::metadata(path).unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(path, permissions).unwrap();
+        // Permissions do not stop root; the immutable attribute does.
+        let _ = Command::new("chattr").arg("+i").arg(path).output();
+        let guard = Self(path);
+        let probe = if path.is_dir() {
+            std::fs::File::create_new(path.join("probe")).map(|_| std::fs::remove_file(path.join("probe")).unwrap())
+        } else {
+            std::fs::OpenOptions::new().append(true).open(path).map(drop)
+        };
+        probe.is_err().then_some(guard)
+    }
+}
+
+impl Drop for Unchangeable<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").arg("-i").arg(self.0).output();
+        let mut permissions = std::fs::metadata(self.0).unwrap().permissions();
+        #[expect(clippy::permissions_set_readonly_false, reason = "the directory is about to be removed")]
+        permissions.set_readonly(false);
+        let _ = std::fs::set_permissions(self.0, permissions);
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_file_is_read_and_refuses_writers() {
+    let (_directory, path) = closed().await;
+    // Where nothing stops this user, there is nothing to see.
+    let Some(_guard) = Unchangeable::make(&path) else { return };
+    assert_eq!(open_read_only(&path).await.unwrap().recorded().await.unwrap().policies.len(), 1);
+    let refused = open_or_create(&path).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_read_only_directory_is_read_and_refuses_the_first_write() {
+    let (directory, path) = closed().await;
+    let Some(_guard) = Unchangeable::make(directory.path()) else { return };
+    assert_eq!(open_read_only(&path).await.unwrap().recorded().await.unwrap().policies.len(), 1);
+    let refused = match open_or_create(&path).await {
+        Ok(state) => state.acquire("apply", &holder("alice@laptop"), 60).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(refused, Err(StoreError::ReadOnly { .. })), "{refused:?}");
+    let refused = open_or_create(&directory.path().join("new.db")).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_journal_that_cannot_be_made_refuses_the_write() {
+    let (directory, path) = closed().await;
+    let state = open_or_create(&path).await.unwrap();
+    // A link to where nothing can be made stops every user.
+    let journal = directory.path().join("state.db-journal");
+    std::os::unix::fs::symlink("/no/such/directory/journal", journal).unwrap();
+    let refused = state.acquire("apply", &holder("alice@laptop"), 60).await;
+    assert!(matches!(refused, Err(StoreError::ReadOnly { .. })), "{refused:?}");
+}
+
+/// More than the little room that is left takes.
+fn many() -> Vec<Write> {
+    (0..2_000).map(|number| Write::Key(Box::new(key(number, "acme", &format!("key {number}"))))).collect()
+}
+
+/// Fills the disk in the middle of a commit, and expects that nothing of it is there and everything before is.
+async fn fills_up(state: &Sqlite<Writing>) {
+    let lease = lease(state).await;
+    state.commit(&lease, &[Write::Policy(Box::new(policy(1, "acme", "Daily")))]).await.unwrap();
+    let before = state.recorded().await.unwrap();
+    let full = state.commit(&lease, &many()).await;
+    assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
+    assert_eq!(state.recorded().await.unwrap(), before);
+    state.commit(&lease, &[Write::Policy(Box::new(policy(2, "acme", "Weekly")))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_database_takes_nothing_of_a_batch() {
+    let (_directory, state) = empty().await;
+    // SQLite's own limit has the same end as a full disk, and needs no privileges.
+    sqlx::query("PRAGMA max_page_count = 80").execute(&mut state.session().await.connection).await.unwrap();
+    fills_up(&state).await;
+}
+
+/// A very small disk, on which nothing else lies.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// None where this user may not mount one.
+    fn mount() -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let mount = ["-t", "tmpfs", "-o", "size=400k", "tmpfs"];
+        let mounted = Command::new("mount").args(mount).arg(disk.0.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(disk)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: SQLite's thread may still be about to close the file.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_nothing_of_a_batch() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let state = open_or_create(&disk.0.path().join("state.db")).await.unwrap();
+    fills_up(&state).await;
+}
+
+/// Makes a state give up on others' locks at once.
+async fn without_patience<Access: Send + Sync>(state: &Sqlite<Access>) {
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut state.session().await.connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_that_another_process_keeps_is_an_error_of_its_own() {
+    let (_directory, path) = closed().await;
+    let (reader, writer) = (open_read_only(&path).await.unwrap(), open_or_create(&path).await.unwrap());
+    without_patience(&reader).await;
+    without_patience(&writer).await;
+    let mut other = options(&path).connect().await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let busy = reader.recorded().await.unwrap_err();
+    assert!(matches!(busy, StoreError::Busy { .. }), "{busy:?}");
+    let busy = writer.acquire("apply", &holder("alice@laptop"), 60).await.unwrap_err();
+    assert!(matches!(busy, StoreError::Busy { .. }), "{busy:?}");
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    writer.acquire("apply", &holder("alice@laptop"), 60).await.unwrap();
+    reader.recorded().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_plan_reads_while_an_apply_writes() {
+    let (_directory, path) = closed().await;
+    let reader = open_read_only(&path).await.unwrap();
+    let mut apply = options(&path).connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut apply).await.unwrap();
+    sqlx::query("UPDATE key_rotation_policies SET description = 'not yet'").execute(&mut apply).await.unwrap();
+    // Not committed, so not seen; and the journal of a running apply is not taken for a crashed one's.
+    for state in [reader, open_read_only(&path).await.unwrap()] {
+        let policy = state.recorded().await.unwrap().policies.into_values().next().unwrap();
+        assert_eq!(policy.policy.description, None);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_stops_waiting_leaves_a_batch_whole_or_not_at_all() {
+    let (_directory, state) = empty().await;
+    let lease = lease(&state).await;
+    let writes = many();
+    let (mut whole, mut nothing) = (0, 0);
+    for polls in 0..12 {
+        let mut commit = Box::pin(state.commit(&lease, &writes));
+        for _ in 0..polls {
+            if futures::poll!(commit.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(commit);
+        // The very next calls find no transaction of the one that was left.
+        state.renew(&lease, 60).await.unwrap();
+        match state.recorded().await.unwrap().keys.len() {
+            0 => nothing += 1,
+            2_000 => whole += 1,
+            part => panic!("{part} of 2,000 keys are there"),
+        }
+    }
+    assert!(nothing > 0, "no commit was left early enough ({whole} were whole)");
+    state.commit(&lease, &writes).await.unwrap();
+    assert_eq!(state.recorded().await.unwrap().keys.len(), 2_000);
+}
