@@ -12,7 +12,7 @@ use super::subject::{about, span_of};
 use super::validate::{list, suggest};
 use crate::diagnostic::{Finding, Related};
 use crate::model::{
-    Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, ObjectKind, ObjectRef, RotationPolicy,
+    Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, ObjectKind, ObjectRef, RotationPolicy, Timestamp,
 };
 use crate::schedule::{Timing, freeze_applies};
 
@@ -378,7 +378,7 @@ fn freezes(set: &Set<'_, '_>, findings: &mut Vec<Finding>) {
         let Ok(timing) = Timing::new(policy) else { continue };
         let concerned = set.freezes.iter().filter(|it| freeze_applies(&it.located.value, &address, &policy.key_type));
         for freeze in concerned {
-            let with = timing.delays(&[&freeze.located.value]);
+            let with = timing.delays(&[&freeze.located.value], Timestamp::UNIX_EPOCH);
             for problem in with.into_iter().filter(|problem| problem.code == "policy/freeze-delays") {
                 let finding = Finding::warning(problem.code, problem.message).help(problem.help);
                 let mut finding = about(item.document, finding, &[Step::Field(schedule_field(policy))]);

@@ -235,7 +235,8 @@ pub async fn rotate(
 ) -> Result<Option<Report>, EngineError> {
     let desired = load(workspace)?;
     let recorded = planning::recorded(&desired, options.state.as_deref()).await?.ok_or_else(|| {
-        EngineError::new("state/missing", "there is no state database yet").help("`keywheel apply` makes the keys first")
+        EngineError::new("state/missing", "there is no state database yet")
+            .help("`keywheel apply` makes the keys first")
     })?;
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     safe_state(&desired, options)?;
@@ -284,13 +285,13 @@ async fn run(
         let observers = Observers::new(config.providers.clone(), desired.root.clone());
         let (mut plan, observed) =
             planning::fresh(desired, &recorded, &observers, progress, clock::now(), &BTreeMap::new()).await?;
-        let mut stale = Vec::new();
+        let mut missing = Vec::new();
         match wanted(&recorded)? {
             Wanted::Rotation(change) => planning::only(&mut plan, *change),
             Wanted::Everything => {
                 if let Some((saved, expires_at)) = &options.saved {
                     let resumed = state.applied_plan(&saved.digest).await?;
-                    (plan, stale) = approved_part(saved, *expires_at, plan, resumed.as_ref())?;
+                    (plan, missing) = approved_part(saved, *expires_at, plan, resumed.as_ref())?;
                 }
             }
         }
@@ -306,10 +307,10 @@ async fn run(
             let _ = approve(&plan);
             return Err(refused(&plan));
         }
-        Ok(Some((plan, stale)))
+        Ok(Some((plan, missing)))
     }
     .await;
-    let report = outcome.map(|done| done.map(|(plan, stale)| run.report(&plan, stale, started_at, started)));
+    let report = outcome.map(|done| done.map(|(plan, missing)| run.report(&plan, missing, started_at, started)));
     drop(context);
     writer.stop(journal).await;
     report

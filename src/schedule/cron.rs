@@ -87,11 +87,12 @@ fn least_distance(cron: &Cron) -> Duration {
     let within = times.iter().zip(times.iter().skip(1)).map(|(one, next)| *next - *one).min();
     let overnight = day - (*last - *first);
     // The search is only needed where the answer hangs on it: two times a day that are not half a day apart.
-    let least = within.unwrap_or(day);
-    if overnight < least && days().zip(days().skip(1)).any(|(one, next)| fires_on(cron, one) && fires_on(cron, next)) {
+    let shortest = within.unwrap_or(day);
+    if overnight < shortest && days().zip(days().skip(1)).any(|(one, next)| fires_on(cron, one) && fires_on(cron, next))
+    {
         return overnight;
     }
-    least
+    shortest
 }
 
 /// The times of day, in order.

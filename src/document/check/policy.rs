@@ -5,7 +5,7 @@ use crate::document::schema::Step;
 use crate::document::subject::Subject;
 use crate::document::validate::list;
 use crate::document::{Capabilities, Inherited};
-use crate::model::{Disposition, KmsProvider, RotationPolicy, RotationTrigger};
+use crate::model::{Disposition, KmsProvider, RotationPolicy, RotationTrigger, Timestamp};
 use crate::schedule::Timing;
 
 /// Checks an effective policy.
@@ -228,7 +228,7 @@ fn notifications(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {
 
 fn time(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {
     let (problems, refuse) = match Timing::new(policy) {
-        Ok(timing) => (timing.delays(&[]), false),
+        Ok(timing) => (timing.delays(&[], Timestamp::UNIX_EPOCH), false),
         Err(problems) => (problems, true),
     };
     for problem in problems {

@@ -23,7 +23,7 @@ pub fn rows(change: &Change, view: View) -> Vec<String> {
     let (before, after) = (change.before.as_ref().unwrap_or(&empty), change.after.as_ref().unwrap_or(&empty));
     match (&change.before, &change.after) {
         _ if view.full => unified(before, after),
-        (None, None) | (Some(_), None) => Vec::new(),
+        (None | Some(_), None) => Vec::new(),
         (None, Some(_)) => values(&chosen(change.object.kind, after), view),
         (Some(_), Some(_)) => differences(before, after, view),
     }
