@@ -2,6 +2,15 @@
 //!
 //! [`load`] makes three passes and gives all findings of each: YAML and JSON schema; each document's own sense; the
 //! whole set. A tenant with an error is left out of [`Repository`]'s maps and named in [`Repository::failed_tenants`].
+//! [`schema`] is the JSON schema for editors, generated from the same types that documents are read into, [`format`] is
+//! their canonical layout, and [`codes`] says what each finding's code means.
+//!
+//! The way of a text: `tree` reads YAML and refuses what is hostile in it, `validate` holds it against the schema, `read`
+//! does both for a file; `defaults` merges, `check` looks at one document, `set` at all of them; `load` is the order of
+//! that. Nothing of a file's text leaves this module but through `text`, where `redact` hides what could be a secret.
+//!
+//! What readers of YAML 1.1 and 1.2 understand differently (`no`, `02:00:00`, `010`, dates) is refused without quotes. To
+//! take the meaning of YAML 1.2 in silence was rejected: editors and other tools would show the author another one.
 //!
 //! Must not know: git, the file system, the environment, any key manager (it is told their capabilities).
 
