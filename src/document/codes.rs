@@ -80,6 +80,7 @@ const CODES: &[(&str, &str)] = &[
     ("secret/not-whole", "A reference to a secret is a part of its field only."),
     ("secret/not-a-secret-field", "`${NAME}` in a field that is not declared secret."),
     ("secret/not-allowed", "A variable that `keywheel.yaml` does not let the tenant read."),
+    ("config/empty", "`keywheel.yaml` has no document."),
     ("config/state", "Not a state database."),
     ("config/state-password", "A database's password stands in `keywheel.yaml`."),
     ("config/apply-from", "Not the whole name of a ref."),

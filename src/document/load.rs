@@ -39,6 +39,14 @@ pub(super) fn load(
         findings.append(&mut read.findings);
     }
     let config_document = config_file.documents.iter().find(|document| document.kind == Kind::Config);
+    if let Some(file) = config.filter(|_| config_file.count == 0 && findings.is_empty()) {
+        // As if it were cut off: limits that nobody can read are not taken for the usual ones.
+        let place = Place { file: file.path.clone(), line: 1, column: 1, length: 1 };
+        let finding = Finding::error("config/empty", "`keywheel.yaml` is empty");
+        findings.push(
+            finding.help("write `apiVersion: keywheel/v1` and `kind: Config`, or remove the file").at(place, None),
+        );
+    }
     let second = config_file.documents.iter().filter(|document| document.kind == Kind::Config).nth(1);
     findings.extend(second.map(|second| {
         subject::about(

@@ -349,7 +349,7 @@ fn waiver() -> Value {
 pub(super) fn at<'s>(schema: &'s Value, path: &[Step<'_>]) -> Option<&'s Value> {
     path.iter().try_fold(schema, |schema, step| match step {
         Step::Index(_) => schema.get("items"),
-        Step::Field(name) => schema
+        Step::Field(name) | Step::Name(name) => schema
             .get("properties")
             .and_then(|properties| properties.get(name))
             .or_else(|| schema.get("patternProperties").and_then(Value::as_object)?.values().next())
@@ -361,6 +361,8 @@ pub(super) fn at<'s>(schema: &'s Value, path: &[Step<'_>]) -> Option<&'s Value> 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step<'a> {
     Field(&'a str),
+    /// A field whose name is meant, not its value.
+    Name(&'a str),
     Index(usize),
 }
 

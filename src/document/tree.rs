@@ -285,7 +285,7 @@ impl<'t> Builder<'t> {
             return entries;
         }
         repeated.sort_unstable_by_key(|(index, _)| *index);
-        for (index, first) in &repeated {
+        for (index, first) in repeated.iter().take(MAX_FINDINGS) {
             let Some(entry) = entries.get(*index) else { continue };
             self.stream.problems.push(Problem {
                 code: "yaml/duplicate-key",

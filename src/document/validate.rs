@@ -177,6 +177,7 @@ impl<'t> Context<'_, 't> {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 return self.unknown_fields(node, schema, unexpected);
             }
+            ValidationErrorKind::Required { property } if is_misspelled(node, schema, property) => return,
             ValidationErrorKind::Required { property } => {
                 return self.missing_field(span, schema, property.as_str().unwrap_or_default(), name);
             }
@@ -267,6 +268,10 @@ pub(super) fn find<'n, 't>(root: &'n Node<'t>, path: &[Step<'_>]) -> Option<(&'n
                 node = &entry.value;
                 span = if is_block(node) { entry.key_span } else { node.span };
             }
+            Step::Name(name) => {
+                let entry = node.entry(name)?;
+                (node, span) = (&entry.value, entry.key_span);
+            }
             Step::Index(index) => {
                 node = node.items().get(*index)?;
                 span = node.span;
@@ -283,6 +288,13 @@ pub(super) fn is_block(node: &Node<'_>) -> bool {
         Data::Scalar { core, .. } => *core == Core::Null && node.span.width == 0,
         Data::Broken => false,
     }
+}
+
+/// Is a field that is missing there under a name that is almost its own? Then that is the mistake.
+fn is_misspelled(node: &Node<'_>, schema: &Value, field: &Value) -> bool {
+    let known = || properties(schema).map(|(name, _)| name.as_str());
+    let strangers = node.entries().iter().filter(|entry| known().all(|name| name != entry.key)).take(MAX_FINDINGS);
+    strangers.filter_map(|entry| suggest(&entry.key, known())).any(|name| field == name)
 }
 
 fn field_name<'p>(path: &[Step<'p>]) -> &'p str {

@@ -307,7 +307,7 @@ fn reserved_tags(subject: &mut Subject<'_, '_>, key: &EncryptionKey) {
         };
         let finding = Finding::error("key/tag", format!("tags that begin as `{}` belong to {owner}", shorten(name)))
             .help("choose another name");
-        subject.add(finding, &[Step::Field("tags"), Step::Field(name)]);
+        subject.add(finding, &[Step::Field("tags"), Step::Name(name)]);
     }
 }
 

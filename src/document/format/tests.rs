@@ -52,7 +52,7 @@ fn insertions() -> impl Strategy<Value = Vec<(f64, String, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn laying_out_twice_is_laying_out_once_and_nothing_is_lost(sample in 0..SAMPLES.len(), insertions in insertions()) {

@@ -110,6 +110,15 @@ fn symbolic_links_are_refused_whatever_they_point_to() {
 }
 
 #[test]
+fn settings_that_were_cut_off_are_not_taken_for_the_usual_ones() {
+    for text in ["", "# limits below\n", "---\n"] {
+        let loaded = load_with_config(text, &[]);
+        assert_eq!(summary(&loaded.findings), ["config/empty keywheel.yaml:1:1"]);
+        assert!(loaded.repository.failed);
+    }
+}
+
+#[test]
 fn a_hundred_thousand_fields_take_no_quadratic_time() {
     let mut text = POLICY.to_owned();
     (0..50_000).for_each(|field| writeln!(text, "f{field}: 1").unwrap());
@@ -302,7 +311,7 @@ fn edit(text: &str, edits: &[(f64, usize, String)]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn any_edit_of_a_good_document_gives_findings_with_places_inside_the_file(edits in edits()) {
