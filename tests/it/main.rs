@@ -12,6 +12,8 @@ mod conformance;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod e2e;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod local_provider;

@@ -1,5 +1,7 @@
 //! What the tests run keywheel against.
 
 pub mod hostile;
+pub mod kms;
 pub mod moto;
 pub mod rerun;
+pub mod sandbox;

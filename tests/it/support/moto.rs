@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::rerun;
+use super::sandbox::faked;
 
 /// Where the child of a test finds the server.
 const ENDPOINT: &str = "KEYWHEEL_TEST_MOTO";
@@ -20,7 +21,17 @@ pub struct Moto {
 impl Moto {
     /// Starts a server on a free port, and waits until it answers there.
     pub fn start() -> Self {
+        Self::spawn(&[])
+    }
+
+    /// Starts a server for which it is another time, as `2026-03-01 12:00:00` in UTC: keys are as old as a test wants.
+    pub fn start_at(instant: &str) -> Self {
+        Self::spawn(&faked(instant))
+    }
+
+    fn spawn(variables: &[(&str, String)]) -> Self {
         let mut process = Command::new(program())
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .args(["-H", "127.0.0.1", "-p", "0"])
             // Unbuffered: the line with the port is waited for.
             .env("PYTHONUNBUFFERED", "1")
