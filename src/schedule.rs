@@ -212,13 +212,11 @@ impl Timing {
             None if now < spread_until => Some(Hold::Spread),
             None => gap_until.filter(|gap| now < *gap).map(|_| Hold::MinimumGap),
         };
-        match hold {
-            Some(hold) => Decision::Waiting { slot, hold, starts_at: starts_at() },
-            None => {
-                let missed = (slot > first.at).then_some(first.at);
-                Decision::Due { slot, overdue_since: missed_at_adoption.or(missed) }
-            }
+        if let Some(hold) = hold {
+            return Decision::Waiting { slot, hold, starts_at: starts_at() };
         }
+        let missed = (slot > first.at).then_some(first.at);
+        Decision::Due { slot, overdue_since: missed_at_adoption.or(missed) }
     }
 
     /// May something start (or be destroyed) at `now`? If not, what holds it back, and until when.

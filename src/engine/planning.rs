@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::diagnostic::Finding;
+use crate::diagnostic::{Finding, Place};
 use crate::document::{Located, Repository};
 use crate::model::{Freeze, Guardrail, ObjectKind, Recorded, Tenant, Timestamp};
 use crate::plan::{self, Action, Change, Inputs, Plan};
@@ -215,10 +215,7 @@ pub(super) fn as_applied(desired: Desired, recorded: &Recorded) -> Desired {
 
 /// The documents as they were applied last; `keywheel.yaml` is the desired one before the first apply.
 pub(super) fn applied_repository(desired: &Repository, recorded: &Recorded) -> Repository {
-    let place = crate::diagnostic::Place { file: "(as applied)".into(), line: 1, column: 1, length: 1 };
-    fn located<T>(value: T, place: &crate::diagnostic::Place) -> Located<T> {
-        Located { value, place: place.clone(), fields: BTreeMap::new(), inherited: BTreeMap::new() }
-    }
+    let place = Place { file: "(as applied)".into(), line: 1, column: 1, length: 1 };
     let mut repository = Repository {
         config: plan::applied_config(recorded).unwrap_or_else(|| desired.config.clone()),
         ..Repository::default()
@@ -252,6 +249,10 @@ pub(super) fn applied_repository(desired: &Repository, recorded: &Recorded) -> R
     }
     repository.documents = recorded.policies.len() + recorded.keys.len() + recorded.documents.len();
     repository
+}
+
+fn located<T>(value: T, place: &Place) -> Located<T> {
+    Located { value, place: place.clone(), fields: BTreeMap::new(), inherited: BTreeMap::new() }
 }
 
 /// Narrows a plan to one change. What the key waits for is kept, so that a person sees it.

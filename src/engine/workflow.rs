@@ -341,17 +341,18 @@ fn settle(context: &Context, work: &mut Work) {
 /// that it stays, and the next apply goes on with it, so that a failing key does not leave a new version each time.
 async fn give_up(context: &Context, work: &mut Work, step: Step, error: &ProviderError) -> Result<(), Stopped> {
     let mut stopped = Stopped::from(error);
-    if step == Step::Create && !error.is_transient() {
-        if let Ok(status) = abandon(Status::of(&work.rotation)) {
-            work.rotation.phase = status.phase;
-            work.rotation.finished_at = Some(clock::now());
-            stopped.resumable = false;
-            if work.rotation.workflow == Workflow::Create {
-                work.pending.push(Write::ForgetKey { id: work.key.id, at: clock::now() });
-            }
-            let entry = audit(context, work, "rotation.abandoned", None, Some(json!({ "error": error.to_string() })));
-            work.pending.push(entry);
+    if step == Step::Create
+        && !error.is_transient()
+        && let Ok(status) = abandon(Status::of(&work.rotation))
+    {
+        work.rotation.phase = status.phase;
+        work.rotation.finished_at = Some(clock::now());
+        stopped.resumable = false;
+        if work.rotation.workflow == Workflow::Create {
+            work.pending.push(Write::ForgetKey { id: work.key.id, at: clock::now() });
         }
+        let entry = audit(context, work, "rotation.abandoned", None, Some(json!({ "error": error.to_string() })));
+        work.pending.push(entry);
     }
     replace_rotation(work);
     flush(context, work).await?;

@@ -150,7 +150,11 @@ fn documents(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, draft: &mut
         }
         match inputs.recorded.documents.get(object) {
             None => {
-                draft.changes.push(created(object.clone(), spec, Reason::new("new", format!("{} is new", object.kind))))
+                draft.changes.push(created(
+                    object.clone(),
+                    spec,
+                    Reason::new("new", format!("{} is new", object.kind)),
+                ));
             }
             Some(record) if record.spec == *spec => {}
             Some(record) => {

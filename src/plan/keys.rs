@@ -63,13 +63,7 @@ pub fn continued_key<'a>(
 /// A key that is not in the record: made, or adopted.
 fn new_key(inputs: &Inputs<'_>, address: &Address, key: &Located<EncryptionKey>, draft: &mut Draft) {
     let document = &key.value;
-    let object = ObjectRef::key(address);
-    let refuse = |draft: &mut Draft, code: &'static str, field: &str, message: String, help: String| {
-        let place = key.fields.get(field).unwrap_or(&key.place);
-        draft
-            .diagnostics
-            .push(Finding::error(code, message).help(help).at(place.clone(), None).of(ObjectRef::key(address)));
-    };
+    let refuse = |draft: &mut Draft, field, refusal| refuse(draft, address, key, field, refusal);
     let observed = match observation(inputs, address) {
         Some(Observation::Unknown { why }) => {
             let action = if document.kms_key_id.is_some() { Action::Adopt } else { Action::Create };
@@ -79,87 +73,85 @@ fn new_key(inputs: &Inputs<'_>, address: &Address, key: &Located<EncryptionKey>,
         Some(Observation::Present(observed)) => Some(observed),
         Some(Observation::Missing) | None => None,
     };
-    let Some(id) = &document.kms_key_id else {
-        if let Some(primary) = observed.and_then(|observed| observed.primary.as_ref()) {
-            let alias = document.kms_alias.as_deref().unwrap_or_default();
-            return refuse(
-                draft,
-                "key/alias-exists",
-                "kms_alias",
-                format!("{alias} exists already, and leads to {primary}"),
-                format!(
-                    "to adopt that key, add the line `kms_key_id: {primary}`; to make a new one, choose another alias"
-                ),
-            );
-        }
-        let reason = match &document.rotation_policy {
-            Some(policy) => format!("a new {} key under policy {policy}", document.kms_provider),
-            None => format!("a new {} key without a policy", document.kms_provider),
-        };
-        draft.changes.push(created(object, document, Reason::new("new", reason)));
-        return;
+    if document.kms_key_id.is_some() {
+        return adopted_key(inputs, address, key, observed, draft);
+    }
+    if let Some(primary) = observed.and_then(|observed| observed.primary.as_ref()) {
+        let alias = document.kms_alias.as_deref().unwrap_or_default();
+        let refusal = Finding::error("key/alias-exists", format!("{alias} exists already, and leads to {primary}"))
+            .help(format!(
+                "to adopt that key, add the line `kms_key_id: {primary}`; to make a new one, choose another alias"
+            ));
+        return refuse(draft, "kms_alias", refusal);
+    }
+    let reason = match &document.rotation_policy {
+        Some(policy) => format!("a new {} key under policy {policy}", document.kms_provider),
+        None => format!("a new {} key without a policy", document.kms_provider),
     };
+    draft.changes.push(created(ObjectRef::key(address), document, Reason::new("new", reason)));
+}
+
+/// A finding about a new key, at the field that it is about.
+fn refuse(draft: &mut Draft, address: &Address, key: &Located<EncryptionKey>, field: &str, refusal: Finding) {
+    let place = key.fields.get(field).unwrap_or(&key.place);
+    draft.diagnostics.push(refusal.at(place.clone(), None).of(ObjectRef::key(address)));
+}
+
+/// A key that exists at the provider: what the document says of it must be so.
+fn adopted_key(
+    inputs: &Inputs<'_>,
+    address: &Address,
+    key: &Located<EncryptionKey>,
+    observed: Option<&ObservedKey>,
+    draft: &mut Draft,
+) {
+    let document = &key.value;
+    let refuse = |draft: &mut Draft, field, refusal| refuse(draft, address, key, field, refusal);
     let Some(named) = observed.and_then(|observed| observed.named.as_ref()) else {
         if observation(inputs, address).is_none() {
             let reason = Reason::new("provider_unknown", "the key manager was not asked");
             return wait(draft, address, Action::Adopt, reason, None);
         }
-        return refuse(
-            draft,
-            "key/not-found",
-            "kms_key_id",
-            format!("{} has no key {id}", document.kms_provider),
-            "check the id, the region and the account; without `kms_key_id` a new key is made".to_owned(),
-        );
+        let id = document.kms_key_id.as_deref().unwrap_or_default();
+        let refusal = Finding::error("key/not-found", format!("{} has no key {id}", document.kms_provider))
+            .help("check the id, the region and the account; without `kms_key_id` a new key is made");
+        return refuse(draft, "kms_key_id", refusal);
     };
     let primary = observed.and_then(|observed| observed.primary.as_ref());
     if let (Some(alias), Some(primary)) = (&document.kms_alias, primary)
         && primary != named
     {
-        return refuse(
-            draft,
-            "key/alias-leads-elsewhere",
-            "kms_key_id",
-            format!("{alias} leads to {primary}, and kms_key_id to {named}"),
-            format!("name the key that the alias leads to: `kms_key_id: {primary}`"),
-        );
+        let message = format!("{alias} leads to {primary}, and kms_key_id to {named}");
+        let refusal = Finding::error("key/alias-leads-elsewhere", message)
+            .help(format!("name the key that the alias leads to: `kms_key_id: {primary}`"));
+        return refuse(draft, "kms_key_id", refusal);
     }
     if let Some(alias) = &document.kms_alias
         && primary.is_none()
     {
-        return refuse(
-            draft,
-            "key/alias-not-found",
-            "kms_alias",
-            format!("{alias} does not exist, and kms_key_id leads to {named}"),
-            format!("create the alias first, so that it leads to {named}: it is what applications use"),
-        );
+        let message = format!("{alias} does not exist, and kms_key_id leads to {named}");
+        let refusal = Finding::error("key/alias-not-found", message)
+            .help(format!("create the alias first, so that it leads to {named}: it is what applications use"));
+        return refuse(draft, "kms_alias", refusal);
     }
     let state = observed.and_then(|observed| version_state(observed, named));
     if state.is_some_and(|state| {
         !matches!(state, VersionState::Active | VersionState::PreActivation | VersionState::Deactivated)
     }) {
-        return refuse(
-            draft,
-            "key/not-usable",
-            "kms_key_id",
-            format!("{named} is {}", state.map_or("unusable", VersionState::as_str)),
-            "enable the key at the provider, or adopt another one".to_owned(),
-        );
+        let message = format!("{named} is {}", state.map_or("unusable", VersionState::as_str));
+        let refusal =
+            Finding::error("key/not-usable", message).help("enable the key at the provider, or adopt another one");
+        return refuse(draft, "kms_key_id", refusal);
     }
     if let Some(owner) = other_owner(inputs, address, named) {
-        return refuse(
-            draft,
-            "key/owned",
-            "kms_key_id",
-            format!("{named} is a version of {owner}"),
-            format!("one key belongs to one tenant and one document: forget {owner} first"),
-        );
+        let refusal = Finding::error("key/owned", format!("{named} is a version of {owner}"))
+            .help(format!("one key belongs to one tenant and one document: forget {owner} first"));
+        return refuse(draft, "kms_key_id", refusal);
     }
     let mut after = fields(document);
     after.insert("provider_ref".to_owned(), named.clone().into());
     draft.changes.push(Change {
-        object,
+        object: ObjectRef::key(address),
         action: Action::Adopt,
         reason: Reason::new("new", format!("{named} comes under keywheel's care; nothing is rotated by that")),
         before: None,
@@ -219,12 +211,8 @@ fn known_key(
             });
             return;
         }
-        Some(Observation::Present(observed)) => {
-            if drifted(address, document, record, observed, draft) {
-                return;
-            }
-        }
-        None => {}
+        Some(Observation::Present(observed)) if drifted(address, document, record, observed, draft) => return,
+        Some(Observation::Present(_)) | None => {}
     }
     due_work(inputs, timings, address, document, record, draft);
 }

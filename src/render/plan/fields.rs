@@ -78,7 +78,7 @@ fn values(fields: &Map<String, Value>, view: View) -> Vec<String> {
         match scalar(value).filter(|text| fits(width + columns(text), view)) {
             Some(text) => rows.push(format!("{}  {text}", pad(name, width))),
             None => {
-                blocks.extend(std::iter::once(name.clone()).chain(lines(value, view).map(|line| format!("  {line}"))))
+                blocks.extend(std::iter::once(name.clone()).chain(lines(value, view).map(|line| format!("  {line}"))));
             }
         }
     }
