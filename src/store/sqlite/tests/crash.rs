@@ -118,6 +118,7 @@ async fn a_writer_rolls_back_the_journal_of_a_crash() {
 }
 
 #[tokio::test]
+#[expect(clippy::used_underscore_binding, reason = "the copy is held to be dropped, and only this test looks at it")]
 async fn a_copy_for_reading_is_gone_once_it_was_read() {
     let (_directory, path) = crashed().await;
     let state = open_read_only(&path).await.unwrap();

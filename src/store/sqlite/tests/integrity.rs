@@ -186,7 +186,7 @@ async fn a_link_can_be_checked_by_hand() {
     let content = r#"{"action":"key.created","actor":"alice@example.org","after":{"a":"ü","b":[1,2]},"at":"2026-11-23T00:00:00.000000Z","before":null,"commit_id":"5f3c0de","correlation_id":"run-1","object_kind":"EncryptionKey","object_name":"a key","seq":1,"tenant_id":"acme"}"#;
     let link = format!("{}{content}", "0".repeat(64));
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, link.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let head = state.verify_audit().await.unwrap().heads.remove(0);
     assert_eq!(head.hash, hash);
 }
