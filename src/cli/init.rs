@@ -27,18 +27,15 @@ impl Init {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
         let report = engine::init(&global.dir, &self.tenant)?;
-        let mut text = String::new();
-        for name in &report.written {
-            text += &format!("{} {name}\n", paint(style::ADD, "+"));
-        }
-        for name in &report.kept {
-            text += &format!("{}\n", paint(style::DIM, &format!("  {name} is here already, and stays as it is")));
-        }
-        text += &match report.written.as_slice() {
-            [] => "\nEverything is here already: nothing was written.\n".to_owned(),
+        let written = report.written.iter().map(|name| format!("{} {name}", paint(style::ADD, "+")));
+        let stays = |name| paint(style::DIM, &format!("  {name} is here already, and stays as it is"));
+        let kept = report.kept.iter().map(stays);
+        let files: Vec<String> = written.chain(kept).collect();
+        let next = match report.written.as_slice() {
+            [] => "Everything is here already: nothing was written.\n".to_owned(),
             _ => next_steps(global, &report),
         };
-        global.output().text(&text)?;
+        global.output().text(&format!("{}\n\n{next}", files.join("\n")))?;
         Ok(ExitStatus::Done)
     }
 }
@@ -52,7 +49,7 @@ fn next_steps(global: &Global, report: &InitReport) -> String {
     };
     let init = if report.needs_git { format!("  {git} init\n") } else { String::new() };
     format!(
-        "\n{}\n\n{init}  {git} add .\n  {git} commit -m \"keywheel: first policies\"\n  {keywheel} plan\n  {keywheel} apply\n\n\
+        "{}\n\n{init}  {git} add .\n  {git} commit -m \"keywheel: first policies\"\n  {keywheel} plan\n  {keywheel} apply\n\n\
          Then edit {}: an editor that knows yaml-language-server checks it as you type.\n",
         paint(style::HEADING, "What to type next:"),
         report.policies,

@@ -87,15 +87,13 @@ fn ignore(path: &Path) -> io::Result<bool> {
     // `.keywheel/`, `/.keywheel` and `/.keywheel/` all keep it out.
     let bare = |line: &str| line.trim().trim_matches('/').to_owned();
     let is_present = |wanted: &str| present.lines().any(|line| bare(line) == bare(wanted));
-    let mut missing: String = IGNORED.iter().filter(|line| !is_present(line)).map(|line| format!("{line}\n")).collect();
+    let missing: Vec<&str> = IGNORED.iter().copied().filter(|line| !is_present(line)).collect();
     if missing.is_empty() {
         return Ok(false);
     }
-    if !present.is_empty() && !present.ends_with('\n') {
-        missing.insert(0, '\n');
-    }
+    let start = if present.is_empty() || present.ends_with('\n') { "" } else { "\n" };
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(missing.as_bytes())?;
+    file.write_all(format!("{start}{}\n", missing.join("\n")).as_bytes())?;
     Ok(true)
 }
 
