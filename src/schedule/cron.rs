@@ -83,16 +83,12 @@ fn least_distance(cron: &Cron) -> Duration {
     let day = Duration::days(1);
     // Of more than two times a day, two are closer than twelve hours: three show it.
     let times: Vec<NaiveTime> = times(cron).take(3).collect();
-    let (Some(first), Some(last)) = (times.first(), times.last()) else { return day };
-    let within = times.iter().zip(times.iter().skip(1)).map(|(one, next)| *next - *one).min();
-    let overnight = day - (*last - *first);
+    let (Some(morning), Some(evening)) = (times.first(), times.last()) else { return day };
+    let within = times.iter().zip(times.iter().skip(1)).map(|(one, next)| *next - *one).min().unwrap_or(day);
+    let overnight = day - (*evening - *morning);
     // The search is only needed where the answer hangs on it: two times a day that are not half a day apart.
-    let shortest = within.unwrap_or(day);
-    if overnight < shortest && days().zip(days().skip(1)).any(|(one, next)| fires_on(cron, one) && fires_on(cron, next))
-    {
-        return overnight;
-    }
-    shortest
+    let nights = || days().zip(days().skip(1)).any(|(one, next)| fires_on(cron, one) && fires_on(cron, next));
+    if overnight < within && nights() { overnight } else { within }
 }
 
 /// The times of day, in order.

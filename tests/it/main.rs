@@ -20,4 +20,6 @@ mod local_provider;
 #[cfg(test)]
 mod repositories;
 #[cfg(test)]
+mod schedule;
+#[cfg(test)]
 mod support;
