@@ -91,7 +91,11 @@ impl Apply {
             interrupt: Arc::clone(&run.interrupt),
         };
         let workspace = global.workspace(self.reference.as_deref());
-        run.finish(block_on(engine::apply(&workspace, &options, &|plan| run.approve(plan), run.progress())))
+        let approve = |plan: &Plan| run.approve(plan);
+        run.finish(block_on(async {
+            run.stop_on_signal();
+            engine::apply(&workspace, &options, &approve, run.progress()).await
+        }))
     }
 }
 
@@ -110,7 +114,7 @@ pub struct Run {
 /// What the plan told.
 #[derive(Default)]
 struct Seen {
-    plan: bool,
+    had_changes: bool,
     /// A key that the first apply of this database makes.
     first_key: Option<Address>,
 }
@@ -146,6 +150,14 @@ impl Run {
         })
     }
 
+    /// Ends the run at Ctrl-C with everything recorded. To be called inside the runtime.
+    pub fn stop_on_signal(&self) {
+        let output = self.output;
+        stop_on_signal(Arc::clone(&self.interrupt), move || {
+            output.note("stopping: what has begun is finished first (press Ctrl-C again to end at once)");
+        });
+    }
+
     /// Where events go.
     pub fn progress(&self) -> &dyn Progress {
         if self.json { &self.lines } else { &self.text }
@@ -169,17 +181,13 @@ impl Run {
             ));
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.plan = true;
+        seen.had_changes = !plan.is_empty();
         seen.first_key = first_key(plan);
         drop(seen);
-        let output = self.output;
-        stop_on_signal(Arc::clone(&self.interrupt), move || {
-            output.note("stopping: what has begun is finished first (press Ctrl-C again to end at once)");
-        });
         if !plan.refusals.is_empty() || self.approved || plan.is_empty() {
             return Ok(true);
         }
-        Ok(self.ask())
+        Ok(!self.interrupt.load(Ordering::SeqCst) && self.ask())
     }
 
     fn ask(&self) -> bool {
@@ -227,8 +235,8 @@ impl Run {
             return Ok(status);
         }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.plan && report.done.is_empty() && status == ExitStatus::Done {
-            self.output.text("No changes. Every policy and key is as git says, and nothing is due.\n")?;
+        // A plan without changes has said so itself.
+        if !seen.had_changes && status == ExitStatus::Done && report.done.is_empty() && report.warnings.is_empty() {
             return Ok(status);
         }
         self.output.text(&render::report::draw(&report, self.output.view()))?;

@@ -16,14 +16,28 @@ pub struct Global {
     /// The policy repository, or a folder in it
     #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".", help_heading = "Global options")]
     pub dir: PathBuf,
-    /// When to use colours; NO_COLOR is respected too
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    /// Use colours auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
     pub color: Color,
     /// Show objects in full and tell more; -vv for every detail
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
-    /// The form of log lines on standard error
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", help_heading = "Global options")]
+    /// Write log lines to standard error as text or json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
     pub log_format: Format,
 }
 
@@ -43,28 +57,23 @@ impl Global {
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 
 /// Text or JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
     Text,
-    /// For programs
     Json,
 }
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FormatArg {
-    /// The form of the result on standard output
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// Write the result to standard output as text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
     pub format: Format,
 }
 

@@ -1,6 +1,6 @@
 //! `keywheel data encrypt` and `keywheel data decrypt`.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 
 use clap::{Args, Subcommand};
 
@@ -10,6 +10,7 @@ use crate::model::Address;
 use super::args::{Global, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output::Output;
 use super::runtime::block_on;
 
 /// Encrypt or decrypt with a key: try it out, or check that old data is still readable
@@ -50,7 +51,7 @@ impl Data {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
         let workspace = global.workspace(None);
-        let input = input()?;
+        let input = input(global.output())?;
         let output = match &self.command {
             DataCommand::Encrypt { key, state } => {
                 block_on(engine::data::encrypt(&workspace, state.state.as_deref(), key, &input))?
@@ -64,7 +65,10 @@ impl Data {
     }
 }
 
-fn input() -> Result<Vec<u8>, CliError> {
+fn input(output: Output) -> Result<Vec<u8>, CliError> {
+    if std::io::stdin().is_terminal() {
+        output.note("reading standard input; Ctrl-D ends it");
+    }
     let mut input = Vec::new();
     std::io::stdin()
         .lock()

@@ -73,10 +73,15 @@ impl PlanCommand {
         if !self.format.is_json() {
             output.text(&render::plan::draw(&plan, output.view()))?;
         }
+        let not_applicable = plan.not_applicable.clone();
         let document = PlanDocument::from(plan);
         if let Some(path) = &self.out {
             save(&document, path)?;
-            output.note(&format!("\nSaved to {0}. To apply exactly this: keywheel apply {0}", path.display()));
+            let path = path.display();
+            output.note(&match not_applicable {
+                None => format!("\nSaved to {path}. To apply exactly this: keywheel apply {path}"),
+                Some(why) => format!("\nSaved to {path}, to be read: a plan made {why} is not applied."),
+            });
         }
         if self.format.is_json() {
             output.json(&document)?;

@@ -55,7 +55,9 @@ impl Rotate {
         };
         let workspace = global.workspace(None);
         let approve = |plan: &Plan| run.approve(plan);
-        let rotation = engine::rotate(&workspace, &self.key, &self.reason, &options, &approve, run.progress());
-        run.finish(block_on(rotation))
+        run.finish(block_on(async {
+            run.stop_on_signal();
+            engine::rotate(&workspace, &self.key, &self.reason, &options, &approve, run.progress()).await
+        }))
     }
 }

@@ -296,7 +296,8 @@ async fn run(
             }
         }
         if plan.refusals.is_empty() || overridden(&plan, options) {
-            if !plan.is_empty() && !approve(&plan)? {
+            // A plan without changes is shown too: what waits, and what drifted.
+            if !approve(&plan)? && !plan.is_empty() {
                 return Ok(None);
             }
             let digest = options.saved.as_ref().map_or(&plan.digest, |(saved, _)| &saved.digest).clone();

@@ -411,3 +411,6 @@ fn too_early(decision: &Decision) -> Option<Obstacle> {
 fn instant(at: Timestamp) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+#[cfg(test)]
+mod tests;

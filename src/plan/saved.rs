@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::diagnostic::Finding;
-use crate::model::{Name, ObjectRef, Timestamp};
+use crate::model::{Name, ObjectKind, ObjectRef, Timestamp};
 
 use super::{Action, Change, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting};
 
@@ -228,7 +228,9 @@ pub fn intersect(
             ),
         );
     }
-    if saved.lineage != fresh.lineage && !(resumed && saved.lineage.is_none()) {
+    // A plan that was made before there was a database holds for one in which nothing was applied yet.
+    let is_first = saved.lineage.is_none() && (resumed || begins(&fresh));
+    if saved.lineage != fresh.lineage && !is_first {
         return foreign("lineage", "this plan is of another state database".to_owned());
     }
     if saved.tz_version != fresh.tz_version {
@@ -262,4 +264,59 @@ pub fn intersect(
         })
         .collect();
     Ok((kept, (!missing.is_empty()).then_some(Stale::Changes(missing))))
+}
+
+/// Is it the first plan of its database? `keywheel.yaml` itself is new then, whether or not there is such a file.
+fn begins(plan: &Plan) -> bool {
+    plan.changes.iter().any(|change| change.object.kind == ObjectKind::Config && change.action == Action::Create)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(lineage: Option<Uuid>, kinds: &[ObjectKind]) -> Plan {
+        let changes: Vec<Change> = kinds
+            .iter()
+            .map(|kind| Change {
+                object: ObjectRef { kind: *kind, tenant_id: None, name: "x".parse().unwrap() },
+                action: Action::Create,
+                reason: Reason::new("new", "it is new"),
+                before: None,
+                after: Some(Map::new()),
+                precondition: Precondition::default(),
+            })
+            .collect();
+        Plan {
+            as_of: Timestamp::UNIX_EPOCH,
+            tz_version: "2025b".to_owned(),
+            sources: Sources::default(),
+            lineage,
+            digest: digest(&Sources::default(), lineage, &changes),
+            changes,
+            waiting: Vec::new(),
+            drift: Vec::new(),
+            refusals: Vec::new(),
+            left_out: BTreeMap::new(),
+            diagnostics: Vec::new(),
+            not_applicable: None,
+        }
+    }
+
+    fn applies(saved: &Plan, fresh: Plan) -> Result<usize, Stale> {
+        let expires_at = Timestamp::UNIX_EPOCH + LIFETIME;
+        intersect(saved, expires_at, fresh, false).map(|(plan, _)| plan.changes.len())
+    }
+
+    #[test]
+    fn a_plan_from_before_the_database_applies_to_the_new_one_and_to_no_other() {
+        let (one, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        let all = [ObjectKind::Config, ObjectKind::Freeze];
+        assert_eq!(applies(&plan(None, &all), plan(one, &all)), Ok(2));
+        // Something was applied to this one before.
+        let foreign = applies(&plan(None, &all), plan(one, &[ObjectKind::Freeze]));
+        assert!(matches!(foreign, Err(Stale::Foreign { reason }) if reason.code == "lineage"));
+        let foreign = applies(&plan(one, &all), plan(other, &all));
+        assert!(matches!(foreign, Err(Stale::Foreign { reason }) if reason.code == "lineage"));
+    }
 }

@@ -9,17 +9,21 @@ use super::events::done;
 use super::plan::symbol;
 use super::style::{self, paint};
 use super::text::{columns, pad, safe, thousands, wrap};
-use super::{View, time};
+use super::{View, findings, time};
 
 /// Draws a report.
 #[must_use]
 pub fn draw(report: &Report, view: View) -> String {
     let mut out = String::new();
+    if !report.warnings.is_empty() {
+        out.push_str(&findings::draw(&report.warnings, true, view.columns()));
+        out.push('\n');
+    }
     failed(&mut out, &report.failed, view);
     untouched(&mut out, "Not started", &report.not_started);
     untouched(&mut out, "Stale: in the saved plan, and not possible any more", &report.stale);
     for (tenant, why) in &report.left_out {
-        let _ = writeln!(out, "{} tenant {tenant} was left out: {}", paint(style::WARNING, "!"), safe(why));
+        let _ = writeln!(out, "{} tenant {tenant} was left out: {}\n", paint(style::WARNING, "!"), safe(why));
     }
     policies(&mut out, report);
     if report.interrupted {
@@ -34,7 +38,7 @@ pub fn draw(report: &Report, view: View) -> String {
     out
 }
 
-/// `Applied: 3 created, 41 rotated in 2.3 s.`
+/// `Applied: 3 created, 41 rotated (2.3 s).`
 #[must_use]
 pub fn summary(report: &Report) -> String {
     let mut parts: Vec<String> = report
@@ -48,10 +52,10 @@ pub fn summary(report: &Report) -> String {
     }
     let failed = match report.failed.len() {
         0 => String::new(),
-        n => format!("; {}", paint(style::ERROR, &format!("{} failed", thousands(n)))),
+        n => format!(", {}", paint(style::ERROR, &format!("{} failed", thousands(n)))),
     };
     let title = paint(if report.failed.is_empty() { style::GOOD } else { style::WARNING }, "Applied:");
-    format!("{title} {}{failed} in {}.", parts.join(", "), time::took(report.duration_ms))
+    format!("{title} {}{failed} ({}).", parts.join(", "), time::took(report.duration_ms))
 }
 
 fn failed(out: &mut String, failed: &[FailedChange], view: View) {
@@ -139,3 +143,6 @@ fn quoted(word: &str) -> String {
 pub fn is_partial(report: &Report) -> bool {
     !report.failed.is_empty() || !report.not_started.is_empty() || !report.left_out.is_empty() || report.interrupted
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ pub fn draw(report: &StatusReport, view: View) -> String {
     if !report.rotation_enabled {
         text += &format!("{} KEY_ROTATION_ENABLED=false: nothing starts\n", paint(style::WARNING, "!"));
     }
-    if report.not_applied > 0 {
+    if report.not_applied > 0 && report.total > 0 {
         let new = count(report.not_applied, "key");
         text += &paint(style::DIM, &format!("{new} of the documents not applied yet: `keywheel plan` shows them\n"));
     }
@@ -138,3 +138,6 @@ pub fn history(report: &HistoryReport, view: View) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,12 +174,12 @@ fn nothing_is_applied_where_nobody_can_be_asked() {
 #[test]
 fn documents_with_mistakes_show_all_of_them_and_end_with_1() {
     let sandbox = Sandbox::with_policies();
-    let path = sandbox.path("policies/my-team/quarterly.yaml");
+    let path = sandbox.path("policies/my-team/keys.yaml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("rotation_interval_days", "rotation_intervall_days")).unwrap();
     let found = sandbox.run(&["validate"]);
     assert_eq!(found.status, 1);
-    assert!(found.stdout.contains("policies/my-team/quarterly.yaml:"), "{}", found.stdout);
+    assert!(found.stdout.contains("policies/my-team/keys.yaml:"), "{}", found.stdout);
     assert!(found.stdout.contains("rotation_interval_days"), "{}", found.stdout);
     // The tenant is left out of the plan, and the plan says so.
     let plan = sandbox.run(&["plan"]);
@@ -258,7 +258,7 @@ fn explain_says_where_a_value_comes_from_and_what_would_stop_a_rotation() {
     assert!(before.contains("not applied yet"), "{before}");
     sandbox.run(&["apply", "--auto-approve"]).ok();
     let policy = sandbox.run(&["explain", "my-team/Quarterly"]).ok();
-    assert!(policy.contains("policies/my-team/quarterly.yaml:"), "{policy}");
+    assert!(policy.contains("policies/my-team/keys.yaml:"), "{policy}");
     assert!(policy.contains("defaults of the tenant") && policy.contains("  default\n"), "{policy}");
     assert!(policy.contains("What would stop a rotation now? nothing"), "{policy}");
     let off = sandbox.command(&["explain", "my-team/first-key"]).env("KEY_ROTATION_ENABLED", "false").output().unwrap();
