@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use chrono::Duration;
+
 use super::Located;
 use super::check;
 use super::config::{AwsKmsAccount, Config};
@@ -378,10 +380,10 @@ fn freezes(set: &Set<'_, '_>, findings: &mut Vec<Finding>) {
         let Ok(timing) = Timing::new(policy) else { continue };
         let concerned = set.freezes.iter().filter(|it| freeze_applies(&it.located.value, &address, &policy.key_type));
         for freeze in concerned {
-            let with = timing.delays(&[&freeze.located.value], Timestamp::UNIX_EPOCH);
+            let with = timing.delays(&[&freeze.located.value], before(&freeze.located.value));
             for problem in with.into_iter().filter(|problem| problem.code == "policy/freeze-delays") {
                 let finding = Finding::warning(problem.code, problem.message).help(problem.help);
-                let mut finding = about(item.document, finding, &[Step::Field(schedule_field(policy))]);
+                let mut finding = about(item.document, finding, &[Step::Field(problem.field)]);
                 finding.related = Some(related(freeze.document, "until", "the freeze is here"));
                 findings.push(finding);
             }
@@ -389,8 +391,9 @@ fn freezes(set: &Set<'_, '_>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn schedule_field(policy: &RotationPolicy) -> &'static str {
-    if policy.rotation_schedule.is_some() { "rotation_schedule" } else { "rotation_interval_days" }
+/// An instant well before a freeze. Its own time is taken, not the day's: what is said of a commit never changes.
+fn before(freeze: &Freeze) -> Timestamp {
+    freeze.from.checked_sub_signed(Duration::days(30)).unwrap_or(freeze.from).and_utc()
 }
 
 /// Tenants that a freeze, a guardrail or `keywheel.yaml` names must exist: a misspelled one would guard nobody.

@@ -1,5 +1,7 @@
 //! The sense of a policy.
 
+use chrono::Duration;
+
 use crate::diagnostic::Finding;
 use crate::document::schema::Step;
 use crate::document::subject::Subject;
@@ -7,6 +9,10 @@ use crate::document::validate::list;
 use crate::document::{Capabilities, Inherited};
 use crate::model::{Disposition, KmsProvider, RotationPolicy, RotationTrigger, Timestamp};
 use crate::schedule::Timing;
+
+/// The day on which windows are tried out, since 1970. They come back every week, so that any would do; a fixed one keeps
+/// what is said of a commit from changing with the day.
+const ANY_DAY: Duration = Duration::days(20_000);
 
 /// Checks an effective policy.
 pub(in crate::document) fn check(
@@ -227,7 +233,7 @@ fn time(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {
     let (problems, refuse) = match Timing::new(policy) {
         // How windows and a schedule go together is no question while the schedule itself is in doubt.
         Ok(_) if subject.failed() => return,
-        Ok(timing) => (timing.delays(&[], Timestamp::UNIX_EPOCH), false),
+        Ok(timing) => (timing.delays(&[], Timestamp::UNIX_EPOCH + ANY_DAY), false),
         Err(problems) => (problems, true),
     };
     for problem in problems {
@@ -236,7 +242,11 @@ fn time(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {
             Some(Inherited::Tenant) => format!("{} (in the tenant's `defaults`)", problem.help),
             None => problem.help,
         };
-        let finding = if refuse { Finding::error } else { Finding::warning };
-        subject.add(finding(problem.code, problem.message).help(help), &[Step::Field(problem.field)]);
+        let finding = if refuse {
+            Finding::error(problem.code, problem.message)
+        } else {
+            Finding::warning(problem.code, format!("the windows are too rare: for example, {}", problem.message))
+        };
+        subject.add(finding.help(help), &[Step::Field(problem.field)]);
     }
 }

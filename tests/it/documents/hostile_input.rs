@@ -119,6 +119,20 @@ fn settings_that_were_cut_off_are_not_taken_for_the_usual_ones() {
 }
 
 #[test]
+fn a_freeze_from_the_first_to_the_last_of_all_days_is_survived() {
+    let freeze = "apiVersion: keywheel/v1\nkind: Freeze\nname: a\nreason: b\nfrom: \"0001-01-01T00:00:00\"\nuntil: \"9999-12-31T23:59:59\"\n";
+    for schedule in ["rotation_interval_days: 1", "rotation_interval_days: 36500", "rotation_schedule: \"0 2 29 2 *\""]
+    {
+        let policy = POLICY.replace("rotation_interval_days: 90", schedule);
+        let files = [file("policies/a.yaml", freeze), file("policies/acme/all.yaml", format!("{policy}---\n{KEY}"))];
+        let start = Instant::now();
+        let loaded = load(&files);
+        assert!(start.elapsed() < PATIENCE, "{schedule}");
+        assert!(loaded.findings.iter().all(|finding| finding.code == "policy/freeze-delays"), "{:?}", loaded.findings);
+    }
+}
+
+#[test]
 fn a_hundred_thousand_fields_take_no_quadratic_time() {
     let mut text = POLICY.to_owned();
     (0..50_000).for_each(|field| writeln!(text, "f{field}: 1").unwrap());
