@@ -20,10 +20,7 @@ pub(super) async fn target(regional: &Regional, alias: &str) -> Result<Option<De
 pub(super) async fn lead(account: &Account, alias: &str, from: Option<&str>, version: &str) -> Result<(), Failure> {
     let home = account.home();
     let to = lookup::describe(&home, version, Repeat::Settling).await?;
-    if !to.is_enabled() {
-        let state = to.metadata.key_state.as_ref().map_or("not enabled", |state| state.as_str());
-        return Err(refused(format!("{version} is {state}: a stable name leads to an enabled key only")));
-    }
+    enabled(&to)?;
     let Some(from) = from else {
         return create(&home, alias, &to).await;
     };
@@ -37,14 +34,33 @@ pub(super) async fn lead(account: &Account, alias: &str, from: Option<&str>, ver
             words(&to)
         )));
     }
+    // Every region is looked at before the name moves in the first: a move that stops half-way splits the name.
+    let mut moves = Vec::new();
     for region in old.replica_regions() {
         let regional = account.region(region);
-        if target(&regional, alias).await?.is_some_and(|target| target.key_id() != to.key_id()) {
-            let replica = lookup::describe(&regional, to.key_id(), Repeat::Settling).await?;
-            update(&regional, alias, old.key_id(), &replica).await?;
+        let Some(found) = target(&regional, alias).await?.filter(|found| found.key_id() != to.key_id()) else {
+            continue;
+        };
+        if found.key_id() != old.key_id() {
+            return Err(elsewhere(Operation::UpdateAlias, alias, &found));
         }
+        let replica = lookup::describe(&regional, to.key_id(), Repeat::Settling).await?;
+        enabled(&replica)?;
+        moves.push((regional, replica));
+    }
+    for (regional, replica) in &moves {
+        update(regional, alias, old.key_id(), replica).await?;
     }
     update(&home, alias, old.key_id(), &to).await
+}
+
+/// UpdateAlias itself accepts a key that is disabled, and applications would then fail.
+fn enabled(key: &Described) -> Result<(), Failure> {
+    if key.is_enabled() {
+        return Ok(());
+    }
+    let state = key.metadata.key_state.as_ref().map_or("not enabled", |state| state.as_str());
+    Err(refused(format!("{} is {state}: a stable name leads to an enabled key only", key.arn)))
 }
 
 /// In every region of `version`, does the alias lead to it, where there is one?
