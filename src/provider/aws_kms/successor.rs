@@ -254,7 +254,10 @@ async fn copy_grants(regional: &Regional, old: &Described, new: &Described) -> R
 /// Why a grant stays with the old key, if it does.
 fn not_to_copy(grant: &GrantListEntry) -> Option<&'static str> {
     let service = |principal: &Option<String>| principal.as_ref().is_some_and(|name| name.ends_with("amazonaws.com"));
-    if grant.grantee_service_principal.is_some() || service(&grant.grantee_principal) || service(&grant.issuing_account)
+    let named = [&grant.grantee_principal, &grant.retiring_principal, &grant.issuing_account];
+    if grant.grantee_service_principal.is_some()
+        || grant.retiring_service_principal.is_some()
+        || named.into_iter().any(service)
     {
         return Some(
             "an AWS service made it for a resource of its own, which goes on using the old key by its ARN: moving the \
@@ -298,6 +301,10 @@ mod tests {
         assert!(not_to_copy(&grant("dynamodb.us-east-1.amazonaws.com")).is_some());
         assert!(not_to_copy(&grant("AROAEXAMPLEID")).is_some());
         assert!(not_to_copy(&GrantListEntry::builder().build()).is_some());
+        let retired_by_a_service = GrantListEntry::builder()
+            .grantee_principal("arn:aws:iam::123456789012:role/app")
+            .retiring_principal("dynamodb.us-east-1.amazonaws.com");
+        assert!(not_to_copy(&retired_by_a_service.build()).is_some());
     }
 
     #[test]
