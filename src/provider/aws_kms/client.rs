@@ -222,12 +222,19 @@ impl Regional {
 
     fn limit(&self, operation: Operation) -> Arc<DefaultDirectRateLimiter> {
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = limits.entry(operation).or_insert_with(|| {
-            let each_second = NonZeroU32::new(operation.per_second()).unwrap_or(NonZeroU32::MIN);
-            Arc::new(RateLimiter::direct(Quota::per_second(each_second)))
-        });
+        let limit =
+            limits.entry(operation).or_insert_with(|| Arc::new(RateLimiter::direct(pace(operation.per_second()))));
         limit.clone()
     }
+}
+
+/// How fast requests may be sent. What is let through at once and what is let through within the second after it stay
+/// below the quota together: a CreateKey that AWS throttles is not sent again.
+fn pace(quota: u32) -> Quota {
+    let at_once = (quota / 10).max(1);
+    let each_second = quota.saturating_sub(at_once).max(1);
+    let count = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(count(each_second)).allow_burst(count(at_once))
 }
 
 fn worth_another(repeat: Repeat, again: Again, attempts: u32) -> bool {
@@ -361,6 +368,15 @@ mod tests {
         assert!(!worth_another(Repeat::Safe, Again::Trouble, ATTEMPTS));
         assert!(!worth_another(Repeat::Safe, Again::Settling, 1));
         assert!(worth_another(Repeat::Settling, Again::Settling, 1_000));
+    }
+
+    #[test]
+    fn a_burst_and_the_second_after_it_keep_to_the_quota() {
+        for quota in [2, 5, 10, 15, 50, 100, 500, 1_000, 2_000] {
+            let pace = pace(quota);
+            let refilled = 1_000_000_000 / pace.replenish_interval().as_nanos();
+            assert!(u128::from(pace.burst_size().get()) + refilled <= u128::from(quota), "{quota}: {pace:?}");
+        }
     }
 
     #[test]
