@@ -83,7 +83,7 @@ impl AwsKms {
         }
         self.observe_key(key).await.unwrap_or_else(|failure| {
             let why = in_words(&failure.error);
-            if matches!(failure.kind(), ErrorKind::Unreachable | ErrorKind::Throttled | ErrorKind::Unknown) {
+            if failure.concerns_every_key() {
                 out_of_reach.get_or_init(|| why.clone());
             }
             Observation::Unknown { why }
@@ -102,7 +102,12 @@ impl AwsKms {
             None => None,
         };
         // Without an alias, the key's own id is the name that applications use.
-        let primary = if key.key.kms_alias.is_some() { led_to } else { named.clone() };
+        let primary = match (&key.key.kms_alias, &named, &key.primary) {
+            (Some(_), ..) => led_to,
+            (None, Some(named), _) => Some(named.clone()),
+            (None, None, Some(recorded)) => lookup::describe_if_there(&home, recorded).await?,
+            (None, None, None) => None,
+        };
         let mut versions: BTreeMap<String, Described> = BTreeMap::new();
         for known in [&primary, &named].into_iter().flatten() {
             versions.insert(known.arn.clone(), known.clone());
@@ -115,7 +120,7 @@ impl AwsKms {
             }
         }
         let settings = match primary.as_ref().or(named.as_ref()).or_else(|| versions.values().next()) {
-            Some(key) => settings(&home, key).await?,
+            Some(found) => settings(&home, found, !key.key.tags.is_empty()).await?,
             None => return Ok(Observation::Missing),
         };
         Ok(Observation::Present(ObservedKey {
@@ -253,7 +258,7 @@ impl Observe for AwsKms {
     }
 
     async fn primary(&self, key: &KeyHandle) -> Result<Option<String>, ProviderError> {
-        let name = key.key.kms_alias.as_ref().or(key.key.kms_key_id.as_ref());
+        let name = key.key.kms_alias.as_ref().or(key.key.kms_key_id.as_ref()).or(key.primary.as_ref());
         let Some(name) = name else { return Ok(None) };
         Ok(alias::target(&self.account.home(), name).await?.map(|key| key.arn))
     }
@@ -337,10 +342,11 @@ fn stable_name(key: &KeyHandle, operation: Operation) -> Result<&str, Failure> {
     name.map(String::as_str).ok_or_else(nameless)
 }
 
-/// The settings that a plan compares, in the document's names.
-async fn settings(home: &Regional, key: &Described) -> Result<BTreeMap<String, String>, Failure> {
+/// The settings that a plan compares, in the document's names. Tags are a request and a permission of their own, and
+/// asked for only where the document sets some.
+async fn settings(home: &Regional, key: &Described, tagged: bool) -> Result<BTreeMap<String, String>, Failure> {
     let metadata = &key.metadata;
-    let tags = lookup::tags(home, &key.arn).await?;
+    let tags = if tagged { lookup::tags(home, &key.arn).await? } else { BTreeMap::new() };
     let tags = tags.into_iter().filter(|(name, _)| !successor::is_reserved(name));
     let mut settings: BTreeMap<String, String> = tags.map(|(name, value)| (format!("tag:{name}"), value)).collect();
     let description = metadata.description.clone().unwrap_or_default();

@@ -19,6 +19,8 @@ pub(super) struct Failure {
     pub error: ProviderError,
     /// When another attempt helps.
     pub again: Again,
+    /// Did AWS itself say so, by a code?
+    coded: bool,
 }
 
 /// When another attempt helps.
@@ -37,7 +39,7 @@ pub(super) enum Again {
 impl Failure {
     /// An error that another attempt does not mend.
     pub(super) fn new(kind: ErrorKind, operation: Operation, message: impl Into<String>) -> Self {
-        Self { error: ProviderError::new(kind, operation.name(), message), again: Again::Never }
+        Self { error: ProviderError::new(kind, operation.name(), message), again: Again::Never, coded: false }
     }
 
     /// With what to do.
@@ -77,6 +79,16 @@ impl Failure {
 
     pub(super) fn kind(&self) -> ErrorKind {
         self.error.kind
+    }
+
+    /// Would a question about another key fare the same? An AWS that speaks of trouble can mean this one key
+    /// (`KeyUnavailableException`); one that says nothing, or that is full, means all.
+    pub(super) fn concerns_every_key(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Unreachable | ErrorKind::Throttled => true,
+            ErrorKind::Unknown => !self.coded,
+            _ => false,
+        }
     }
 }
 
@@ -147,7 +159,7 @@ fn answered(operation: Operation, code: Option<&str>, message: Option<&str>, sta
         Some(message) if !SIGNATURE.contains(&code) => format!("{code}: {}", one_line(message)),
         _ => code.to_owned(),
     };
-    let failure = Failure::new(kind, operation, text).again(again);
+    let failure = Failure { coded: true, ..Failure::new(kind, operation, text).again(again) };
     match help {
         Some(help) => failure.help(help),
         None => failure,
@@ -317,6 +329,16 @@ mod tests {
         let failure = answered(Operation::DescribeKey, Some("InvalidSignatureException"), Some(message), 403);
         assert_eq!(failure.error.message, "InvalidSignatureException");
         assert!(!format!("{failure:?}").contains("canary"));
+    }
+
+    #[test]
+    fn trouble_with_one_key_is_told_from_trouble_with_aws() {
+        let coded = |code| answered(Operation::DescribeKey, Some(code), None, 500).concerns_every_key();
+        assert!(!coded("KeyUnavailableException"));
+        assert!(!coded("KMSInternalException"));
+        assert!(coded("ThrottlingException"));
+        assert!(Failure::no_answer(Operation::DescribeKey).concerns_every_key());
+        assert!(answered(Operation::DescribeKey, None, None, 502).concerns_every_key());
     }
 
     #[test]
