@@ -1,5 +1,6 @@
 //! What becomes of an AWS that is away, silent, overloaded, somebody else, or cut off.
 
+use keywheel::document::AwsKmsConfig;
 use keywheel::model::Observation;
 use keywheel::provider::aws_kms::AwsKms;
 use keywheel::provider::{ErrorKind, KeyManager, Observe, ProviderError};
@@ -51,6 +52,25 @@ fn an_aws_that_is_away_was_sent_nothing() {
             );
         },
     );
+}
+
+#[test]
+fn a_key_that_is_not_available_hides_no_other() {
+    let name = "aws_kms::hostile::a_key_that_is_not_available_hides_no_other";
+    let behave = |request: &Request| match request.earlier {
+        // Its attempts, one after the other: the keys are asked for one at a time.
+        0..3 => Reply::error(500, "KeyUnavailableException"),
+        _ => Reply::error(400, "NotFoundException"),
+    };
+    against(name, behave, |hostile| async move {
+        let one_at_a_time = AwsKmsConfig { max_concurrent: 1, ..config(hostile.endpoint()) };
+        let manager = AwsKms::connect(&one_at_a_time, None, None).await.unwrap();
+        let observed = manager.observe(&[new_key("first"), new_key("second")]).await;
+        assert!(
+            matches!(&observed[..], [Observation::Unknown { why }, Observation::Missing] if why.contains("KeyUnavail")),
+            "{observed:?}"
+        );
+    });
 }
 
 #[test]

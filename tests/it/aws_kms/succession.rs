@@ -112,6 +112,32 @@ fn a_multi_region_key_moves_in_every_region() {
 }
 
 #[test]
+fn a_name_moves_nowhere_while_a_region_is_not_ready() {
+    let name = "aws_kms::succession::a_name_moves_nowhere_while_a_region_is_not_ready";
+    moto::test(name, |endpoint| async move {
+        let upstream = endpoint.clone();
+        let proxy = Hostile::start(move |_| Reply::Forward(upstream.clone()));
+        let manager = connect(proxy.endpoint()).await;
+        let (own, there) = (aws(&endpoint, REGION).await, aws(&endpoint, REPLICA).await);
+        let mut made = Vec::new();
+        for _ in 0..2 {
+            let create = own.create_key().multi_region(true).key_spec(KeySpec::EccNistP256);
+            let key = create.key_usage(KeyUsageType::SignVerify).send().await.unwrap().key_metadata.unwrap();
+            own.replicate_key().key_id(&key.key_id).replica_region(REPLICA).send().await.unwrap();
+            made.push(key);
+        }
+        let successor = made.pop().unwrap();
+        let key = adopted(&own, "everywhere", made.pop().unwrap()).await;
+        there.disable_key().key_id(&successor.key_id).send().await.unwrap();
+
+        let refusal = manager.promote(&key, key.primary.as_deref(), &successor.arn.unwrap()).await.unwrap_err();
+        assert_eq!(refusal.kind, ErrorKind::Refused);
+        assert!(refusal.message.contains(REPLICA) && refusal.message.contains("Disabled"), "{refusal}");
+        assert_eq!(proxy.count("UpdateAlias"), 0);
+    });
+}
+
+#[test]
 fn keys_of_every_usage_are_made_and_proven() {
     let name = "aws_kms::succession::keys_of_every_usage_are_made_and_proven";
     moto::test(name, |endpoint| async move {
