@@ -54,7 +54,7 @@ pub(super) async fn lead(account: &Account, alias: &str, from: Option<&str>, ver
     update(&home, alias, old.key_id(), &to).await
 }
 
-/// UpdateAlias itself accepts a key that is disabled, and applications would then fail.
+/// `UpdateAlias` itself accepts a key that is disabled, and applications would then fail.
 fn enabled(key: &Described) -> Result<(), Failure> {
     if key.is_enabled() {
         return Ok(());

@@ -229,7 +229,7 @@ impl Regional {
 }
 
 /// How fast requests may be sent. What is let through at once and what is let through within the second after it stay
-/// below the quota together: a CreateKey that AWS throttles is not sent again.
+/// below the quota together: a `CreateKey` that AWS throttles is not sent again.
 fn pace(quota: u32) -> Quota {
     let at_once = (quota / 10).max(1);
     let each_second = quota.saturating_sub(at_once).max(1);
