@@ -9,6 +9,9 @@ use crate::support::kms::Kms;
 use crate::support::moto::Moto;
 use crate::support::sandbox::Sandbox;
 
+mod changes;
+mod refusals;
+mod saved_plans;
 mod story;
 
 /// A day's noon, and the slots after it.
