@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::document::{Config, Located};
 use crate::model::{
@@ -51,12 +52,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let limits = applied_config(inputs.recorded).map_or(inputs.desired.config.limits, |config| config.limits);
     let mut refusals: Vec<_> = refusal.into_iter().collect();
     refusals.extend(limits::refusals(&draft.changes, inputs.recorded, &limits));
+    let lineage = lineage(inputs.recorded);
     Plan {
         as_of: inputs.now,
         tz_version: TZ_VERSION.to_owned(),
-        digest: digest(inputs.sources, inputs.recorded.lineage, &draft.changes),
+        digest: digest(inputs.sources, lineage, &draft.changes),
         sources: inputs.sources.clone(),
-        lineage: inputs.recorded.lineage,
+        lineage,
         changes: draft.changes,
         waiting: draft.waiting,
         drift: draft.drift,
@@ -65,6 +67,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         diagnostics: draft.diagnostics,
         not_applicable: None,
     }
+}
+
+/// The database that a plan is bound to. One to which nothing was ever applied is as good as none: what was reviewed
+/// before there was a database holds for the one that apply has just made.
+fn lineage(recorded: &Recorded) -> Option<Uuid> {
+    recorded.lineage.filter(|_| recorded.last_applied.is_some() || !recorded.is_empty())
 }
 
 /// Rules, then policies, then keys, then work that the clock asks for.
