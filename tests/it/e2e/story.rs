@@ -93,7 +93,7 @@ fn an_existing_key_is_adopted_by_a_pull_request_and_rotates_the_night_after() {
     merge(&sandbox);
     sandbox.at("2026-03-01 12:20:00", &["plan", "--out", "plan.json"]).exits(0).says("Daily PHI Key Rotation");
     sandbox.at("2026-03-01 12:21:00", &["apply", "plan.json"]).exits(0);
-    assert_eq!(kms.keys(), [first.clone()], "adoption makes and rotates nothing");
+    assert_eq!(kms.keys(), std::slice::from_ref(&first), "adoption makes and rotates nothing");
     sandbox.at("2026-03-01 12:22:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
     sandbox.at("2026-03-02 01:59:50", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
 
