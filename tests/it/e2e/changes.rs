@@ -93,7 +93,7 @@ fn a_removed_policy_leaves_its_keys_and_what_they_encrypted() {
     let sealed = sandbox.at("2026-03-01 12:10:00", &["data", "encrypt", "acme/patients"]).input(b"a patient").exits(0);
     let (_, key) = NIGHTLY.split_once("---").unwrap();
     sandbox.commit(&key.replace("rotation_policy: Nightly\n", ""));
-    assert_eq!(actions(&plan(&sandbox, "2026-03-01 13:00:00")), ["remove Nightly", "unlink patients"]);
+    assert_eq!(actions(&plan(&sandbox, "2026-03-01 13:00:00")), ["unlink patients", "remove Nightly"]);
     apply(&sandbox, "2026-03-01 13:00:10");
 
     assert_eq!(actions(&plan(&sandbox, "2026-03-09 13:00:00")), [""; 0], "without a policy nothing is ever due");

@@ -121,16 +121,6 @@ fn one_that_was_altered_is_not_applied() {
 }
 
 #[test]
-fn one_whose_expiry_was_put_off_still_expires() {
-    let sandbox = reviewed();
-    let mut plan: Value = serde_json::from_str(&sandbox.read("plan.json")).unwrap();
-    plan["expires_at"] = json!("2036-03-01T13:00:00Z");
-    plan["not_applicable"] = Value::Null;
-    sandbox.write("plan.json", &plan.to_string());
-    stale(&sandbox, "2026-03-09 13:00:00", "plan/stale", "expired");
-}
-
-#[test]
 fn what_happened_to_be_planned_twice_has_the_same_bytes() {
     let sandbox = reviewed();
     let first = sandbox.read("plan.json");

@@ -17,6 +17,13 @@ pub struct Request {
     body: Vec<u8>,
 }
 
+impl Request {
+    /// Does its content have this text?
+    pub fn body_has(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.body).contains(text)
+    }
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone)]
 pub enum Reply {

@@ -111,10 +111,19 @@ impl Sandbox {
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Every file below `.keywheel`, with its content: nothing changed where this is the same.
+    /// Every file below `.keywheel`, with its content. Of the database it is what its tables say, but for the lease: to
+    /// take the lock and to give it back is no change.
     pub fn state(&self) -> BTreeMap<OsString, Vec<u8>> {
         let entries = fs::read_dir(self.dir().join(".keywheel")).into_iter().flatten().map(Result::unwrap);
-        entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect()
+        let content = |path: &Path| if path == self.database() { self.dump() } else { fs::read(path).unwrap() };
+        entries.map(|entry| (entry.file_name(), content(&entry.path()))).collect()
+    }
+
+    fn dump(&self) -> Vec<u8> {
+        let output = Command::new("sqlite3").arg("-readonly").arg(self.database()).arg(".dump").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("INSERT INTO leases"));
+        lines.collect::<Vec<_>>().join("\n").into_bytes()
     }
 }
 
@@ -139,21 +148,28 @@ impl Run {
     }
 
     /// Runs it to its end, which must have this exit status.
-    pub fn exits(mut self, status: i32) -> Done {
+    pub fn exits(self, status: i32) -> Done {
+        let command = format!("{:?}", self.command);
+        let done = self.ends();
+        assert_eq!(done.status, Some(status), "{command}\n{}\n{}", done.stdout, done.stderr);
+        done
+    }
+
+    /// Runs it to its end.
+    pub fn ends(mut self) -> Done {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         // A binary that refuses need not have read its input.
         let _ = child.stdin.take().unwrap().write_all(&self.input);
-        let done = Done::from(child.wait_with_output().unwrap());
-        assert_eq!(done.status, Some(status), "{:?}\n{}\n{}", self.command, done.stdout, done.stderr);
-        done
+        child.wait_with_output().unwrap().into()
     }
 }
 
 /// What a run said.
 #[derive(Debug, Clone)]
 pub struct Done {
-    status: Option<i32>,
+    /// The exit status; none if a signal ended it.
+    pub status: Option<i32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
