@@ -10,13 +10,13 @@ use clap::Args;
 
 use crate::engine::{self, ApplyOptions, EngineError, Progress, Report};
 use crate::model::{Address, ObjectKind};
-use crate::plan::{Action, Plan, PlanDocument};
-use crate::render;
+use crate::plan::{Action, Change, Plan, PlanDocument};
+use crate::render::{self, View};
 
 use super::args::{FormatArg, Global, StateArg, seconds};
 use super::error::CliError;
 use super::exit::ExitStatus;
-use super::output::Output;
+use super::output;
 use super::progress::{JsonLines, TextProgress};
 use super::runtime::{block_on, stop_on_signal};
 
@@ -78,7 +78,7 @@ impl Apply {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
         let saved = self.plan.as_deref().map(super::plan::read).transpose()?;
-        let run = Run::new(global.output(), self.format, self.auto_approve || saved.is_some())?;
+        let run = Run::new(global.view(), self.format, self.auto_approve || saved.is_some())?;
         let override_limits = self.override_limits.clone().zip(self.reason.clone());
         let options = ApplyOptions {
             state: self.state.state.clone(),
@@ -101,7 +101,7 @@ impl Apply {
 
 /// One run of `apply` or `rotate`: what is shown, what is asked, how it ends.
 pub struct Run {
-    output: Output,
+    view: View,
     json: bool,
     approved: bool,
     /// Set by Ctrl-C.
@@ -124,7 +124,7 @@ impl Run {
     ///
     /// # Errors
     /// There is nobody to ask, and nobody said yes beforehand.
-    pub fn new(output: Output, format: FormatArg, approved: bool) -> Result<Self, CliError> {
+    pub fn new(view: View, format: FormatArg, approved: bool) -> Result<Self, CliError> {
         let json = format.is_json();
         if !approved && (json || !std::io::stdin().is_terminal()) {
             let why = if json {
@@ -137,24 +137,23 @@ impl Run {
         }
         if json {
             // The first line of the stream, so that a reader knows what follows.
-            output.json(&render::json::StreamVersion::default())?;
+            output::json(&render::json::StreamVersion::default())?;
         }
         Ok(Self {
-            output,
+            view,
             json,
             approved,
             interrupt: Arc::default(),
-            text: TextProgress::new(output),
-            lines: JsonLines { output },
+            text: TextProgress::new(),
+            lines: JsonLines,
             seen: Mutex::default(),
         })
     }
 
     /// Ends the run at Ctrl-C with everything recorded. To be called inside the runtime.
     pub fn stop_on_signal(&self) {
-        let output = self.output;
         stop_on_signal(Arc::clone(&self.interrupt), move || {
-            output.note("stopping: what has begun is finished first (press Ctrl-C again to end at once)");
+            output::note("stopping: what has begun is finished first (press Ctrl-C again to end at once)");
         });
     }
 
@@ -170,9 +169,9 @@ impl Run {
     pub fn approve(&self, plan: &Plan) -> Result<bool, EngineError> {
         self.text.clear();
         let shown = if self.json {
-            self.output.json_line(&render::json::StreamPlan::new(PlanDocument::from(plan.clone())))
+            output::json_line(&render::json::StreamPlan::new(PlanDocument::from(plan.clone())))
         } else {
-            self.output.shown(&(render::plan::draw(plan, self.output.view()) + "\n"))
+            output::shown(&(render::plan::draw(plan, self.view) + "\n"))
         };
         if !shown.is_ok_and(|shown| shown) {
             return Err(EngineError::new(
@@ -191,7 +190,7 @@ impl Run {
     }
 
     fn ask(&self) -> bool {
-        self.output.note("Apply these changes? Only `yes` is accepted.");
+        output::note("Apply these changes? Only `yes` is accepted.");
         let (sender, answer) = mpsc::sync_channel(1);
         // A thread, since a read from a terminal cannot be stopped and Ctrl-C must be.
         std::thread::spawn(move || {
@@ -222,7 +221,7 @@ impl Run {
             Ok(report) => report,
             Err(error) => {
                 if self.json {
-                    self.output.json(&error.stream_line())?;
+                    output::json(&error.stream_line())?;
                 }
                 return Err(error);
             }
@@ -231,7 +230,7 @@ impl Run {
             .when(!report.stale.is_empty())
             .or(ExitStatus::Partly.when(render::report::is_partial(&report)));
         if self.json {
-            self.output.json(&render::json::StreamReport::new(&report))?;
+            output::json(&render::json::StreamReport::new(&report))?;
             return Ok(status);
         }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,21 +238,32 @@ impl Run {
         if !seen.had_changes && status == ExitStatus::Done && report.done.is_empty() && report.warnings.is_empty() {
             return Ok(status);
         }
-        self.output.text(&render::report::draw(&report, self.output.view()))?;
+        output::text(&render::report::draw(&report, self.view))?;
         if let Some(key) = seen.first_key.as_ref().filter(|_| status == ExitStatus::Done) {
-            self.output.note(&render::report::next_steps(&program(), key));
+            output::note(&render::report::next_steps(&program(), key));
         }
         Ok(status)
     }
 }
 
-/// A key to try out, if this plan is the first of its database: one that `keywheel.yaml` itself is new to.
+/// A key to try out, if this plan is the first of its database (`keywheel.yaml` itself is new then): one that may rotate
+/// at any time, where there is such a key.
 fn first_key(plan: &Plan) -> Option<Address> {
-    let made = |action: Action, kind: ObjectKind| {
-        plan.changes.iter().find(move |change| change.action == action && change.object.kind == kind)
+    let made = |kind: ObjectKind| {
+        plan.changes.iter().filter(move |change| change.action == Action::Create && change.object.kind == kind)
     };
-    made(Action::Create, ObjectKind::Config)?;
-    made(Action::Create, ObjectKind::EncryptionKey)?.object.address()
+    made(ObjectKind::Config).next()?;
+    let field = |change: &Change, name: &str| change.after.as_ref().and_then(|after| after.get(name)).cloned();
+    let has_windows = |key: &&Change| {
+        let policy = field(key, "rotation_policy");
+        made(ObjectKind::RotationPolicy).any(|change| {
+            change.object.tenant_id == key.object.tenant_id
+                && policy.as_ref().and_then(|name| name.as_str()) == Some(change.object.name.as_str())
+                && field(change, "rotation_windows").is_some()
+        })
+    };
+    let free = made(ObjectKind::EncryptionKey).find(|key| !has_windows(key));
+    free.or_else(|| made(ObjectKind::EncryptionKey).next())?.object.address()
 }
 
 /// The program as it was called, so that what is suggested can be typed.

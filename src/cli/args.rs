@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 
 use crate::engine::{Selection, Workspace};
 use crate::model::Timestamp;
+use crate::render::View;
 
-use super::output::Output;
+use super::output;
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -16,7 +17,7 @@ pub struct Global {
     /// The policy repository, or a folder in it
     #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".", help_heading = "Global options")]
     pub dir: PathBuf,
-    /// Use colours auto (on a terminal, unless NO_COLOR is set), always or never
+    /// Use colours auto (on a terminal, unless `NO_COLOR` is set), always or never
     #[arg(
         long,
         global = true,
@@ -48,9 +49,9 @@ impl Global {
         Workspace { dir: self.dir.clone(), selection }
     }
 
-    /// Where text goes.
-    pub const fn output(&self) -> Output {
-        Output::new(self.verbose > 0)
+    /// How text on standard output is laid out.
+    pub fn view(&self) -> View {
+        output::view(self.verbose > 0)
     }
 }
 

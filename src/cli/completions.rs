@@ -3,9 +3,9 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 
 /// Write the completions of a shell to standard output
 #[derive(Debug, Args)]
@@ -22,10 +22,10 @@ pub struct Completions {
 
 impl Completions {
     /// Runs it.
-    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+    pub fn run(&self) -> Result<ExitStatus, CliError> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::command(), "keywheel", &mut script);
-        global.output().bytes(&script)?;
+        output::bytes(&script)?;
         Ok(ExitStatus::Done)
     }
 }

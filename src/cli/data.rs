@@ -10,7 +10,7 @@ use crate::model::Address;
 use super::args::{Global, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
-use super::output::Output;
+use super::output;
 use super::runtime::block_on;
 
 /// Encrypt or decrypt with a key: try it out, or check that old data is still readable
@@ -51,7 +51,7 @@ impl Data {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
         let workspace = global.workspace(None);
-        let input = input(global.output())?;
+        let input = input()?;
         let output = match &self.command {
             DataCommand::Encrypt { key, state } => {
                 block_on(engine::data::encrypt(&workspace, state.state.as_deref(), key, &input))?
@@ -60,14 +60,14 @@ impl Data {
                 block_on(engine::data::decrypt(&workspace, state.state.as_deref(), key.as_ref(), &input))?
             }
         };
-        global.output().bytes(&output)?;
+        output::bytes(&output)?;
         Ok(ExitStatus::Done)
     }
 }
 
-fn input(output: Output) -> Result<Vec<u8>, CliError> {
+fn input() -> Result<Vec<u8>, CliError> {
     if std::io::stdin().is_terminal() {
-        output.note("reading standard input; Ctrl-D ends it");
+        output::note("reading standard input; Ctrl-D ends it");
     }
     let mut input = Vec::new();
     std::io::stdin()

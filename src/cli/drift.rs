@@ -8,6 +8,7 @@ use crate::render;
 use super::args::{FormatArg, Global, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 use super::progress::{Silent, TextProgress};
 use super::runtime::block_on;
 
@@ -31,22 +32,21 @@ pub struct DriftCommand {
 impl DriftCommand {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let output = global.output();
         let options = PlanOptions { refresh: true, as_of: None, state: self.state.state.clone() };
         let workspace = global.workspace(None);
         let planned = if self.format.is_json() {
             block_on(engine::drift(&workspace, &options, &Silent))?
         } else {
-            block_on(engine::drift(&workspace, &options, &TextProgress::new(output)))?
+            block_on(engine::drift(&workspace, &options, &TextProgress::new()))?
         };
         if planned.desired.repository.failed {
-            return Err(super::validate::refused(&planned.desired, output));
+            return Err(super::validate::refused(&planned.desired));
         }
         let drift = render::drift::DriftDocument::new(&planned);
         if self.format.is_json() {
-            output.json(&Versioned::new(&drift))?;
+            output::json(&Versioned::new(&drift))?;
         } else {
-            output.text(&render::drift::draw(&drift, output.view()))?;
+            output::text(&render::drift::draw(&drift, global.view()))?;
         }
         Ok(ExitStatus::Partly
             .when(drift.is_incomplete())

@@ -9,6 +9,7 @@ use crate::render;
 use super::args::{FormatArg, Global, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 use super::runtime::block_on;
 
 /// Explain a policy or a key: its values and where they come from, when it rotates, and what would stop it
@@ -30,12 +31,11 @@ pub struct Explain {
 impl Explain {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let output = global.output();
         let explained = block_on(engine::explain(&global.workspace(None), self.state.state.as_deref(), &self.address))?;
         if self.format.is_json() {
-            output.json(&Versioned::new(&explained))?;
+            output::json(&Versioned::new(&explained))?;
         } else {
-            output.text(&render::explain::draw(&explained, output.view()))?;
+            output::text(&render::explain::draw(&explained, global.view()))?;
         }
         Ok(ExitStatus::Done)
     }

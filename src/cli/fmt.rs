@@ -15,6 +15,7 @@ use crate::render::text::count;
 use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 
 /// Lay out documents in the canonical form; comments stay, and so does the meaning
 ///
@@ -37,7 +38,6 @@ pub struct Fmt {
 impl Fmt {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let output = global.output();
         let (mut changed, mut broken) = (0, Vec::new());
         let mut text = String::new();
         let files = self.files(&global.dir)?;
@@ -58,16 +58,16 @@ impl Fmt {
                 }
             }
         }
-        output.text(&text)?;
+        output::text(&text)?;
         if !broken.is_empty() {
-            output.note(&findings::draw(&broken, true, output.error_view().columns()));
+            output::note(&findings::draw(&broken, true, output::error_columns()));
             return Ok(ExitStatus::Error);
         }
         let (done, of) = (count(changed, "file"), count(files.len(), "file"));
         match (changed, self.check) {
-            (0, _) => output.note(&format!("{} {of} laid out already.", paint(style::GOOD, "Nothing to do:"))),
-            (_, false) => output.note(&format!("{done} of {of} laid out anew.")),
-            (_, true) => output.note(&format!("{done} of {of} not laid out: `keywheel fmt` does it.")),
+            (0, _) => output::note(&format!("{} {of} laid out already.", paint(style::GOOD, "Nothing to do:"))),
+            (_, false) => output::note(&format!("{done} of {of} laid out anew.")),
+            (_, true) => output::note(&format!("{done} of {of} not laid out: `keywheel fmt` does it.")),
         }
         Ok(ExitStatus::Error.when(self.check && changed > 0))
     }

@@ -9,6 +9,7 @@ use crate::render;
 use super::args::{FormatArg, Global, Since, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 use super::runtime::block_on;
 
 /// Show the rotations that were, the newest first
@@ -47,12 +48,11 @@ impl History {
             limit: Some(self.limit),
             ..HistoryFilter::default()
         };
-        let output = global.output();
         let history = block_on(engine::history(&global.workspace(None), self.state.state.as_deref(), &filter))?;
         if self.format.is_json() {
-            output.json(&Versioned::new(&history))?;
+            output::json(&Versioned::new(&history))?;
         } else {
-            output.text(&render::status::history(&history, output.view()))?;
+            output::text(&render::status::history(&history, global.view()))?;
         }
         Ok(ExitStatus::Done)
     }

@@ -11,6 +11,7 @@ use crate::render::style::{self, paint};
 use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 
 /// Begin a policy repository: settings, a first tenant with a policy and a key, and a CI example
 ///
@@ -35,7 +36,15 @@ impl Init {
             [] => "Everything is here already: nothing was written.\n".to_owned(),
             _ => next_steps(global, &report),
         };
-        global.output().text(&format!("{}\n\n{next}", files.join("\n")))?;
+        output::text(&format!(
+            "{}
+
+{next}",
+            files.join(
+                "
+"
+            )
+        ))?;
         Ok(ExitStatus::Done)
     }
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 
 /// Write the manual: one page to standard output, or a page for each command into DIR
 #[derive(Debug, Args)]
@@ -20,19 +20,19 @@ pub struct Man {
 
 impl Man {
     /// Runs it.
-    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+    pub fn run(&self) -> Result<ExitStatus, CliError> {
         let command = super::command();
         let Some(dir) = &self.dir else {
             let mut page = Vec::new();
             clap_mangen::Man::new(command)
                 .render(&mut page)
                 .map_err(|error| CliError::new("cli/man", format!("cannot draw the page: {error}")))?;
-            global.output().bytes(&page)?;
+            output::bytes(&page)?;
             return Ok(ExitStatus::Done);
         };
         fs::create_dir_all(dir).map_err(|error| CliError::file("make", dir, &error))?;
         clap_mangen::generate_to(command, dir).map_err(|error| CliError::file("write", dir, &error))?;
-        global.output().note(&format!("The pages are in {}.", dir.display()));
+        output::note(&format!("The pages are in {}.", dir.display()));
         Ok(ExitStatus::Done)
     }
 }

@@ -106,7 +106,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Init(command) => command.run(global),
         Command::Validate(command) => command.run(global),
         Command::Fmt(command) => command.run(global),
-        Command::Schema(command) => command.run(global),
+        Command::Schema(command) => command.run(),
         Command::Plan(command) => command.run(global),
         Command::Show(command) => command.run(global),
         Command::Apply(command) => command.run(global),
@@ -116,8 +116,8 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Explain(command) => command.run(global),
         Command::Drift(command) => command.run(global),
         Command::Data(command) => command.run(global),
-        Command::Completions(command) => command.run(global),
-        Command::Man(command) => command.run(global),
-        Command::Version(command) => command.run(global),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
+        Command::Version(command) => command.run(),
     }
 }

@@ -8,75 +8,62 @@ use crate::render::View;
 
 use super::error::CliError;
 
-/// The two streams, and how text on them is laid out.
-#[derive(Debug, Clone, Copy)]
-pub struct Output {
-    full: bool,
+/// How text on standard output is laid out.
+pub fn view(full: bool) -> View {
+    let width = if io::stdout().is_terminal() { terminal_columns() } else { None };
+    View { width, full }
 }
 
-impl Output {
-    /// With `full`, every object is shown in full.
-    pub const fn new(full: bool) -> Self {
-        Self { full }
-    }
+/// The columns for running text on standard error.
+pub fn error_columns() -> usize {
+    View { width: terminal_columns(), full: false }.columns()
+}
 
-    /// How text on standard output is laid out.
-    pub fn view(self) -> View {
-        let width = if io::stdout().is_terminal() { terminal_columns() } else { None };
-        View { width, full: self.full }
-    }
+/// Writes a result.
+///
+/// A closed pipe is no error: whoever reads has seen enough.
+pub fn text(text: &str) -> Result<(), CliError> {
+    shown(text).map(|_| ())
+}
 
-    /// How text on standard error is laid out.
-    pub fn error_view(self) -> View {
-        View { width: terminal_columns(), full: self.full }
-    }
+/// Writes a result, and says whether anybody was there to read it.
+pub fn shown(text: &str) -> Result<bool, CliError> {
+    written(|| {
+        let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    })
+}
 
-    /// Writes a result.
-    ///
-    /// A closed pipe is no error: whoever reads has seen enough.
-    pub fn text(self, text: &str) -> Result<(), CliError> {
-        self.shown(text).map(|_| ())
-    }
+/// Writes bytes as they are.
+pub fn bytes(bytes: &[u8]) -> Result<(), CliError> {
+    written(|| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    })
+    .map(|_| ())
+}
 
-    /// Writes a result, and says whether anybody was there to read it.
-    pub fn shown(self, text: &str) -> Result<bool, CliError> {
-        written(|| {
-            let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
-            stdout.write_all(text.as_bytes())?;
-            stdout.flush()
-        })
-    }
+/// Writes one JSON document, on one line.
+pub fn json(document: &impl Serialize) -> Result<(), CliError> {
+    json_line(document).map(|_| ())
+}
 
-    /// Writes bytes as they are.
-    pub fn bytes(self, bytes: &[u8]) -> Result<(), CliError> {
-        written(|| {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes)?;
-            stdout.flush()
-        })
-        .map(|_| ())
-    }
+/// Writes one JSON document on one line, and says whether anybody was there to read it.
+pub fn json_line(document: &impl Serialize) -> Result<bool, CliError> {
+    written(|| {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        serde_json::to_writer(&mut stdout, document)?;
+        stdout.write_all(b"\n")?;
+        stdout.flush()
+    })
+}
 
-    /// Writes one JSON document, on one line.
-    pub fn json(self, document: &impl Serialize) -> Result<(), CliError> {
-        self.json_line(document).map(|_| ())
-    }
-
-    /// Writes one JSON document on one line, and says whether anybody was there to read it.
-    pub fn json_line(self, document: &impl Serialize) -> Result<bool, CliError> {
-        written(|| {
-            let mut stdout = BufWriter::new(io::stdout().lock());
-            serde_json::to_writer(&mut stdout, document)?;
-            stdout.write_all(b"\n")?;
-            stdout.flush()
-        })
-    }
-
-    /// Tells a person something that is no result.
-    pub fn note(self, text: &str) {
-        // Where standard error is closed, nobody is told.
-        let _ = anstream::stderr().write_all(format!("{text}\n").as_bytes());
-    }
+/// Tells a person something that is no result.
+pub fn note(text: &str) {
+    // Where standard error is closed, nobody is told.
+    let _ = anstream::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// The width of the terminal that either stream is on.

@@ -14,6 +14,7 @@ use crate::render;
 use super::args::{FormatArg, Global, StateArg, instant};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 use super::progress::{Silent, TextProgress};
 use super::runtime::block_on;
 
@@ -58,33 +59,32 @@ Examples:
 impl PlanCommand {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let output = global.output();
         let options = PlanOptions { refresh: self.refresh, as_of: self.as_of, state: self.state.state.clone() };
         let workspace = global.workspace(self.reference.as_deref());
         let Planned { desired, plan } = if self.format.is_json() {
             block_on(engine::plan(&workspace, &options, &Silent))?
         } else {
-            block_on(engine::plan(&workspace, &options, &TextProgress::new(output)))?
+            block_on(engine::plan(&workspace, &options, &TextProgress::new()))?
         };
         if desired.repository.failed {
-            return Err(super::validate::refused(&desired, output));
+            return Err(super::validate::refused(&desired));
         }
         let status = status(&plan, self.detailed_exitcode);
         if !self.format.is_json() {
-            output.text(&render::plan::draw(&plan, output.view()))?;
+            output::text(&render::plan::draw(&plan, global.view()))?;
         }
         let not_applicable = plan.not_applicable.clone();
         let document = PlanDocument::from(plan);
         if let Some(path) = &self.out {
             save(&document, path)?;
             let path = path.display();
-            output.note(&match not_applicable {
+            output::note(&match not_applicable {
                 None => format!("\nSaved to {path}. To apply exactly this: keywheel apply {path}"),
                 Some(why) => format!("\nSaved to {path}, to be read: a plan made {why} is not applied."),
             });
         }
         if self.format.is_json() {
-            output.json(&document)?;
+            output::json(&document)?;
         }
         Ok(status)
     }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::engine::{Event, Progress};
 use crate::render::events;
 
-use super::output::Output;
+use super::output;
 
 /// Nothing is shown.
 #[derive(Debug)]
@@ -21,30 +21,26 @@ impl Progress for Silent {
 
 /// One JSON line on standard output for each event.
 #[derive(Debug)]
-pub struct JsonLines {
-    /// Where they go.
-    pub output: Output,
-}
+pub struct JsonLines;
 
 impl Progress for JsonLines {
     fn event(&self, event: Event) {
         // Work that has begun is finished, whether or not anybody still reads.
-        let _ = self.output.json_line(&event);
+        let _ = output::json_line(&event);
     }
 }
 
 /// On a terminal one bar for the phase that goes on, and lines above it for what is done; elsewhere lines alone.
 #[derive(Debug)]
 pub struct TextProgress {
-    output: Output,
     bars: bool,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl TextProgress {
     /// Bars where standard error is a terminal.
-    pub fn new(output: Output) -> Self {
-        Self { output, bars: std::io::stderr().is_terminal(), bar: Mutex::new(None) }
+    pub fn new() -> Self {
+        Self { bars: std::io::stderr().is_terminal(), bar: Mutex::new(None) }
     }
 
     /// Takes the bar away, before something else is written to the terminal.
@@ -76,8 +72,8 @@ impl Progress for TextProgress {
             _ => {
                 let Some(line) = events::line(&event) else { return };
                 match self.current().as_ref() {
-                    Some(bar) => bar.suspend(|| self.output.note(&line)),
-                    None => self.output.note(&line),
+                    Some(bar) => bar.suspend(|| output::note(&line)),
+                    None => output::note(&line),
                 }
             }
         }

@@ -45,7 +45,7 @@ pub struct Rotate {
 impl Rotate {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let run = Run::new(global.output(), self.format, self.auto_approve)?;
+        let run = Run::new(global.view(), self.format, self.auto_approve)?;
         let options = ApplyOptions {
             state: self.state.state.clone(),
             ephemeral_state: self.ephemeral_state,

@@ -7,9 +7,9 @@ use clap::Args;
 
 use crate::render::schemas;
 
-use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 
 /// Show the JSON schema of the documents, or write every schema into DIR
 ///
@@ -24,17 +24,16 @@ pub struct Schema {
 
 impl Schema {
     /// Runs it.
-    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let output = global.output();
+    pub fn run(&self) -> Result<ExitStatus, CliError> {
         let Some(dir) = &self.write else {
-            output.text(&schemas::text(&crate::document::schema()))?;
+            output::text(&schemas::text(&crate::document::schema()))?;
             return Ok(ExitStatus::Done);
         };
         fs::create_dir_all(dir).map_err(|error| CliError::file("make", dir, &error))?;
         for (name, schema) in schemas::all() {
             let path = dir.join(name);
             fs::write(&path, schemas::text(&schema)).map_err(|error| CliError::file("write", &path, &error))?;
-            output.note(&format!("wrote {}", path.display()));
+            output::note(&format!("wrote {}", path.display()));
         }
         Ok(ExitStatus::Done)
     }

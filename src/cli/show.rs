@@ -10,6 +10,7 @@ use crate::render;
 use super::args::{FormatArg, Global};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 use super::plan;
 
 /// Show a saved plan
@@ -30,13 +31,12 @@ pub struct Show {
 impl Show {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let output = global.output();
         let (plan, expires_at) = plan::read(&self.plan)?;
         if self.format.is_json() {
-            output.json(&PlanDocument::from(plan))?;
+            output::json(&PlanDocument::from(plan))?;
         } else {
-            output.text(&render::plan::draw(&plan, output.view()))?;
-            output.note(&format!("\nIt can be applied until {}.", render::time::instant(expires_at)));
+            output::text(&render::plan::draw(&plan, global.view()))?;
+            output::note(&format!("\nIt can be applied until {}.", render::time::instant(expires_at)));
         }
         Ok(ExitStatus::Done)
     }

@@ -9,6 +9,7 @@ use crate::render;
 use super::args::{FormatArg, Global};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 use super::runtime::block_on;
 
 /// Show every key: its state, primary version, age, last and next rotation, and policy
@@ -50,12 +51,11 @@ impl StatusCommand {
             state: self.state,
             order: self.sort,
         };
-        let output = global.output();
         let status = block_on(engine::status(&global.workspace(None), self.state_url.as_deref(), &filter))?;
         if self.format.is_json() {
-            output.json(&Versioned::new(&status))?;
+            output::json(&Versioned::new(&status))?;
         } else {
-            output.text(&render::status::draw(&status, output.view()))?;
+            output::text(&render::status::draw(&status, global.view()))?;
         }
         Ok(ExitStatus::Done)
     }

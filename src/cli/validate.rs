@@ -11,7 +11,7 @@ use crate::render::text::count;
 use super::args::{FormatArg, Global};
 use super::error::CliError;
 use super::exit::ExitStatus;
-use super::output::Output;
+use super::output;
 
 /// Check every document, and show all mistakes at once
 ///
@@ -30,27 +30,26 @@ pub struct Validate {
 impl Validate {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let output = global.output();
         let desired = engine::load(&global.workspace(self.reference.as_deref()))?;
         let found = &desired.findings;
         let status = ExitStatus::Error.when(found.iter().any(Finding::is_error));
         if self.format.is_json() {
-            output.json(&findings::report(found))?;
+            output::json(&findings::report(found))?;
             return Ok(status);
         }
-        let mut text = findings::draw(found, true, output.view().columns());
+        let mut text = findings::draw(found, true, global.view().columns());
         if status == ExitStatus::Done {
             let documents = count(desired.repository.documents, "document");
             text.push_str(&format!("{} {documents} checked.\n", paint(style::GOOD, "Valid.")));
         }
-        output.text(&text)?;
+        output::text(&text)?;
         Ok(status)
     }
 }
 
 /// Shows the findings of documents that nothing can be planned from, on standard error.
-pub fn refused(desired: &Desired, output: Output) -> CliError {
-    output.note(&findings::draw(&desired.findings, true, output.error_view().columns()));
+pub fn refused(desired: &Desired) -> CliError {
+    output::note(&findings::draw(&desired.findings, true, output::error_columns()));
     CliError::new("documents/invalid", "a document that holds for all tenants has errors: nothing was planned")
         .help("`keywheel validate` shows them")
 }

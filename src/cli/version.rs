@@ -4,9 +4,10 @@ use clap::Args;
 
 use crate::render::json::VersionDocument;
 
-use super::args::{FormatArg, Global};
+use super::args::FormatArg;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
 
 /// Show the version of keywheel and of the tz database in it
 #[derive(Debug, Args)]
@@ -18,15 +19,15 @@ pub struct Version {
 
 impl Version {
     /// Runs it.
-    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+    pub fn run(&self) -> Result<ExitStatus, CliError> {
         let document = VersionDocument::default();
         if self.format.is_json() {
-            global.output().json(&document)?;
+            output::json(&document)?;
         } else {
             let VersionDocument { version, tz_version, plan_format_version, .. } = document;
-            global
-                .output()
-                .text(&format!("keywheel {version}\ntz database {tz_version}\nplan format {plan_format_version}\n"))?;
+            output::text(&format!(
+                "keywheel {version}\ntz database {tz_version}\nplan format {plan_format_version}\n"
+            ))?;
         }
         Ok(ExitStatus::Done)
     }
