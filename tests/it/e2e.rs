@@ -10,8 +10,13 @@ use crate::support::moto::Moto;
 use crate::support::sandbox::Sandbox;
 
 mod changes;
+mod crashes;
+mod databases;
+mod localstack;
+mod providers;
 mod refusals;
 mod saved_plans;
+mod secrets;
 mod story;
 
 /// A day's noon, and the slots after it.

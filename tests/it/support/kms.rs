@@ -11,12 +11,18 @@ use serde_json::{Value, json};
 #[derive(Clone)]
 pub struct Kms {
     address: String,
+    access_key: String,
 }
 
 impl Kms {
     /// A client of the emulator at `http://HOST:PORT`.
     pub fn new(endpoint: &str) -> Self {
-        Self { address: endpoint.trim_start_matches("http://").to_owned() }
+        Self::of_account(endpoint, "AKIAKEYWHEELTESTS000")
+    }
+
+    /// The same in the account that an access key belongs to.
+    pub fn of_account(endpoint: &str, access_key: &str) -> Self {
+        Self { address: endpoint.trim_start_matches("http://").to_owned(), access_key: access_key.to_owned() }
     }
 
     /// Sends a request, which must succeed.
@@ -28,13 +34,13 @@ impl Kms {
 
     /// Sends a request: the answer's status and content.
     pub fn send(&self, operation: &str, body: &Value) -> (u16, Value) {
-        let (address, body) = (&self.address, body.to_string());
+        let (address, access_key, body) = (&self.address, &self.access_key, body.to_string());
         let mut stream = TcpStream::connect(address).unwrap();
         // Emulators check no signature; they read the region and the service out of the credential.
         let request = format!(
             "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.1\r\n\
              X-Amz-Target: TrentService.{operation}\r\nX-Amz-Date: 20260301T120000Z\r\nAuthorization: AWS4-HMAC-SHA256 \
-             Credential=AKIAKEYWHEELTESTS000/20260301/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0\r\n\
+             Credential={access_key}/20260301/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );

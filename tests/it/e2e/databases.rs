@@ -1,0 +1,142 @@
+//! A state database or a keystore that cannot be used: nothing is made in its place, and nothing is changed.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::{NIGHTLY, NOON, Sandbox};
+
+const APPLY: &[&str] = &["apply", "--auto-approve", "--lock-timeout", "0s"];
+const NIGHT: &str = "2026-03-02 02:00:10";
+
+fn applied() -> Sandbox {
+    let sandbox = Sandbox::with("", NIGHTLY);
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox
+}
+
+/// Fails unless plan and apply are both refused so, and the files stay as they are, byte by byte.
+fn unusable(sandbox: &Sandbox, code: &str) {
+    let before = files(&sandbox.dir().join(".keywheel"));
+    for arguments in [&["plan"][..], APPLY] {
+        sandbox.at(NIGHT, arguments).exits(1).error(code);
+        assert!(files(&sandbox.dir().join(".keywheel")) == before, "{arguments:?} changed a file");
+    }
+}
+
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let mut files: Vec<_> = entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_database_that_is_damaged_is_not_replaced() {
+    let sandbox = applied();
+    fs::write(sandbox.database(), "this was a database once, and is a text now").unwrap();
+    unusable(&sandbox, "state/corrupt");
+}
+
+#[test]
+fn a_database_that_was_cut_off_is_not_used() {
+    let sandbox = applied();
+    let bytes = fs::read(sandbox.database()).unwrap();
+    fs::write(sandbox.database(), bytes.get(..bytes.len() / 3).unwrap()).unwrap();
+    unusable(&sandbox, "state/corrupt");
+}
+
+#[test]
+fn another_programs_database_is_not_used() {
+    let sandbox = applied();
+    fs::remove_file(sandbox.database()).unwrap();
+    sandbox.tamper("CREATE TABLE recipes (name TEXT)");
+    unusable(&sandbox, "state/corrupt");
+}
+
+#[test]
+fn a_database_of_a_newer_keywheel_is_not_used() {
+    let sandbox = applied();
+    sandbox.tamper("UPDATE meta SET schema_version = 99");
+    unusable(&sandbox, "state/newer");
+}
+
+#[test]
+fn a_database_that_may_only_be_read_is_planned_from_and_not_applied_to() {
+    let sandbox = applied();
+    let folder = sandbox.dir().join(".keywheel");
+    fs::set_permissions(sandbox.database(), Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o555)).unwrap();
+    if fs::write(folder.join("probe"), "").is_ok() {
+        // To root, modes mean nothing; an immutable file is one that root may not write either.
+        fs::remove_file(folder.join("probe")).unwrap();
+        let immutable = Command::new("chattr").arg("+i").arg(sandbox.database()).output();
+        if !immutable.is_ok_and(|output| output.status.success()) {
+            return;
+        }
+    }
+    let before = files(&folder);
+    sandbox.at(NIGHT, &["plan", "--detailed-exitcode"]).exits(2);
+    sandbox.at(NIGHT, APPLY).exits(1).error("state/read-only");
+    assert!(files(&folder) == before, "a file was changed");
+    let _ = Command::new("chattr").arg("-i").arg(sandbox.database()).output();
+    fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_state_variable_that_is_not_set_is_no_empty_database() {
+    let sandbox = Sandbox::with("state: ${KEYWHEEL_STATE}\n", NIGHTLY);
+    for arguments in [&["plan"][..], APPLY] {
+        sandbox.keywheel(arguments).exits(1).error("state/variable");
+    }
+    sandbox.keywheel(APPLY).env("KEYWHEEL_STATE", "sqlite:../elsewhere.db").exits(0);
+    assert!(sandbox.dir().join("../elsewhere.db").is_file());
+}
+
+#[test]
+fn another_root_key_opens_no_keystore() {
+    let root_key = |letter: &str| format!("{}=", letter.repeat(43));
+    let mut sandbox = Sandbox::with("", NIGHTLY);
+    sandbox.set("KEYWHEEL_ROOT_KEY", &root_key("A"));
+    sandbox.at(NOON, APPLY).exits(0);
+    let before = sandbox.state();
+    let refused = sandbox.at(NIGHT, APPLY).env("KEYWHEEL_ROOT_KEY", &root_key("E")).exits(7);
+    assert!(refused.stdout.contains("root key from KEYWHEEL_ROOT_KEY is not the one"), "{}", refused.stdout);
+    let keystore = std::ffi::OsStr::new("keystore");
+    assert_eq!(sandbox.state().get(keystore), before.get(keystore));
+    assert_eq!(sandbox.sql("SELECT phase FROM rotations WHERE workflow = 'rotate'").len(), 0, "nothing was begun");
+    sandbox.at(NIGHT, APPLY).exits(0);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_apply_goes_on_when_there_is_room() {
+    let sandbox = Sandbox::with("", &super::with_keys(40));
+    let folder = sandbox.dir().join(".keywheel");
+    fs::create_dir(&folder).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=192k", "keywheel"]).arg(&folder).output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        // Only root may mount.
+        return;
+    }
+    let _unmount = Unmount(&folder);
+    // The disk fills up somewhere between the first write and the last.
+    let full = sandbox.at(NOON, APPLY).ends();
+    assert!(full.status != Some(0), "40 keys fit into 192 KiB\n{}", full.stdout);
+    assert!(full.stderr.contains("disk") || full.stdout.contains("disk"), "{}\n{}", full.stdout, full.stderr);
+    assert!(!full.stderr.contains("panicked"), "{}", full.stderr);
+    let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&folder).output().unwrap();
+    assert!(grown.status.success());
+    sandbox.at("2026-03-01 12:10:00", APPLY).exits(0);
+    sandbox.at("2026-03-01 12:11:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
+}
+
+struct Unmount<'a>(&'a Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).output();
+    }
+}

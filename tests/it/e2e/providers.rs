@@ -1,0 +1,161 @@
+//! AWS KMS out of reach, unwilling, or not what the database thinks: nothing is changed there or here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::{Kms, Moto, NOON, Sandbox, aws, aws_sandbox};
+use crate::support::hostile::{Hostile, Reply, Request, nobody};
+
+const APPLY: &[&str] = &["apply", "--auto-approve"];
+const NIGHT: &str = "2026-03-02 02:00:10";
+
+/// A policy with keys that keywheel makes.
+pub fn documents(count: usize) -> String {
+    let policy = super::NIGHTLY.split_once("---").unwrap().0.replace("key_type", "kms_provider: aws_kms\nkey_type");
+    let key = |number| {
+        format!(
+            "---
+apiVersion: keywheel/v1
+kind: EncryptionKey
+tenant_id: acme
+key_name: key-{number}
+key_type: phi_data
+kms_provider: aws_kms
+kms_alias: alias/key-{number}
+rotation_policy: Nightly
+"
+        )
+    };
+    (0..count).fold(policy, |documents, number| documents + &key(number))
+}
+
+/// A repository with one key in an emulator, applied at noon.
+fn applied(endpoint: &str) -> Sandbox {
+    let sandbox = aws_sandbox(endpoint);
+    sandbox.commit(&documents(1));
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox
+}
+
+/// The same repository, whose endpoint is another one from now on.
+pub fn moved_to(sandbox: &Sandbox, endpoint: &str) {
+    sandbox.write("keywheel.yaml", &format!("apiVersion: keywheel/v1\nkind: Config\n{}", aws(endpoint)));
+    sandbox.commit_all("another endpoint");
+}
+
+/// Does a request change anything?
+fn writes(request: &Request) -> bool {
+    !["Describe", "List", "Get"].iter().any(|verb| request.operation.starts_with(verb))
+}
+
+#[test]
+fn an_aws_that_gives_no_usable_answer_is_left_alone() {
+    type Behaviour = fn(&Request) -> Reply;
+    let behaviours: [(&str, Behaviour); 4] = [
+        ("throttles for ever", |_| Reply::error(400, "ThrottlingException")),
+        ("denies access", |_| Reply::error(400, "AccessDeniedException")),
+        ("answers with a page", |_| Reply::page(200)),
+        ("hangs up", |_| Reply::Hangup),
+    ];
+    for (what, behaviour) in behaviours {
+        let hostile = Hostile::start(behaviour);
+        let sandbox = aws_sandbox(hostile.endpoint());
+        sandbox.commit(&documents(2));
+        let before = sandbox.state();
+        let plan = sandbox.keywheel(&["plan", "--format", "json"]).exits(7).json();
+        assert_eq!(plan["changes"].as_array().map(Vec::len), Some(1), "{what}: keywheel.yaml alone\n{plan:#}");
+        assert!(plan["left_out"]["acme"].as_str().is_some_and(|why| why.contains("no usable answer")), "{plan:#}");
+        assert!(sandbox.state() == before, "{what}: a plan wrote");
+        sandbox.keywheel(APPLY).exits(7);
+        assert_eq!(sandbox.sql("SELECT id FROM encryption_keys"), [json!(0); 0], "{what}");
+        let written: Vec<_> = hostile.requests().into_iter().filter(writes).collect();
+        assert!(written.is_empty(), "{what}: {written:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_where_nobody_listens_is_named() {
+    let sandbox = aws_sandbox(&nobody());
+    sandbox.commit(&documents(1));
+    sandbox.keywheel(&["plan"]).exits(7).says("endpoint_url");
+}
+
+#[test]
+fn a_database_that_was_lost_is_no_first_run() {
+    let moto = Moto::start_at(NOON);
+    let sandbox = applied(moto.endpoint());
+    let kms = Kms::new(moto.endpoint());
+    let keys = kms.keys();
+    std::fs::rename(sandbox.database(), sandbox.dir().join(".keywheel/lost.db")).unwrap();
+    for arguments in [&["plan"][..], APPLY] {
+        sandbox.at(NIGHT, arguments).exits(3).error("state/unknown-keys");
+    }
+    assert_eq!(kms.keys(), keys);
+    std::fs::rename(sandbox.dir().join(".keywheel/lost.db"), sandbox.database()).unwrap();
+    sandbox.at(NIGHT, APPLY).exits(0);
+    assert_eq!(kms.keys().len(), 2);
+}
+
+#[test]
+fn a_ci_job_whose_state_goes_with_it_is_refused_unless_told() {
+    let moto = Moto::start();
+    let sandbox = aws_sandbox(moto.endpoint());
+    sandbox.commit(&documents(1));
+    sandbox.keywheel(APPLY).env("CI", "true").exits(3).error("apply/ephemeral-state");
+    assert!(sandbox.state().is_empty());
+    assert_eq!(Kms::new(moto.endpoint()).keys(), [""; 0]);
+    let outside = ["apply", "--auto-approve", "--state", "sqlite:../elsewhere.db"];
+    sandbox.keywheel(&outside).env("CI", "true").exits(0);
+    let other = aws_sandbox(moto.endpoint());
+    other.commit(&documents(1).replace("key-0", "key-1"));
+    other.keywheel(&["apply", "--auto-approve", "--ephemeral-state"]).env("CI", "true").exits(3);
+}
+
+#[test]
+fn a_rotation_that_fails_for_one_key_goes_on_for_the_others() {
+    let moto = Moto::start_at(NOON);
+    let sandbox = aws_sandbox(moto.endpoint());
+    sandbox.commit(&documents(3));
+    sandbox.at(NOON, APPLY).exits(0);
+    let kms = Kms::new(moto.endpoint());
+    let before = kms.keys();
+    // One promotion is denied, however often it is asked for, until somebody allows it.
+    let (endpoint, is_allowed) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+    let allowed = is_allowed.clone();
+    let proxy = Hostile::start(move |request| {
+        let denied = request.operation == "UpdateAlias" && request.body_has("alias/key-1");
+        if denied && !allowed.load(Ordering::SeqCst) {
+            return Reply::error(400, "AccessDeniedException");
+        }
+        Reply::Forward(endpoint.clone())
+    });
+    moved_to(&sandbox, proxy.endpoint());
+    sandbox.at("2026-03-01 13:00:00", APPLY).exits(0);
+    let report = sandbox.at(NIGHT, &["apply", "--auto-approve", "--format", "json"]).exits(7).report();
+    let policy = &report["policies"][0];
+    assert_eq!(
+        (&policy["status"], &policy["rotated_keys"], &policy["failed_keys"]),
+        (&json!("partial"), &json!(2), &json!(1))
+    );
+    assert_eq!(report["failed"][0]["object"]["name"], "key-1", "{report:#}");
+    assert_eq!(kms.describe("alias/key-1")["Arn"], json!(arn_of(&sandbox, "key-1")), "the alias was not moved");
+    assert_eq!(kms.keys().len(), before.len() + 3, "its successor is made, and waits");
+
+    // Once it is allowed, the same successor is promoted.
+    is_allowed.store(true, Ordering::SeqCst);
+    sandbox.at("2026-03-02 02:30:00", APPLY).exits(0);
+    assert_eq!(kms.keys().len(), before.len() + 3);
+    assert_eq!(kms.describe("alias/key-1")["Arn"], json!(arn_of(&sandbox, "key-1")));
+    sandbox.at("2026-03-02 02:31:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
+}
+
+/// The recorded primary of a key.
+fn arn_of(sandbox: &Sandbox, key: &str) -> Value {
+    let query = format!(
+        "SELECT provider_ref AS arn FROM encryption_keys JOIN key_versions ON key_versions.id = primary_version_id
+         WHERE key_name = '{key}'"
+    );
+    sandbox.sql(&query)[0]["arn"].clone()
+}
