@@ -31,12 +31,11 @@ pub enum LocationError {
 }
 
 impl Location {
-    /// Is it a file inside a directory?
+    /// Is it a file inside a directory, once `..` and symbolic links are followed?
     #[must_use]
     pub fn is_file_below(&self, directory: &Path) -> bool {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         match self {
-            Self::Sqlite(path) => absolute(path).starts_with(absolute(directory)),
+            Self::Sqlite(path) => followed(path).starts_with(followed(directory)),
         }
     }
 
@@ -63,6 +62,13 @@ impl Location {
             path => Ok(Self::Sqlite(base_dir.join(path))),
         }
     }
+}
+
+/// Where a path leads, as far as it exists.
+fn followed(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = |ancestor: &Path| Some(ancestor.canonicalize().ok()?.join(path.strip_prefix(ancestor).ok()?));
+    path.ancestors().find_map(existing).unwrap_or_else(|| path.clone())
 }
 
 impl fmt::Display for Location {
@@ -92,6 +98,21 @@ mod tests {
     fn an_absolute_path_stays() {
         assert_eq!(parse("sqlite:///var/lib/keywheel.db").unwrap(), "sqlite:/var/lib/keywheel.db");
         assert_eq!(parse("sqlite:/var/lib/keywheel.db").unwrap(), "sqlite:/var/lib/keywheel.db");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_beside_a_directory_is_not_in_it_however_its_path_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = folder.path().join("repo");
+        std::fs::create_dir(&repo).unwrap();
+        std::os::unix::fs::symlink(folder.path(), repo.join("outside")).unwrap();
+        for (path, is_below) in
+            [("state.db", true), (".keywheel/state.db", true), ("../state.db", false), ("outside/state.db", false)]
+        {
+            let location = Location::parse(&format!("sqlite:{path}"), &repo).unwrap();
+            assert_eq!(location.is_file_below(&repo), is_below, "{path}");
+        }
     }
 
     #[test]
