@@ -40,7 +40,7 @@ use exit::ExitStatus;
 /// Keeps encryption keys rotated the way Terraform keeps infrastructure in shape
 ///
 /// Rotation policies live as YAML in a git repository. `plan` shows what differs between them, the state database and
-/// the key managers; `apply` makes it so, and rotates every key that is due.
+/// the key managers; `apply` makes it so, and rotates every key that is due. Begin with `keywheel init`.
 #[derive(Debug, Parser)]
 #[command(name = "keywheel", version, after_long_help = exit::HELP, max_term_width = 110)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]

@@ -137,3 +137,54 @@ pub fn draw(document: &DriftDocument, view: View) -> String {
     };
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(drift: Vec<DriftEntry>, unknown: Vec<Unknown>) -> DriftDocument {
+        let as_of = "2026-11-23T05:20:00Z".parse().unwrap();
+        DriftDocument { as_of, commit: None, drift, unknown, left_out: BTreeMap::new() }
+    }
+
+    fn key(name: &str) -> ObjectRef {
+        ObjectRef::key(&format!("healthcare-org-123/{name}").parse().unwrap())
+    }
+
+    fn plain(document: &DriftDocument) -> String {
+        anstream::adapter::strip_str(&draw(document, View { width: None, full: false })).to_string()
+    }
+
+    #[test]
+    fn each_difference_shows_its_three_sides() {
+        let entry = DriftEntry {
+            object: key("patient-data"),
+            field: "tag:team".to_owned(),
+            reason: Reason::new("settings", "it was changed at the key manager, and is set again"),
+            desired: Some("records".to_owned()),
+            recorded: Some("records".to_owned()),
+            observed: None,
+        };
+        insta::assert_snapshot!(plain(&document(vec![entry], Vec::new())), @r"
+        !  healthcare-org-123/patient-data  tag:team
+           it was changed at the key manager, and is set again
+             git       records
+             recorded  records
+             observed  (none)
+
+        Drift: 1 difference, as of 2026-11-23T05:20:00Z.
+        ");
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_not_called_free_of_drift() {
+        let reason = Reason::new("provider_unknown", "the key manager gave no usable answer: timed out");
+        let document = document(Vec::new(), vec![Unknown { object: key("billing"), reason }]);
+        assert!(document.is_empty() && document.is_incomplete());
+        insta::assert_snapshot!(plain(&document), @r"
+        ?  healthcare-org-123/billing: the key manager gave no usable answer: timed out
+
+        No drift among what could be looked at, as of 2026-11-23T05:20:00Z.
+        ");
+    }
+}

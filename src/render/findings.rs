@@ -12,10 +12,8 @@ use serde::Serialize;
 
 use crate::diagnostic::{Finding, Place};
 use crate::document;
+use crate::engine::OUTPUT_VERSION;
 use crate::model::Severity;
-
-/// The version of [`Report`]'s form.
-const FORMAT_VERSION: u32 = 1;
 
 /// Draws every finding, each as carefully as the first, and a line that sums them up. Empty where there is none.
 ///
@@ -107,8 +105,8 @@ fn with_source<'f>(group: Group<'f>, place: &'f Place, line: Option<&'f str>, ki
 /// What a check found, as a program reads it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Report<'f> {
-    /// Changes when a reader would have to.
-    pub format_version: u32,
+    /// The version of this document's form.
+    pub format_version: &'static str,
     /// Is there no error?
     pub valid: bool,
     /// How many errors.
@@ -125,7 +123,7 @@ pub fn report(findings: &[Finding]) -> Report<'_> {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let error_count = count(Severity::Error);
     Report {
-        format_version: FORMAT_VERSION,
+        format_version: OUTPUT_VERSION,
         valid: error_count == 0,
         error_count,
         warning_count: count(Severity::Warning),
@@ -229,7 +227,7 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!({
-                "format_version": 1,
+                "format_version": "1.0",
                 "valid": true,
                 "error_count": 0,
                 "warning_count": 1,
