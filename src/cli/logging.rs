@@ -36,14 +36,15 @@ pub fn start(global: &Global) {
     let capped = |filter| {
         CAPPED.iter().filter_map(|target| format!("{target}=info").parse().ok()).fold(filter, EnvFilter::add_directive)
     };
-    let filter = named.and_then(|text| EnvFilter::try_new(text).ok()).map(capped).unwrap_or_else(|| {
+    let default = || {
         // Libraries' own chatter only where every detail was asked for.
         let others = if global.verbose > 2 { LevelFilter::DEBUG } else { LevelFilter::ERROR };
         let filter = EnvFilter::default()
             .add_directive(others.into())
             .add_directive(format!("keywheel={level}").parse().unwrap_or_else(|_| level.into()));
         if global.verbose > 2 { capped(filter) } else { filter }
-    });
+    };
+    let filter = named.and_then(|text| EnvFilter::try_new(text).ok()).map_or_else(default, capped);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A subscriber that is there already (in a test) stays.
     let _ = match global.log_format {
