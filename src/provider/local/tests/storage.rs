@@ -81,9 +81,9 @@ async fn a_newer_format_is_named_as_such() {
 const FOLDER: &str = "KEYWHEEL_TEST_SMALL_DISK";
 
 #[tokio::test]
-#[ignore = "the two tests below run it, in a process whose files cannot grow"]
 async fn fill_a_small_disk() {
-    let folder = std::env::var_os(FOLDER).unwrap();
+    // The two tests below run it, in a process whose files cannot grow; elsewhere it has nothing to do.
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
     let folder = Path::new(&folder);
     let ballast = folder.join("ballast");
     let location = location(folder);
@@ -132,7 +132,7 @@ fn fill_after(folder: &Path, unshare: &[&str], prepare: &str) -> std::process::O
         command.arg("sh");
     }
     command.args(["-c", &script, "sh"]).arg(folder).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", "--ignored", "--nocapture", "provider::local::tests::storage::fill_a_small_disk"]);
+    command.args(["--exact", "--nocapture", "provider::local::tests::storage::fill_a_small_disk"]);
     command.env(FOLDER, folder).output().unwrap()
 }
 
