@@ -40,7 +40,7 @@ fn applied(endpoint: &str) -> Sandbox {
 }
 
 /// The same repository, whose endpoint is another one from now on.
-pub fn moved_to(sandbox: &Sandbox, endpoint: &str) {
+fn moved_to(sandbox: &Sandbox, endpoint: &str) {
     sandbox.write("keywheel.yaml", &format!("apiVersion: keywheel/v1\nkind: Config\n{}", aws(endpoint)));
     sandbox.commit_all("another endpoint");
 }
