@@ -150,10 +150,10 @@ def nearest(wanted: int, candidates: list) -> int:
 
 
 @lru_cache(maxsize=None)
-def check(expression: Expression) -> int:
-    """The least distance of two firings in minutes, by looking at forty years of them."""
+def check(expression: Expression, days: int = HORIZON) -> int:
+    """The least distance of two firings in minutes, a day at most, by looking at all of so many days."""
     least, last = 24 * 60, None
-    for number in range(HORIZON):
+    for number in range(days):
         for firing in expression.firings(date(2000, 1, 1) + timedelta(number)):
             if last is not None:
                 least = min(least, (firing - last) // timedelta(minutes=1))

@@ -24,7 +24,7 @@ import cron
 from cron import Refused
 
 DAY = 86_400
-QUARTER = 900
+HOUR = 3_600
 EPOCH = datetime(1970, 1, 1)
 TWO_YEARS = 731 * DAY
 WEEKDAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -58,21 +58,21 @@ def local_date(at: int, zone: str) -> date:
 def instant(local: datetime, zone: str) -> int:
     """The first instant at which the clocks show a local time or a later one: by walking there.
 
-    A quarter of an hour in which they just run on is taken in one step, any other one second by second.
+    An hour in which they just run on is taken in one step, any other one second by second.
     """
     wanted = seconds(local)
-    at = (wanted - 26 * 3600) // QUARTER * QUARTER
+    at = (wanted - 26 * HOUR) // HOUR * HOUR
     assert shown(at, zone) < wanted
     while True:
-        begin, end = shown(at, zone), shown(at + QUARTER, zone)
-        if end - begin == QUARTER:
+        begin, end = shown(at, zone), shown(at + HOUR, zone)
+        if end - begin == HOUR:
             if end >= wanted:
                 return at + (wanted - begin)
         else:
-            for second in range(at, at + QUARTER + 1):
+            for second in range(at, at + HOUR + 1):
                 if shown(second, zone) >= wanted:
                     return second
-        at += QUARTER
+        at += HOUR
 
 
 def days(first: date, last: date):
@@ -136,7 +136,8 @@ class Cron:
     def __init__(self, policy: dict):
         self.zone = policy["timezone"]
         self.cron = cron.parse(policy["rotation_schedule"])
-        self.gap = min(cron.check(self.cron) * 60 // 2, DAY // 2)
+        # Its distances show within a leap year's cycle.
+        self.gap = min(cron.check(self.cron, 5 * 366) * 60 // 2, DAY // 2)
 
     def on(self, day: date) -> list:
         """The firings of a date."""

@@ -332,9 +332,9 @@ fn windows(draw: &mut Draw, zone: Tz, change: Timestamp) -> Vec<Value> {
 
 fn freeze(draw: &mut Draw, name: &str, now: Timestamp) -> Value {
     let zone = zone(draw, 1);
-    let length = match draw.number(1, 10) {
+    let length = match draw.number(1, 40) {
         1 => draw.number(1, 900) * DAY,
-        2..=4 => draw.number(1, 40) * DAY,
+        2..=16 => draw.number(1, 40) * DAY,
         _ => draw.number(60, 2 * DAY),
     };
     let from = now.with_timezone(&zone).naive_local() + Duration::seconds(draw.number(-length, 3 * DAY));
