@@ -136,7 +136,7 @@ def rotations(table, binary, runs, count=1000):
             history = json.loads(
                 subprocess.run([binary, "history", "--format", "json", "--limit", "100000"], cwd=root, check=True, capture_output=True).stdout
             )
-            rotated = sum(1 for entry in history["entries"] if entry["workflow"] == "rotate" and entry["status"] == "settled")
+            rotated = sum(1 for entry in history["rotations"] if entry["workflow"] == "rotate" and entry["status"] == "settled")
             assert rotated == count, f"{rotated} of {keys} keys rotated, and {count} were due"
     table.add("keywheel apply, 1,000 rotations", count, samples)
 
