@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::providers::documents;
 use super::{Kms, Moto, NOON, Sandbox, aws_sandbox, with_keys};
-use crate::support::hostile::{Hostile, Reply};
+use crate::support::hostile::{Hostile, Reply, forward};
 
 const STREAM: &[&str] = &["apply", "--auto-approve", "--format", "json"];
 const NIGHT: &str = "2026-03-02 02:00:10";
@@ -91,11 +91,13 @@ struct Deadly {
     next: Arc<Mutex<Option<(&'static str, Moment)>>>,
     comes: Receiver<()>,
     is_dead: Sender<()>,
+    /// AWS KMS has acted, if it is to: a later apply must not overtake it.
+    is_over: Receiver<()>,
 }
 
 impl Deadly {
     fn before(endpoint: String) -> Self {
-        let ((has_come, comes), (is_dead, dies)) = (channel(), channel());
+        let ((has_come, comes), (is_dead, dies), (over, is_over)) = (channel(), channel(), channel());
         let (next, dies) = (Arc::new(Mutex::new(None)), Mutex::new(dies));
         let armed: Arc<Mutex<Option<(&'static str, Moment)>>> = next.clone();
         let hostile = Hostile::start(move |request| {
@@ -103,12 +105,13 @@ impl Deadly {
             let Some((_, moment)) = at else { return Reply::Forward(endpoint.clone()) };
             has_come.send(()).unwrap();
             dies.lock().unwrap().recv().unwrap();
-            match moment {
-                Moment::BeforeIt => Reply::Hangup,
-                Moment::AfterIt => Reply::ActAndHangup(endpoint.clone()),
+            if moment == Moment::AfterIt {
+                forward(&endpoint, request);
             }
+            over.send(()).unwrap();
+            Reply::Hangup
         });
-        Self { hostile, next, comes, is_dead }
+        Self { hostile, next, comes, is_dead, is_over }
     }
 
     /// Starts an apply that is killed at a request.
@@ -119,6 +122,7 @@ impl Deadly {
         self.comes.recv().unwrap();
         kill(child);
         self.is_dead.send(()).unwrap();
+        self.is_over.recv().unwrap();
     }
 }
 

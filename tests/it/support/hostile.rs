@@ -161,7 +161,8 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-fn forward(endpoint: &str, request: &Request) -> Vec<u8> {
+/// The answer of the server at an endpoint.
+pub fn forward(endpoint: &str, request: &Request) -> Vec<u8> {
     let mut upstream = TcpStream::connect(endpoint.trim_start_matches("http://")).unwrap();
     let head = request.head.trim_end();
     upstream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
