@@ -24,7 +24,7 @@
 //!
 //! Pure: `now` is an argument, and every function is total. Must not know: a clock, what a rotation does, where a policy
 //! came from. The tz database that is compiled in knows daylight saving until the end of the year 2099; later dates have
-//! standard time.
+//! the offset that its zone has at the end of 2099.
 
 mod cadence;
 mod cron;
