@@ -1,19 +1,20 @@
 //! The passes in their order: files in parallel, then documents in parallel, then the whole set.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check;
 use super::defaults::{self, Layer};
 use super::kind::Kind;
 use super::read::{self, Document, ReadFile};
 use super::redact;
-use super::set::{self, Item, Keeper, Set};
+use super::set::{self, Item, Set};
 use super::subject::{self, Subject};
-use super::{Capabilities, Config, Inherited, Loaded, Located, Repository, SourceFile};
+use super::{Capabilities, Config, Inherited, Keeper, Loaded, Located, Repository, SourceFile};
 use crate::diagnostic::{self, Finding, Place};
 use crate::model::{
     Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, NotificationSettings, RotationPolicy, Tenant,
@@ -24,7 +25,7 @@ pub(super) fn load(
     config: Option<&SourceFile>,
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
-    keeper: Keeper<'_>,
+    keeper: &Keeper<'_>,
 ) -> Loaded {
     let mut files: Vec<&SourceFile> = files.iter().filter(|file| is_ours(file)).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -93,26 +94,21 @@ pub(super) fn load(
     set.failing = failing(&findings).0;
     findings.append(&mut set::check(&set, keeper));
     let Set { policies, keys, guardrails, freezes, .. } = set;
+    let (policies, keys) = (plain(policies), plain(keys));
+    let (guardrails, freezes) = (plain(guardrails), plain(freezes));
+    // What the documents were read into is the larger part of the memory, and needed no more.
+    drop(reads);
     let (failed_tenants, failed) = failing(&findings);
     let sound = |tenant: &Name| !failed_tenants.contains(tenant);
+    let tenants = tenants.into_iter().filter(|tenant| sound(&tenant.value.tenant_id));
+    let policies = policies.into_iter().filter(|policy| sound(&policy.value.tenant_id));
+    let keys = keys.into_iter().filter(|key| sound(&key.value.tenant_id));
     let repository = Repository {
-        tenants: tenants
-            .into_iter()
-            .map(|it| (it.value.tenant_id.clone(), it))
-            .filter(|(name, _)| sound(name))
-            .collect(),
-        policies: policies
-            .into_iter()
-            .map(|item| (policy_address(&item.located.value), item.located))
-            .filter(|(address, _)| sound(&address.tenant_id))
-            .collect(),
-        keys: keys
-            .into_iter()
-            .map(|item| (key_address(&item.located.value), item.located))
-            .filter(|(address, _)| sound(&address.tenant_id))
-            .collect(),
-        guardrails: guardrails.into_iter().map(|item| (item.located.value.name.clone(), item.located)).collect(),
-        freezes: freezes.into_iter().map(|item| (item.located.value.name.clone(), item.located)).collect(),
+        tenants: tenants.map(|it| (it.value.tenant_id.clone(), it)).collect(),
+        policies: policies.map(|it| (policy_address(&it.value), *it)).collect(),
+        keys: keys.map(|it| (key_address(&it.value), *it)).collect(),
+        guardrails: guardrails.into_iter().map(|it| (it.value.name.clone(), *it)).collect(),
+        freezes: freezes.into_iter().map(|it| (it.value.name.clone(), *it)).collect(),
         failed_tenants,
         failed,
         documents,
@@ -123,11 +119,25 @@ pub(super) fn load(
     Loaded { repository, findings }
 }
 
+/// See [`super::config`].
+pub(super) fn config(file: Option<&SourceFile>) -> Option<Config> {
+    let Some(file) = file else { return Some(Config::default()) };
+    let read = read::read(file, None);
+    let document = read.documents.iter().find(|document| document.kind == Kind::Config)?;
+    read_config(document, &mut Vec::new())
+}
+
 /// Tenants with an error, and whether an error concerns everybody.
 fn failing(findings: &[Finding]) -> (BTreeSet<Name>, bool) {
     let errors = || findings.iter().filter(|finding| finding.is_error());
     let tenants = errors().filter_map(|finding| finding.tenant_id.clone()).collect();
     (tenants, errors().any(|finding| finding.tenant_id.is_none()))
+}
+
+/// The documents in their types alone.
+#[expect(clippy::vec_box, reason = "they are large, and in the box already")]
+fn plain<T>(items: Vec<Item<'_, '_, T>>) -> Vec<Box<Located<T>>> {
+    items.into_iter().map(|item| item.located).collect()
 }
 
 fn policy_address(policy: &RotationPolicy) -> Address {
@@ -164,7 +174,7 @@ fn read_file<'t>(file: &'t SourceFile, tenant: Option<&Name>) -> ReadFile<'t> {
 fn read_config(document: &Document<'_>, findings: &mut Vec<Finding>) -> Option<Config> {
     let inherited = BTreeMap::new();
     let mut subject = Subject::new(document, &inherited, &[]);
-    let config = typed::<Config>(&mut subject, Value::Object(document.fields.clone())).map(|located| located.value);
+    let config = typed::<Config>(&mut subject, &document.fields).map(|located| located.value);
     if let Some(config) = &config {
         check::config(&mut subject, config);
         check::secrets(&mut subject, Some(config), None);
@@ -203,35 +213,36 @@ fn build<'a, 't>(document: &'a Document<'t>, world: &World<'a, 't>) -> (Built<'a
     if let Some(finding) = set::misplaced(document, false) {
         return (Built::Nothing, vec![finding]);
     }
-    let mut fields = document.fields.clone();
+    let mut fields = Cow::Borrowed(&document.fields);
     let mut layers = Vec::new();
     let mut inherited = BTreeMap::new();
     if document.kind == Kind::RotationPolicy {
         let tenant = document.folder.as_ref().and_then(|folder| world.tenants.get(folder));
         layers.extend(tenant.map(|document| Layer { document, origin: Inherited::Tenant }));
         layers.extend(world.config_document.map(|document| Layer { document, origin: Inherited::Config }));
-        inherited = defaults::merge(&mut fields, &layers);
+        inherited = defaults::merge(fields.to_mut(), &layers);
     }
     let mut subject = Subject::new(document, &inherited, &layers);
-    let fields = Value::Object(fields);
     let built = match document.kind {
         Kind::Config => None,
-        Kind::Tenant => typed(&mut subject, fields).map(|located| {
+        Kind::Tenant => typed(&mut subject, &fields).map(|located| {
             check::tenant(&mut subject, &located.value);
             Built::Tenant(located)
         }),
-        Kind::RotationPolicy => typed(&mut subject, fields).map(|located| {
+        Kind::RotationPolicy => typed(&mut subject, &fields).map(|located| {
             check::policy(&mut subject, &located.value, world.capabilities);
-            Built::Policy(Item { document, located })
+            Built::Policy(Item { document, located: Box::new(located) })
         }),
-        Kind::EncryptionKey => typed(&mut subject, fields).map(|located| {
+        Kind::EncryptionKey => typed(&mut subject, &fields).map(|located| {
             check::key(&mut subject, &located.value, world.capabilities);
-            Built::Key(Item { document, located })
+            Built::Key(Item { document, located: Box::new(located) })
         }),
-        Kind::Guardrail => typed(&mut subject, fields).map(|located| Built::Guardrail(Item { document, located })),
-        Kind::Freeze => typed(&mut subject, fields).map(|located| {
+        Kind::Guardrail => {
+            typed(&mut subject, &fields).map(|located| Built::Guardrail(Item { document, located: Box::new(located) }))
+        }
+        Kind::Freeze => typed(&mut subject, &fields).map(|located| {
             check::freeze(&mut subject, &located.value);
-            Built::Freeze(Item { document, located })
+            Built::Freeze(Item { document, located: Box::new(located) })
         }),
     };
     let shared_settings = match &built {
@@ -252,8 +263,8 @@ fn inherited_settings<'l>(
 }
 
 /// The document in its type. The schema has accepted it, so an error here is a value that no schema can judge.
-fn typed<T: DeserializeOwned>(subject: &mut Subject<'_, '_>, fields: Value) -> Option<Located<T>> {
-    match serde_json::from_value(fields) {
+fn typed<T: DeserializeOwned>(subject: &mut Subject<'_, '_>, fields: &Map<String, Value>) -> Option<Located<T>> {
+    match T::deserialize(fields) {
         Ok(value) => Some(Located {
             value,
             place: subject.document.place(),

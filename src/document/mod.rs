@@ -89,9 +89,27 @@ pub struct Located<T> {
     /// The place of the whole document (its first line).
     pub place: Place,
     /// The places of its top-level fields.
-    pub fields: BTreeMap<String, Place>,
+    pub fields: Places,
     /// Effective fields that the document itself does not set, and who set them.
     pub inherited: BTreeMap<String, Inherited>,
+}
+
+/// The places of a document's top-level fields.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Box<[(Box<str>, Place)]>);
+
+impl Places {
+    /// Where a field stands, if the document has it.
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&Place> {
+        self.0.iter().find(|(name, _)| **name == *field).map(|(_, place)| place)
+    }
+}
+
+impl FromIterator<(Box<str>, Place)> for Places {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, Place)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
 }
 
 /// Who set a field that the document does not set itself. A field in neither map has the built-in default.
@@ -147,15 +165,23 @@ pub fn load(
     load::load(config, files, capabilities, &|_, _| None)
 }
 
-/// [`load`] with a record to ask: of the keys of several tenants that claim one alias or one provider key, `keeper`
-/// names the one that has it already, if one has. That one keeps it, and the others' tenants fail; without an answer
-/// all of them do, so that nobody can take an alias from another by a document alone.
+/// [`load`] with a record to ask. Who has a contested alias in the record keeps it, and the others' tenants fail;
+/// without an answer all of them do, so that nobody can take an alias from another by a document alone.
 #[must_use]
 pub fn load_with_record(
     config: Option<&SourceFile>,
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
-    keeper: &dyn Fn(&str, &[Address]) -> Option<Address>,
+    keeper: &Keeper<'_>,
 ) -> Loaded {
     load::load(config, files, capabilities, keeper)
+}
+
+/// Of the keys that claim one alias or one provider key (the first argument), which has it in the record, if one has.
+pub type Keeper<'k> = dyn Fn(&str, &[&EncryptionKey]) -> Option<usize> + 'k;
+
+/// `keywheel.yaml` alone, for what must be known before the documents are read; none where it cannot be read.
+#[must_use]
+pub fn config(file: Option<&SourceFile>) -> Option<Config> {
+    load::config(file)
 }

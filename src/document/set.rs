@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::Duration;
 
-use super::Located;
 use super::check;
 use super::config::{AwsKmsAccount, Config};
 use super::kind::Kind;
@@ -12,6 +11,7 @@ use super::read::{Document, Outline};
 use super::schema::Step;
 use super::subject::{about, span_of};
 use super::validate::{list, suggest};
+use super::{Keeper, Located};
 use crate::diagnostic::{Finding, Related};
 use crate::model::{
     Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, ObjectKind, ObjectRef, RotationPolicy, Timestamp,
@@ -21,7 +21,7 @@ use crate::schedule::{Timing, freeze_applies};
 /// A document in its type, and as it was written.
 pub(super) struct Item<'a, 't, T> {
     pub document: &'a Document<'t>,
-    pub located: Located<T>,
+    pub located: Box<Located<T>>,
 }
 
 /// The whole set.
@@ -41,11 +41,8 @@ pub(super) struct Set<'a, 't> {
     pub freezes: Vec<Item<'a, 't, Freeze>>,
 }
 
-/// Which of several keys has an alias or a key id in the record, if one has.
-pub(super) type Keeper<'k> = &'k dyn Fn(&str, &[Address]) -> Option<Address>;
-
 /// Everything that the set as a whole has wrong.
-pub(super) fn check(set: &Set<'_, '_>, keeper: Keeper<'_>) -> Vec<Finding> {
+pub(super) fn check(set: &Set<'_, '_>, keeper: &Keeper<'_>) -> Vec<Finding> {
     let mut findings = duplicates(set);
     references(set, &mut findings);
     renames(set, &mut findings);
@@ -275,7 +272,7 @@ struct Claim<'a> {
     name: &'a str,
 }
 
-fn claims(set: &Set<'_, '_>, keeper: Keeper<'_>, findings: &mut Vec<Finding>) {
+fn claims(set: &Set<'_, '_>, keeper: &Keeper<'_>, findings: &mut Vec<Finding>) {
     let mut claims: HashMap<Claim<'_>, Vec<(&Item<'_, '_, EncryptionKey>, &'static str)>> = HashMap::new();
     for item in &set.keys {
         for (name, region, field) in claimed_names(&item.located.value) {
@@ -337,25 +334,16 @@ fn account(config: &Config, tenant: &Name) -> AwsKmsAccount {
 fn contested(
     name: &str,
     claimants: &[(&Item<'_, '_, EncryptionKey>, &'static str)],
-    keeper: Keeper<'_>,
+    keeper: &Keeper<'_>,
 ) -> Vec<Finding> {
-    let address = |item: &Item<'_, '_, EncryptionKey>| {
-        Address::new(item.located.value.tenant_id.clone(), item.located.value.key_name.clone())
-    };
-    let addresses: Vec<Address> = claimants.iter().map(|(item, _)| address(item)).collect();
-    let kept = keeper(name, &addresses);
-    let one_tenant = addresses.iter().all(|it| addresses.first().is_some_and(|first| first.tenant_id == it.tenant_id));
+    let keys: Vec<&EncryptionKey> = claimants.iter().map(|(item, _)| &item.located.value).collect();
+    let kept = keeper(name, &keys);
+    let one_tenant = keys.iter().all(|key| keys.first().is_some_and(|first| first.tenant_id == key.tenant_id));
+    let owner = kept.or(one_tenant.then_some(0));
     let mut findings = Vec::new();
-    for (index, ((item, field), own)) in claimants.iter().zip(&addresses).enumerate() {
-        if kept.as_ref() == Some(own) || (kept.is_none() && one_tenant && index == 0) {
-            continue;
-        }
-        let other = kept
-            .as_ref()
-            .and_then(|kept| addresses.iter().position(|it| it == kept))
-            .or_else(|| addresses.iter().position(|it| it != own))
-            .and_then(|other| claimants.get(other));
-        let Some((other, other_field)) = other else { continue };
+    for (index, (item, field)) in claimants.iter().enumerate().filter(|(index, _)| owner != Some(*index)) {
+        let other = owner.unwrap_or(usize::from(index == 0));
+        let Some((other, other_field)) = claimants.get(other) else { continue };
         let code = if *field == "kms_alias" { "set/alias-taken" } else { "set/key-id-taken" };
         let message = format!("two keys claim `{name}` in one account and region");
         let finding = Finding::error(code, message)

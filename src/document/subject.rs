@@ -7,8 +7,8 @@ use super::read::Document;
 use super::schema::Step;
 use super::tree::Span;
 use super::validate;
-use super::{Inherited, MAX_FINDINGS};
-use crate::diagnostic::{Finding, Place, Related};
+use super::{Inherited, MAX_FINDINGS, Places};
+use crate::diagnostic::{Finding, Related};
 use crate::model::Severity;
 
 /// A document, the layers that it inherits from, and what was found so far.
@@ -90,7 +90,7 @@ pub(super) fn span_of(document: &Document<'_>, path: &[Step<'_>]) -> Span {
 }
 
 /// The places of a document's top-level fields: of the value, or of the key where the value is a block.
-pub(super) fn places(document: &Document<'_>) -> BTreeMap<String, Place> {
+pub(super) fn places(document: &Document<'_>) -> Places {
     let place = |span: Span| document.text.place(span);
     document
         .root
@@ -98,7 +98,7 @@ pub(super) fn places(document: &Document<'_>) -> BTreeMap<String, Place> {
         .iter()
         .map(|entry| {
             let span = if validate::is_block(&entry.value) { entry.key_span } else { entry.value.span };
-            (entry.key.to_string(), place(span))
+            (Box::from(&*entry.key), place(span))
         })
         .collect()
 }

@@ -8,10 +8,11 @@ use crate::document::Config;
 use crate::model::{AppliedPlan, KmsProvider, Name, ObjectKind, ObjectRef, Origin, Recorded, Timestamp};
 use crate::plan::{self, Change, Plan, Reason, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
-use crate::store::{Holder, Lease, State, StoreError};
+use crate::store::{self, Holder, Lease, State, StoreError};
 
 use super::execute::{Run, execute};
 use super::journal::{Journal, LEASE_SECONDS};
+use super::load::{Known, load_with_record};
 use super::providers::{Managers, Observers};
 use super::workflow::Context;
 use super::{
@@ -41,7 +42,8 @@ pub async fn apply(
     approve: &Approve<'_>,
     progress: &dyn Progress,
 ) -> Result<Option<Report>, EngineError> {
-    let desired = committed(workspace, options)?;
+    // Read-only until nothing refuses any more: a refused first apply leaves no database behind.
+    let Known { desired, recorded, .. } = committed(workspace, options).await?;
     if desired.repository.failed {
         return Err(EngineError::new(
             "apply/documents",
@@ -49,14 +51,12 @@ pub async fn apply(
         )
         .help("`keywheel validate` shows them"));
     }
-    // Read-only until nothing refuses any more: a refused first apply leaves no database behind.
-    let recorded = planning::recorded(&desired, options.state.as_deref()).await?.unwrap_or_default();
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     verifiable(&desired, &config)?;
     safe_state(&desired, options)?;
     on_branch(workspace, &desired, &config, options)?;
     not_older(workspace, &desired, &recorded, options)?;
-    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
+    let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
     clocks_agree(state.as_ref()).await?;
     locked(state, options, progress, async |state, lease| {
         run(&desired, options, &config, state, lease, approve, progress, |_| Ok(Wanted::Everything)).await
@@ -65,14 +65,17 @@ pub async fn apply(
 }
 
 /// The documents of the commit that is applied. A work tree with changes is refused, unless told otherwise.
-fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Desired, EngineError> {
-    let desired = match load(workspace) {
+async fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Known, EngineError> {
+    let state = options.state.as_deref();
+    let known = match load_with_record(workspace, state).await {
         // A bare repository has no work tree to be dirty.
         Err(error) if error.code == "source/bare" => {
-            load(&Workspace { selection: Selection::Ref("HEAD".to_owned()), ..workspace.clone() })?
+            let head = Workspace { selection: Selection::Ref("HEAD".to_owned()), ..workspace.clone() };
+            load_with_record(&head, state).await?
         }
         other => other?,
     };
+    let desired = &known.desired;
     let Some(origin) = &desired.origin else {
         return Err(EngineError::new(
             "apply/no-commit",
@@ -81,7 +84,7 @@ fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Desired, E
         .help("`git init`, commit the documents, and apply again"));
     };
     if desired.dirty.is_empty() {
-        return Ok(desired);
+        return Ok(known);
     }
     if !options.allow_dirty {
         let files = desired.dirty.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
@@ -91,7 +94,7 @@ fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Desired, E
             .help("commit or stash them, or apply them as they are with --allow-dirty"));
     }
     let origin = Origin { commit: format!("{}-dirty", origin.commit), ..origin.clone() };
-    Ok(Desired { origin: Some(origin), ..desired })
+    Ok(Known { desired: Desired { origin: Some(origin), ..known.desired }, ..known })
 }
 
 /// Signatures that were asked for and cannot be checked are not taken as given.
@@ -110,7 +113,7 @@ fn safe_state(desired: &Desired, options: &ApplyOptions) -> Result<(), EngineErr
     let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
     let cloud = desired.repository.keys.values().find(|key| key.value.kms_provider != KmsProvider::Local);
     let (Some(key), true, false) = (cloud, in_ci, options.ephemeral_state) else { return Ok(()) };
-    let location = planning::location(desired, options.state.as_deref())?;
+    let location = desired.location(options.state.as_deref())?;
     if !location.is_file_below(&desired.root) {
         return Ok(());
     }
@@ -233,14 +236,10 @@ pub async fn rotate(
     approve: &Approve<'_>,
     progress: &dyn Progress,
 ) -> Result<Option<Report>, EngineError> {
-    let desired = load(workspace)?;
-    let recorded = planning::recorded(&desired, options.state.as_deref()).await?.ok_or_else(|| {
-        EngineError::new("state/missing", "there is no state database yet")
-            .help("`keywheel apply` makes the keys first")
-    })?;
+    let (desired, _, recorded) = load_with_record(workspace, options.state.as_deref()).await?.with_state()?;
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     safe_state(&desired, options)?;
-    let state = planning::open_or_create_state(&desired, options.state.as_deref()).await?;
+    let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
     clocks_agree(state.as_ref()).await?;
     // It works on what has been applied: the record stands in for the documents.
     let desired = planning::as_applied(desired, &recorded);

@@ -19,9 +19,10 @@ use crate::model::{Address, KeyRecord, Recorded};
 use crate::plan;
 use crate::provider::ProviderError;
 
+use super::load::load_with_record;
 use super::observe::{KnownVersions, handle};
 use super::providers::Managers;
-use super::{EngineError, Workspace, load, open_state};
+use super::{EngineError, Workspace};
 
 /// What every sealed message begins with.
 const PREFIX: &str = "keywheel:v1:";
@@ -111,12 +112,7 @@ async fn find(
     state: Option<&str>,
     pick: impl FnOnce(&Recorded) -> Result<&KeyRecord, EngineError>,
 ) -> Result<(KeyRecord, Managers, KnownVersions), EngineError> {
-    let desired = load(workspace)?;
-    let state = open_state(&desired, state).await?.ok_or_else(|| {
-        EngineError::new("state/missing", "there is no state database yet")
-            .help("`keywheel apply` makes the keys first")
-    })?;
-    let recorded = state.recorded().await?;
+    let (desired, state, recorded) = load_with_record(workspace, state).await?.with_state()?;
     let record = pick(&recorded)?.clone();
     let versions = state.versions(record.id).await?.into_iter().map(|version| version.provider_ref).collect();
     let config: Config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());

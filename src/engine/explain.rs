@@ -15,8 +15,9 @@ use crate::model::{
 use crate::plan::{self, KeyTiming, Reason, Verdict, continued_key, key_timing, verdict};
 use crate::schedule::{Decision, Hold, KeyHistory, Timing};
 
+use super::load::{Known, load_with_record};
 use super::status::{StatusEntry, StatusFilter, report};
-use super::{EngineError, Workspace, clock, load, names, planning};
+use super::{EngineError, Workspace, clock, names, planning};
 
 /// How many coming rotations are shown.
 const UPCOMING: usize = 10;
@@ -119,11 +120,7 @@ pub struct Obstacle {
 /// # Errors
 /// There is no such object, its tenant's documents have errors, or the database could not be read.
 pub async fn explain(workspace: &Workspace, state: Option<&str>, address: &Address) -> Result<Explained, EngineError> {
-    let desired = load(workspace)?;
-    let recorded = match planning::open_state(&desired, state).await? {
-        Some(state) => state.recorded().await?,
-        None => Recorded::default(),
-    };
+    let Known { desired, recorded, .. } = load_with_record(workspace, state).await?;
     let rotation_enabled = planning::rotation_enabled()?;
     let failed = desired.repository.failed || desired.repository.failed_tenants.contains(&address.tenant_id);
     if failed {

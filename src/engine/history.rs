@@ -7,8 +7,8 @@ use crate::document::Repository;
 use crate::model::{Recorded, Timestamp};
 use crate::store::{HistoryEntry, HistoryFilter};
 
-use super::planning::open_state;
-use super::{EngineError, Workspace, clock, load, names};
+use super::load::{Known, load_with_record};
+use super::{EngineError, Workspace, clock, names};
 
 /// The rotations that match.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -30,16 +30,16 @@ pub async fn history(
     state: Option<&str>,
     filter: &HistoryFilter,
 ) -> Result<HistoryReport, EngineError> {
-    let desired = load(workspace)?;
-    let Some(state) = open_state(&desired, state).await? else {
-        known(&desired.repository, &Recorded::default(), filter)?;
+    let Known { desired, state, recorded } = load_with_record(workspace, state).await?;
+    let Some(state) = state else {
+        known(&desired.repository, &recorded, filter)?;
         return Ok(HistoryReport { as_of: clock::now(), truncated: false, rotations: Vec::new() });
     };
     // One more than was asked for tells whether there are more.
     let one_more = HistoryFilter { limit: filter.limit.map(|limit| limit.saturating_add(1)), ..filter.clone() };
     let rotations = state.history(&one_more).await?;
     if rotations.is_empty() {
-        known(&desired.repository, &state.recorded().await?, filter)?;
+        known(&desired.repository, &recorded, filter)?;
     }
     Ok(cut(rotations, filter.limit, clock::now()))
 }

@@ -38,7 +38,7 @@ pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle,
 pub use history::{HistoryReport, history};
 pub use init::{InitReport, init};
 pub use load::load;
-pub use planning::{drift, location, open_state, plan};
+pub use planning::{drift, plan};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
 pub use versioned::{OUTPUT_VERSION, Versioned};
 
@@ -48,6 +48,7 @@ use crate::diagnostic::Finding;
 use crate::document::Repository;
 use crate::model::{Name, ObjectRef, Origin, Timestamp};
 use crate::plan::{Action, Plan, Reason, Sources};
+use crate::store::Location;
 
 /// Which documents are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +83,13 @@ pub struct Desired {
     pub origin: Option<Origin>,
     /// Changes under `policies/` or in `keywheel.yaml` that are not committed.
     pub dirty: Vec<String>,
+}
+
+impl Desired {
+    /// Where the state database is: `state`, or else what `keywheel.yaml` says.
+    fn location(&self, state: Option<&str>) -> Result<Location, EngineError> {
+        planning::location(&self.root, state.unwrap_or(&self.repository.config.state))
+    }
 }
 
 /// How a plan is made.

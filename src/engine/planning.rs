@@ -1,18 +1,19 @@
 //! Plans: the state database opened read-only, the providers asked, the pure planner called.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 
 use crate::diagnostic::{Finding, Place};
-use crate::document::{Located, Repository};
+use crate::document::{Located, Places, Repository};
 use crate::model::{Freeze, Guardrail, ObjectKind, Recorded, Tenant, Timestamp};
 use crate::plan::{self, Action, Change, Inputs, Plan};
 use crate::provider::capabilities;
-use crate::store::{Location, ReadState, State, StoreError};
+use crate::store::{Location, ReadState, StoreError};
 
+use super::load::{Known, load_with_record};
 use super::observe::{KnownVersions, Observed, observe};
 use super::providers::Observers;
-use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock, load};
+use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock};
 
 /// The switch of the original: `false` starts nothing anywhere, and finishes what is begun.
 const SWITCH: &str = "KEY_ROTATION_ENABLED";
@@ -48,14 +49,13 @@ async fn make(
     deep: bool,
 ) -> Result<Planned, EngineError> {
     progress.event(Event::PhaseStarted { phase: "load", total: None });
-    let desired = load(workspace)?;
+    let Known { desired, state, recorded } = load_with_record(workspace, options.state.as_deref()).await?;
     if desired.repository.failed {
         return Ok(Planned { plan: empty(&desired, options), desired });
     }
-    let state = open_state(&desired, options.state.as_deref()).await?;
-    let (recorded, versions) = match &state {
-        None => (Recorded::default(), Vec::new()),
-        Some(state) => (state.recorded().await?, if deep { state.all_versions().await? } else { Vec::new() }),
+    let versions = match &state {
+        Some(state) if deep => state.all_versions().await?,
+        _ => Vec::new(),
     };
     let mut known = KnownVersions::new();
     for version in &versions {
@@ -160,12 +160,11 @@ fn empty(desired: &Desired, options: &PlanOptions) -> Plan {
     plan
 }
 
-/// Where the state database is. The environment's word comes first, then `keywheel.yaml`'s.
+/// Where the state database is that `text` names; a relative path starts at `root`.
 ///
 /// # Errors
 /// `${NAME}` names a variable that is not set, or the location has no known form.
-pub fn location(desired: &Desired, state: Option<&str>) -> Result<Location, EngineError> {
-    let text = state.unwrap_or(&desired.repository.config.state);
+pub(super) fn location(root: &Path, text: &str) -> Result<Location, EngineError> {
     let resolved = match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
         None => text.to_owned(),
         Some(name) => std::env::var(name).map_err(|_| {
@@ -176,34 +175,19 @@ pub fn location(desired: &Desired, state: Option<&str>) -> Result<Location, Engi
             .help(format!("set {name} to sqlite:PATH"))
         })?,
     };
-    Location::parse(&resolved, &desired.root).map_err(|error| EngineError::new("state/location", error.to_string()))
+    Location::parse(&resolved, root).map_err(|error| EngineError::new("state/location", error.to_string()))
 }
 
-/// Opens the state database for reading. None where there is no database yet.
+/// Opens a state database for reading. None where there is no database yet.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn open_state(desired: &Desired, state: Option<&str>) -> Result<Option<Box<dyn ReadState>>, EngineError> {
-    match crate::store::open_read_only(&location(desired, state)?).await {
+pub(super) async fn open_state(location: &Location) -> Result<Option<Box<dyn ReadState>>, EngineError> {
+    match crate::store::open_read_only(location).await {
         Ok(state) => Ok(Some(state)),
         Err(StoreError::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// What the state database says, read without writing. None where there is no database yet.
-pub(super) async fn recorded(desired: &Desired, state: Option<&str>) -> Result<Option<Recorded>, EngineError> {
-    match open_state(desired, state).await? {
-        Some(state) => Ok(Some(state.recorded().await?)),
-        None => Ok(None),
-    }
-}
-
-pub(super) async fn open_or_create_state(
-    desired: &Desired,
-    state: Option<&str>,
-) -> Result<Arc<dyn State>, EngineError> {
-    Ok(crate::store::open_or_create(&location(desired, state)?).await?)
 }
 
 /// The record in the place of the documents: what `rotate` works on.
@@ -252,7 +236,7 @@ pub(super) fn applied_repository(desired: &Repository, recorded: &Recorded) -> R
 }
 
 fn located<T>(value: T, place: &Place) -> Located<T> {
-    Located { value, place: place.clone(), fields: BTreeMap::new(), inherited: BTreeMap::new() }
+    Located { value, place: place.clone(), fields: Places::default(), inherited: BTreeMap::new() }
 }
 
 /// Narrows a plan to one change. What the key waits for is kept, so that a person sees it.

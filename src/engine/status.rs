@@ -18,8 +18,9 @@ use crate::model::{
 use crate::plan::{KeyTiming, Reason, Verdict, continued_key, key_timing, verdict};
 use crate::schedule::{Decision, TZ_VERSION};
 
-use super::planning::{applied_repository, open_state, rotation_enabled};
-use super::{EngineError, Workspace, clock, load, names};
+use super::load::{Known, load_with_record};
+use super::planning::{applied_repository, rotation_enabled};
+use super::{EngineError, Workspace, clock, names};
 
 words! {
     /// How a key stands, seen from its next rotation.
@@ -170,11 +171,7 @@ pub async fn status(
     state: Option<&str>,
     filter: &StatusFilter,
 ) -> Result<StatusReport, EngineError> {
-    let desired = load(workspace)?;
-    let recorded = match open_state(&desired, state).await? {
-        Some(state) => state.recorded().await?,
-        None => Recorded::default(),
-    };
+    let Known { desired, recorded, .. } = load_with_record(workspace, state).await?;
     report(&desired.repository, &recorded, filter, rotation_enabled()?, clock::now())
 }
 

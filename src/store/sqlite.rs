@@ -43,8 +43,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many rows may wait between SQLite's thread and ours: enough that neither waits for the other row by row.
 const ROWS_IN_FLIGHT: usize = 2048;
 
-/// SQLite's page cache, in KiB as SQLite wants it (negative): the parts of a fleet of 10,000 keys that a plan reads.
-const CACHE_KIB: &str = "-16384";
+/// SQLite's page cache, in KiB as SQLite wants it (negative). Rows of one apply lie together, so that a plan and a batch
+/// of writes each come back to few pages.
+const CACHE_KIB: &str = "-4096";
 
 /// An open SQLite state database; `Access` is [`Reading`] or [`Writing`].
 #[derive(Debug)]

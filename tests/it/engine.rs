@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use keywheel::engine::{self, ApplyOptions, Event, PlanOptions, Progress, Report, Selection, Workspace};
 use keywheel::plan::Action;
+use keywheel::store::{self, Location};
 
 /// Keeps every event.
 #[derive(Default)]
@@ -122,7 +123,7 @@ async fn data_of_before_a_rotation_decrypts_after_it() {
     assert_eq!((report.done.get(&Action::Rotate), report.failed.len()), (Some(&1), 0), "{report:#?}");
     assert_eq!(report.policies[0].rotated_keys, 1);
     assert_eq!(engine::data::decrypt(&workspace, None, Some(&address), &sealed).await.unwrap(), b"a patient");
-    let state = engine::open_state(&engine::load(&workspace).unwrap(), None).await.unwrap().unwrap();
+    let state = store::open_read_only(&Location::Sqlite(workspace.dir.join(".keywheel/state.db"))).await.unwrap();
     let recorded = state.recorded().await.unwrap();
     let versions = state.versions(recorded.keys[&address].id).await.unwrap();
     assert_eq!(versions.len(), 2);

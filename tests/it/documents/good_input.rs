@@ -21,7 +21,13 @@ fn a_policy_and_its_key_load_without_a_finding() {
     let policy = &loaded.repository.policies[&address("acme/quarterly")];
     assert_eq!(policy.value.rotation_interval_days, Some(90));
     assert_eq!((policy.place.line, policy.place.column), (1, 1));
-    assert_eq!((policy.fields["rotation_interval_days"].line, policy.fields["rotation_interval_days"].column), (6, 25));
+    assert_eq!(
+        (
+            policy.fields.get("rotation_interval_days").unwrap().line,
+            policy.fields.get("rotation_interval_days").unwrap().column
+        ),
+        (6, 25)
+    );
     assert!(policy.inherited.is_empty());
     assert_eq!(loaded.repository.keys[&address("acme/backups")].place.line, 8);
 }
@@ -102,7 +108,11 @@ fn a_byte_order_mark_and_windows_line_ends_are_read_over() {
     assert_eq!(summary(&loaded.findings), Vec::<String>::new());
     let policy = &loaded.repository.policies[&address("acme/quarterly")];
     assert_eq!(
-        (policy.fields["key_type"].line, policy.fields["key_type"].column, policy.fields["key_type"].length),
+        (
+            policy.fields.get("key_type").unwrap().line,
+            policy.fields.get("key_type").unwrap().column,
+            policy.fields.get("key_type").unwrap().length
+        ),
         (5, 11, 11)
     );
 }
