@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::document::Config;
-use crate::model::{AppliedPlan, KmsProvider, Name, ObjectKind, ObjectRef, Origin, Recorded, Timestamp};
-use crate::plan::{self, Change, Plan, Reason, Stale};
+use crate::model::{AppliedPlan, KmsProvider, Origin, Recorded, Timestamp};
+use crate::plan::{self, Change, Plan, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
 use crate::store::{self, Holder, Lease, State, StoreError};
 
-use super::execute::{Run, execute};
+use super::execute::{execute, resume};
 use super::journal::{Journal, LEASE_SECONDS};
 use super::load::{Known, load_with_record};
 use super::providers::{Managers, Observers};
+use super::run::{Run, Scope};
 use super::workflow::Context;
 use super::{
-    ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, PolicyResult, Progress, Report, Selection,
-    Workspace, clock, load, planning,
+    ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, Progress, Report, Selection, Workspace, clock,
+    load, planning,
 };
 
 /// Asks a person (or a flag) whether a plan may be applied.
@@ -277,9 +278,9 @@ async fn run(
         consistency_delay: crate::document::parse_duration(&config.providers.aws_kms.consistency_delay)
             .unwrap_or_default(),
     };
-    let mut run = Run::new(&context, &managers, progress, origin.clone());
+    let mut run = Run::new(Scope { context: &context, managers: &managers, progress, origin: origin.clone() });
     let outcome = async {
-        run.resume(state.as_ref(), &recorded).await?;
+        resume(&mut run, state.as_ref(), &recorded).await;
         let recorded = state.recorded().await?;
         let observers = Observers::new(config.providers.clone(), desired.root.clone());
         let (mut plan, observed) =
@@ -382,37 +383,19 @@ impl Run<'_> {
     fn report(self, plan: &Plan, stale: Vec<NotStarted>, started_at: Timestamp, started: Instant) -> Report {
         Report {
             digest: plan.digest.clone(),
-            correlation_id: self.context.correlation_id.clone(),
-            policies: policy_results(&self.rotated),
+            correlation_id: self.scope.context.correlation_id.clone(),
+            policies: self.policies(),
             done: self.done,
             failed: self.failed,
             not_started: self.not_started,
             stale,
             left_out: plan.left_out.clone(),
-            warnings: self.managers.warnings(),
-            interrupted: self.context.interrupt.load(std::sync::atomic::Ordering::Relaxed),
+            warnings: self.scope.managers.warnings(),
+            interrupted: self.scope.context.interrupt.load(std::sync::atomic::Ordering::Relaxed),
             started_at,
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
-}
-
-/// Rotated keys of each policy, and failed ones.
-pub(super) type Rotated = BTreeMap<(Name, Name), (usize, usize)>;
-
-fn policy_results(rotated: &Rotated) -> Vec<PolicyResult> {
-    let result = |(tenant_id, policy_name): &(Name, Name), (rotated_keys, failed_keys): &(usize, usize)| PolicyResult {
-        tenant_id: tenant_id.clone(),
-        policy_name: policy_name.clone(),
-        status: match (rotated_keys, failed_keys) {
-            (_, 0) => "success",
-            (0, _) => "failed",
-            _ => "partial",
-        },
-        rotated_keys: *rotated_keys,
-        failed_keys: *failed_keys,
-    };
-    rotated.iter().map(|(policy, counts)| result(policy, counts)).collect()
 }
 
 impl From<StoreError> for EngineError {
@@ -441,14 +424,4 @@ impl From<StoreError> for EngineError {
         };
         Self::new(code, error.to_string()).kind(kind).help(help)
     }
-}
-
-/// Is a change about a document without a workflow?
-pub(super) const fn is_document(object: &ObjectRef) -> bool {
-    matches!(object.kind, ObjectKind::Config | ObjectKind::Tenant | ObjectKind::Guardrail | ObjectKind::Freeze)
-}
-
-/// Why a change was not begun.
-pub(super) fn not_begun(change: &Change, code: &str, message: &str) -> NotStarted {
-    NotStarted { object: change.object.clone(), action: change.action, reason: Reason::new(code, message) }
 }

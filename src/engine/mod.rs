@@ -21,6 +21,8 @@ mod names;
 mod observe;
 mod planning;
 mod providers;
+mod records;
+mod run;
 mod status;
 mod versioned;
 mod workflow;

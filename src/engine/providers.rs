@@ -81,12 +81,18 @@ impl Managers {
         Self { providers, root, made: Mutex::default(), local: OnceLock::new() }
     }
 
+    /// Where a key is.
+    #[must_use]
+    pub fn place(&self, key: &EncryptionKey) -> ProviderPlace {
+        place(&self.providers, key)
+    }
+
     /// The client of a key.
     ///
     /// # Errors
     /// See [`ProviderError`].
     pub async fn of(&self, key: &EncryptionKey) -> Result<Arc<dyn KeyManager>, ProviderError> {
-        let place = place(&self.providers, key);
+        let place = self.place(key);
         let mut made = self.made.lock().await;
         if let Some(manager) = made.get(&place) {
             return Ok(manager.clone());

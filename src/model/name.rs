@@ -177,6 +177,21 @@ pub enum ObjectKind {
     EncryptionKey,
 }
 
+impl ObjectKind {
+    /// The word in the audit log's actions, such as `key.rotated`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Guardrail => "guardrail",
+            Self::Freeze => "freeze",
+            Self::Tenant => "tenant",
+            Self::RotationPolicy => "policy",
+            Self::EncryptionKey => "key",
+        }
+    }
+}
+
 impl fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -134,6 +134,26 @@ impl Action {
             Self::Rotate => "rotate",
         }
     }
+
+    /// What has happened once it is done.
+    #[must_use]
+    pub const fn done(self) -> &'static str {
+        match self {
+            Self::Create => "created",
+            Self::Update => "updated",
+            Self::Rename => "renamed",
+            Self::Suspend => "suspended",
+            Self::Reactivate => "reactivated",
+            Self::Remove => "removed",
+            Self::Adopt => "adopted",
+            Self::Link => "linked",
+            Self::Unlink => "unlinked",
+            Self::Forget => "forgotten",
+            Self::Restore => "restored",
+            Self::Finish => "finished",
+            Self::Rotate => "rotated",
+        }
+    }
 }
 
 /// Why: a word for machines and a sentence for people.

@@ -1,7 +1,6 @@
 //! What goes on, line by line.
 
 use crate::engine::Event;
-use crate::plan::Action;
 
 use super::plan::symbol;
 use super::style::{self, paint};
@@ -15,7 +14,7 @@ pub fn line(event: &Event) -> Option<String> {
         Event::PhaseStarted { .. } | Event::Advanced { .. } | Event::ChangeStarted { .. } => None,
         Event::ChangeDone { object, action, version, duration_ms } => {
             let version = version.as_deref().map(|version| format!(", primary {}", safe(version))).unwrap_or_default();
-            Some(format!("{} {object}: {} in {}{version}", symbol(*action), done(*action), time::took(*duration_ms)))
+            Some(format!("{} {object}: {} in {}{version}", symbol(*action), action.done(), time::took(*duration_ms)))
         }
         Event::ChangeFailed { object, action, error, .. } => {
             let failed = paint(style::ERROR, &format!("{action} failed", action = action.as_str()));
@@ -34,25 +33,5 @@ pub fn phase(phase: &str) -> String {
         "plan" => "Planning".to_owned(),
         "apply" => "Applying".to_owned(),
         other => other.to_owned(),
-    }
-}
-
-/// What was done, as a participle.
-#[must_use]
-pub const fn done(action: Action) -> &'static str {
-    match action {
-        Action::Create => "created",
-        Action::Update => "updated",
-        Action::Rename => "renamed",
-        Action::Suspend => "suspended",
-        Action::Reactivate => "reactivated",
-        Action::Remove => "removed",
-        Action::Adopt => "adopted",
-        Action::Link => "linked",
-        Action::Unlink => "unlinked",
-        Action::Forget => "forgotten",
-        Action::Restore => "restored",
-        Action::Finish => "finished",
-        Action::Rotate => "rotated",
     }
 }

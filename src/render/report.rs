@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use crate::engine::{FailedChange, NotStarted, Report};
 use crate::model::Address;
 
-use super::events::done;
 use super::plan::symbol;
 use super::style::{self, paint};
 use super::text::{columns, pad, safe, thousands, wrap};
@@ -45,7 +44,7 @@ pub fn summary(report: &Report) -> String {
         .done
         .iter()
         .filter(|(_, count)| **count > 0)
-        .map(|(action, count)| format!("{} {}", thousands(*count), done(*action)))
+        .map(|(action, count)| format!("{} {}", thousands(*count), action.done()))
         .collect();
     if parts.is_empty() {
         parts.push("nothing changed".to_owned());
