@@ -1,5 +1,7 @@
 //! AWS KMS out of reach, unwilling, or not what the database thinks: nothing is changed there or here.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,6 +50,67 @@ fn moved_to(sandbox: &Sandbox, endpoint: &str) {
 /// Does a request change anything?
 fn writes(request: &Request) -> bool {
     !["Describe", "List", "Get"].iter().any(|verb| request.operation.starts_with(verb))
+}
+
+#[test]
+fn who_has_an_alias_in_the_record_keeps_it() {
+    let moto = Moto::start();
+    let sandbox = applied(moto.endpoint());
+    let thief = "apiVersion: keywheel/v1
+kind: EncryptionKey
+tenant_id: globex
+key_name: not-yours
+key_type: phi_data
+kms_provider: aws_kms
+kms_alias: alias/key-0
+";
+    sandbox.write("policies/globex/keys.yaml", thief);
+    sandbox.write("policies/acme/keys.yaml", &documents(2));
+    sandbox.commit_all("another tenant claims the alias");
+    // By the documents alone nobody can tell whose it is.
+    let findings = sandbox.keywheel(&["validate"]).exits(1);
+    assert_eq!(
+        findings.stdout.matches("set/alias-taken").count() + findings.stderr.matches("set/alias-taken").count(),
+        2,
+        "{findings:?}"
+    );
+    // The record can: the owner goes on.
+    let plan = sandbox.at(NIGHT, &["plan", "--format", "json"]).exits(7).json();
+    assert_eq!(super::actions(&plan), ["create key-1"], "{plan:#}");
+    assert_eq!(plan["left_out"].as_object().unwrap().keys().collect::<Vec<_>>(), ["globex"], "{plan:#}");
+    sandbox.at(NIGHT, APPLY).exits(7);
+    assert_eq!(sandbox.sql("SELECT tenant_id FROM encryption_keys WHERE tenant_id <> 'acme'"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_slow_account_delays_no_other() {
+    let moto = Moto::start();
+    let silent =
+        Hostile::start(|request| if writes(request) { Reply::Never } else { Reply::error(400, "NotFoundException") });
+    let config = format!(
+        "providers:\n  aws_kms:\n    {{region: us-east-1, endpoint_url: \"{}\", consistency_delay: 0s, operation_timeout: 5s,\n     \
+         tenants: {{acme: {{endpoint_url: \"{}\"}}}}}}\n",
+        moto.endpoint(),
+        silent.endpoint()
+    );
+    let mut sandbox = Sandbox::new(&config);
+    sandbox.set("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000");
+    sandbox.set("AWS_SECRET_ACCESS_KEY", super::SECRET_ACCESS_KEY);
+    // More than run side by side in one place, and first in the plan's order.
+    sandbox.write("policies/acme/keys.yaml", &documents(300));
+    sandbox.write("policies/umbrella/keys.yaml", &documents(1).replace("acme", "umbrella"));
+    sandbox.commit_all("two accounts");
+    let mut run = sandbox.at(NOON, &["apply", "--auto-approve", "--format", "json"]);
+    let mut child = run.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut events = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    let first = events.find(|event| {
+        event["type"] == "change_failed"
+            || (event["type"] == "change_done" && event["object"]["kind"] == "EncryptionKey")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(first.unwrap()["object"]["tenant_id"], "umbrella", "it waited for the account that does not answer");
 }
 
 #[test]
