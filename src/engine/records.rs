@@ -20,6 +20,9 @@ use super::run::{Run, Scope};
 use super::workflow::Stopped;
 use super::{Desired, EngineError, clock};
 
+/// How many rows of dates are written at once.
+const SUMMARIES: usize = 1024;
+
 /// The ids of policies, those of this apply included.
 pub(super) type PolicyIds = BTreeMap<Address, Uuid>;
 
@@ -296,7 +299,11 @@ pub(super) async fn summaries(scope: &Scope<'_>, desired: &Desired, state: &dyn 
             writes.push(Write::Policy(Box::new(PolicyRecord { last_rotation_at, next_rotation_at, ..record.clone() })));
         }
     }
-    scope.context.journal.write(writes).await?;
+    // Nothing depends on these dates, so that a large fleet's need not be in one transaction.
+    let mut writes = writes.into_iter().peekable();
+    while writes.peek().is_some() {
+        scope.context.journal.write(writes.by_ref().take(SUMMARIES).collect()).await?;
+    }
     Ok(())
 }
 
