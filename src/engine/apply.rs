@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::diagnostic::Finding;
 use crate::document::Config;
-use crate::model::{AppliedPlan, KmsProvider, Origin, Recorded, Timestamp};
+use crate::model::{AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
 use crate::plan::{self, Change, Plan, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
 use crate::store::{self, Holder, Lease, State, StoreError};
@@ -379,6 +380,14 @@ fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
 }
 
+/// What the plan has errors about, in tenants that were not left out as a whole.
+fn refused_changes(plan: &Plan) -> Vec<Finding> {
+    let left_out = |tenant: &Name| plan.left_out.contains_key(tenant);
+    let tenant = |finding: &Finding| finding.object.as_ref().and_then(|object| object.tenant_id.clone());
+    let errors = plan.diagnostics.iter().filter(|finding| finding.is_error());
+    errors.filter(|finding| tenant(finding).is_some_and(|tenant| !left_out(&tenant))).cloned().collect()
+}
+
 impl Run<'_> {
     fn report(self, plan: &Plan, stale: Vec<NotStarted>, started_at: Timestamp, started: Instant) -> Report {
         Report {
@@ -390,6 +399,7 @@ impl Run<'_> {
             not_started: self.not_started,
             stale,
             left_out: plan.left_out.clone(),
+            errors: refused_changes(plan),
             warnings: self.scope.managers.warnings(),
             interrupted: self.scope.context.interrupt.load(std::sync::atomic::Ordering::Relaxed),
             started_at,

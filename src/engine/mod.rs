@@ -218,6 +218,8 @@ pub struct Report {
     pub policies: Vec<PolicyResult>,
     /// Tenants that were left out, with the reason.
     pub left_out: BTreeMap<Name, String>,
+    /// What the plan could not do for single objects: an alias that exists already, say.
+    pub errors: Vec<Finding>,
     /// What a person should know: a root key was made for trying out, say.
     pub warnings: Vec<Finding>,
     /// Was it interrupted?

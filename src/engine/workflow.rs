@@ -79,7 +79,7 @@ impl From<&ProviderError> for Stopped {
 /// The longest that a run waits for a provider's consistency; beyond that it ends, and names the instant.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// How often a step with a certain and passing failure is tried within one run.
+/// How many failures that may pass, or whose outcome is unknown, a rotation meets within one run before the next run goes on.
 const ATTEMPTS_A_RUN: u32 = 3;
 
 /// Drives a rotation to its end.
@@ -105,8 +105,9 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
                 }
                 if let Err(error) = attempt(context, manager, work, step).await? {
                     failures += 1;
-                    let retry = error.is_transient() && error.kind != ErrorKind::Throttled && failures < ATTEMPTS_A_RUN;
-                    if !retry && !error.is_unknown() {
+                    // An unknown outcome too: a provider that never gives a usable answer must not hold the run for ever.
+                    let again = error.is_transient() && error.kind != ErrorKind::Throttled && failures < ATTEMPTS_A_RUN;
+                    if !again {
                         return give_up(context, work, step, &error).await;
                     }
                 }
@@ -337,7 +338,7 @@ fn settle(context: &Context, work: &mut Work) {
     replace_rotation(work);
 }
 
-/// A certain failure that is not tried again in this run. Before anything was made the rotation is given up; after
+/// A failure that is not tried again in this run. Before anything was made the rotation is given up; after
 /// that it stays, and the next apply goes on with it, so that a failing key does not leave a new version each time.
 async fn give_up(context: &Context, work: &mut Work, step: Step, error: &ProviderError) -> Result<(), Stopped> {
     let mut stopped = Stopped::from(error);

@@ -365,7 +365,10 @@ pub fn version_drift(
                 field: format!("version {}", version.number),
                 reason: Reason::new(
                     "version_state",
-                    "an old version was changed at the key manager: what it encrypted may not decrypt",
+                    format!(
+                        "{} was changed at the key manager: what it encrypted may not decrypt",
+                        version.provider_ref
+                    ),
                 ),
                 recorded: Some(version.state.to_string()),
                 observed: Some(state.map_or("missing", VersionState::as_str).to_owned()),

@@ -53,8 +53,15 @@ pub fn summary(report: &Report) -> String {
         0 => String::new(),
         n => format!(", {}", paint(style::ERROR, &format!("{} failed", thousands(n)))),
     };
-    let title = paint(if report.failed.is_empty() { style::GOOD } else { style::WARNING }, "Applied:");
-    format!("{title} {}{failed} ({}).", parts.join(", "), time::took(report.duration_ms))
+    let refused = match report.errors.len() {
+        0 => String::new(),
+        n => format!(", {}", paint(style::ERROR, &format!("{} not possible (see above)", thousands(n)))),
+    };
+    let title = paint(
+        if report.failed.is_empty() && report.errors.is_empty() { style::GOOD } else { style::WARNING },
+        "Applied:",
+    );
+    format!("{title} {}{failed}{refused} ({}).", parts.join(", "), time::took(report.duration_ms))
 }
 
 fn failed(out: &mut String, failed: &[FailedChange], view: View) {
@@ -140,7 +147,8 @@ fn quoted(word: &str) -> String {
 /// Did the work end with less than was asked for?
 #[must_use]
 pub fn is_partial(report: &Report) -> bool {
-    !report.failed.is_empty() || !report.not_started.is_empty() || !report.left_out.is_empty() || report.interrupted
+    let Report { failed, not_started, left_out, errors, interrupted, .. } = report;
+    !(failed.is_empty() && not_started.is_empty() && left_out.is_empty() && errors.is_empty()) || *interrupted
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod hostile;
 pub mod kms;
+pub mod localstack;
 pub mod moto;
 pub mod rerun;
 pub mod sandbox;

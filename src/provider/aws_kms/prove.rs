@@ -4,7 +4,10 @@
 //! answer counts only if AWS says that the expected key gave it.
 
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::{EncryptionAlgorithmSpec, KeyUsageType, MacAlgorithmSpec, MessageType, SigningAlgorithmSpec};
+use aws_sdk_kms::types::{
+    EncryptionAlgorithmSpec, KeyAgreementAlgorithmSpec, KeyUsageType, MacAlgorithmSpec, MessageType,
+    SigningAlgorithmSpec,
+};
 
 use super::client::{Regional, Repeat};
 use super::error::Failure;
@@ -112,19 +115,27 @@ async fn authenticates(regional: &Regional, through: &str, key: &Described) -> R
 /// Agrees on a secret with its own public key, which is a key of the right curve that is always at hand.
 async fn agrees(regional: &Regional, through: &str, key: &Described) -> Result<(), Failure> {
     let operation = Operation::DeriveSharedSecret;
-    let algorithm = some(operation, key.metadata.key_agreement_algorithms().first(), "an algorithm")?;
+    let offered = key.metadata.key_agreement_algorithms().first();
+    let algorithm = offered.cloned().unwrap_or(KeyAgreementAlgorithmSpec::Ecdh);
     let public = regional
         .call(Operation::GetPublicKey, Repeat::Settling, || regional.kms.get_public_key().key_id(&key.arn).send())
         .await?;
     let public = some(Operation::GetPublicKey, public.public_key, "PublicKey")?;
-    let derived = regional
-        .call(operation, Repeat::Settling, || {
-            let request = regional.kms.derive_shared_secret().key_id(through);
-            request.key_agreement_algorithm(algorithm.clone()).public_key(public.clone()).send()
-        })
-        .await?;
-    answered_by(operation, derived.key_id(), through, key)?;
-    let secret = some(operation, derived.shared_secret, "SharedSecret")?;
+    let derive = async |through: &str| {
+        let derived = regional
+            .call(operation, Repeat::Settling, || {
+                let request = regional.kms.derive_shared_secret().key_id(through);
+                request.key_agreement_algorithm(algorithm.clone()).public_key(public.clone()).send()
+            })
+            .await?;
+        some(operation, derived.shared_secret, "SharedSecret")
+    };
+    // Equal secrets say which key answered, also where an emulator only repeats the name that it was asked by.
+    let (secret, own) = (derive(through).await?, derive(&key.arn).await?);
+    if secret != own {
+        let message = format!("{through} does not derive the secret that {} derives", key.arn);
+        return Err(Failure::settling(operation, ErrorKind::ProofFailed, message));
+    }
     holds(!secret.as_ref().is_empty(), operation, "it derives an empty secret", key)
 }
 

@@ -108,6 +108,7 @@ fn empty() -> Report {
         stale: Vec::new(),
         policies: Vec::new(),
         left_out: BTreeMap::new(),
+        errors: Vec::new(),
         warnings: Vec::new(),
         interrupted: false,
         started_at: Timestamp::UNIX_EPOCH,

@@ -114,6 +114,24 @@ fn a_slow_account_delays_no_other() {
 }
 
 #[test]
+fn a_proof_that_never_gets_a_usable_answer_ends_the_run_and_is_done_by_the_next() {
+    let moto = Moto::start();
+    let (endpoint, broken) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(true)));
+    let is_broken = broken.clone();
+    let proxy = Hostile::start(move |request| {
+        let unusable = request.operation == "Encrypt" && is_broken.load(Ordering::SeqCst);
+        if unusable { Reply::page(200) } else { Reply::Forward(endpoint.clone()) }
+    });
+    let sandbox = aws_sandbox(proxy.endpoint());
+    sandbox.commit(&documents(1));
+    sandbox.at(NOON, APPLY).exits(7).says("the next apply goes on with it");
+    assert!(proxy.count("Encrypt") <= 12, "{} tries", proxy.count("Encrypt"));
+    broken.store(false, Ordering::SeqCst);
+    sandbox.at(NOON, APPLY).exits(0);
+    assert_eq!(proxy.count("CreateKey"), 1);
+}
+
+#[test]
 fn an_aws_that_gives_no_usable_answer_is_left_alone() {
     type Behaviour = fn(&Request) -> Reply;
     let behaviours: [(&str, Behaviour); 4] = [

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 pub struct Kms {
     address: String,
     access_key: String,
+    region: &'static str,
 }
 
 impl Kms {
@@ -22,7 +23,21 @@ impl Kms {
 
     /// The same in the account that an access key belongs to.
     pub fn of_account(endpoint: &str, access_key: &str) -> Self {
-        Self { address: endpoint.trim_start_matches("http://").to_owned(), access_key: access_key.to_owned() }
+        Self {
+            address: endpoint.trim_start_matches("http://").to_owned(),
+            access_key: access_key.to_owned(),
+            region: "us-east-1",
+        }
+    }
+
+    /// The same account in another region.
+    pub fn in_region(&self, region: &'static str) -> Self {
+        Self { region, ..self.clone() }
+    }
+
+    /// Does the server answer requests yet?
+    pub fn answers(&self) -> bool {
+        TcpStream::connect(&self.address).is_ok() && self.send("ListAliases", &json!({})).0 == 200
     }
 
     /// Sends a request, which must succeed.
@@ -34,20 +49,21 @@ impl Kms {
 
     /// Sends a request: the answer's status and content.
     pub fn send(&self, operation: &str, body: &Value) -> (u16, Value) {
-        let (address, access_key, body) = (&self.address, &self.access_key, body.to_string());
+        let Self { address, access_key, region } = self;
+        let body = body.to_string();
         let mut stream = TcpStream::connect(address).unwrap();
         // Emulators check no signature; they read the region and the service out of the credential.
         let request = format!(
             "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.1\r\n\
              X-Amz-Target: TrentService.{operation}\r\nX-Amz-Date: 20260301T120000Z\r\nAuthorization: AWS4-HMAC-SHA256 \
-             Credential={access_key}/20260301/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0\r\n\
+             Credential={access_key}/20260301/{region}/kms/aws4_request, SignedHeaders=host, Signature=0\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, content) = answer.split_once("\r\n\r\n").unwrap();
+        let _ = stream.read_to_string(&mut answer);
+        let Some((head, content)) = answer.split_once("\r\n\r\n") else { return (0, Value::Null) };
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(content).unwrap_or_default())
     }

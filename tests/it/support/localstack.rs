@@ -1,0 +1,80 @@
+//! A real LocalStack server: AWS KMS over HTTP on a loopback port, with key states, paging and dates as AWS has them.
+
+use std::env;
+use std::fs::File;
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::kms::Kms;
+
+/// How long it may take to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running server, which ends with this value.
+pub struct LocalStack {
+    process: Child,
+    endpoint: String,
+    /// Its files and its output.
+    _folder: tempfile::TempDir,
+}
+
+impl LocalStack {
+    /// Starts a server on a free port, and waits until it answers there.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let output = File::create(&log).unwrap();
+        // It takes no port 0: the one that the system gave us just now is free.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut process = Command::new(python())
+            .args(["-m", "localstack.runtime.main"])
+            .env("GATEWAY_SERVER", "hypercorn")
+            .env("GATEWAY_LISTEN", &address)
+            .env("DNS_ADDRESS", "0")
+            .env("DISABLE_EVENTS", "1")
+            .env("SKIP_SSL_CERT_DOWNLOAD", "1")
+            .env("LOCALSTACK_VOLUME_DIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        let endpoint = format!("http://{address}");
+        while !Kms::new(&endpoint).answers() {
+            if started.elapsed() > PATIENCE || process.try_wait().unwrap().is_some() {
+                let _ = process.kill();
+                let _ = process.wait();
+                let mut said = String::new();
+                File::open(log).unwrap().read_to_string(&mut said).unwrap();
+                panic!("LocalStack did not start:\n{said}");
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Self { process, endpoint, _folder: folder }
+    }
+
+    /// Its address, as `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
+impl Drop for LocalStack {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The Python that `tests/run` installed it for.
+fn python() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("localstack/bin/python");
+    assert!(python.is_file(), "{} is missing: tests/run installs it where Python is 3.12 or newer", python.display());
+    python
+}
