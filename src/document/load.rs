@@ -135,7 +135,6 @@ fn failing(findings: &[Finding]) -> (BTreeSet<Name>, bool) {
 }
 
 /// The documents in their types alone.
-#[expect(clippy::vec_box, reason = "they are large, and in the box already")]
 fn plain<T>(items: Vec<Item<'_, '_, T>>) -> Vec<Box<Located<T>>> {
     items.into_iter().map(|item| item.located).collect()
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::kms::Kms;
 
 /// How long it may take to start on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running server, which ends with this value.
 pub struct LocalStack {
@@ -75,6 +75,6 @@ impl Drop for LocalStack {
 fn python() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("localstack/bin/python");
-    assert!(python.is_file(), "{} is missing: tests/run installs it where Python is 3.12 or newer", python.display());
+    assert!(python.is_file(), "{} is missing: tests/run installs it where Python is 3.13 or newer", python.display());
     python
 }
