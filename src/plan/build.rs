@@ -11,7 +11,7 @@ use crate::model::{
     Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Observation, PolicyRecord, PolicyStatus,
     Recorded, RotationPolicy, Timestamp,
 };
-use crate::schedule::{Decision, TZ_VERSION};
+use crate::schedule::{Decision, TZ_VERSION, Timing};
 
 use super::compare::{FieldDiff, compare, fields};
 use super::due::{KeyTiming, Verdict, instant, key_timing, verdict};
@@ -211,21 +211,22 @@ fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String>, draft: &
             continued.insert(before);
         }
     }
-    let timings = Timings { before: OldTimings::new(inputs), after: KeyTiming::new(desired) };
+    let keys = KeysByPolicy::new(inputs);
+    let timings = KeyTiming::new(desired);
     for (address, policy) in &desired.policies {
         if left_out.contains_key(&address.tenant_id) {
             continue;
         }
         match paired.get(address) {
             None => {
-                let reason = Reason::new("new", format!("a new policy{}", keys_of(inputs, address)));
+                let reason = Reason::new("new", format!("a new policy{}", keys.documents_of(address)));
                 draft.changes.push(created(ObjectRef::policy(address), &policy.value, reason));
             }
             Some(record) if record.policy == policy.value => {}
             Some(record) => {
                 let diff = compare(&record.policy, &policy.value);
                 if !diff.is_empty() {
-                    let (action, reason) = policy_change(inputs, &timings, address, policy, record, &diff);
+                    let (action, reason) = policy_change(inputs, &keys, &timings, address, policy, record, &diff);
                     draft.changes.push(updated(ObjectRef::policy(address), action, diff, record.revision, reason));
                 }
             }
@@ -233,8 +234,7 @@ fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String>, draft: &
     }
     for (address, record) in &recorded.policies {
         if !continued.contains(address) && !left_out.contains_key(&address.tenant_id) {
-            let linked = recorded.keys.values().filter(|key| key.rotation_policy_id == Some(record.id)).count();
-            let message = match linked {
+            let message = match keys.recorded_of(record).len() {
                 0 => "its document is gone".to_owned(),
                 1 => "its document is gone: 1 key is unlinked, nothing is destroyed".to_owned(),
                 n => format!("its document is gone: {n} keys are unlinked, nothing is destroyed"),
@@ -251,29 +251,47 @@ fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String>, draft: &
     paired
 }
 
-/// The timing of each policy as it was recorded, and as it is desired.
-struct Timings<'a> {
-    before: OldTimings<'a>,
-    after: KeyTiming<'a>,
+/// Keys by their policy, so that each policy's are at hand without looking at the whole fleet.
+struct KeysByPolicy<'a> {
+    documents: BTreeMap<(&'a Name, &'a Name), usize>,
+    recorded: BTreeMap<Uuid, Vec<(&'a Address, &'a KeyRecord)>>,
 }
 
-struct OldTimings<'a>(&'a Inputs<'a>);
-
-impl<'a> OldTimings<'a> {
-    const fn new(inputs: &'a Inputs<'a>) -> Self {
-        Self(inputs)
+impl<'a> KeysByPolicy<'a> {
+    fn new(inputs: &Inputs<'a>) -> Self {
+        let mut documents: BTreeMap<_, usize> = BTreeMap::new();
+        for (key, document) in &inputs.desired.keys {
+            if let Some(policy) = &document.value.rotation_policy {
+                *documents.entry((&key.tenant_id, policy)).or_default() += 1;
+            }
+        }
+        let mut recorded: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, record) in &inputs.recorded.keys {
+            if let Some(policy) = record.rotation_policy_id {
+                recorded.entry(policy).or_default().push((key, record));
+            }
+        }
+        Self { documents, recorded }
     }
 
-    fn is_due(&self, policy: &RotationPolicy, key: &Address, record: &KeyRecord) -> bool {
-        let Ok(timing) = crate::schedule::Timing::new(policy) else { return false };
-        let decision = timing.decide(key, &super::due::history(record), &[], self.0.now);
-        policy.status == PolicyStatus::Active && matches!(decision, Decision::Due { .. } | Decision::Waiting { .. })
+    fn recorded_of(&self, policy: &PolicyRecord) -> &[(&'a Address, &'a KeyRecord)] {
+        self.recorded.get(&policy.id).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many documents of keys name the policy, in words.
+    fn documents_of(&self, policy: &Address) -> String {
+        match self.documents.get(&(&policy.tenant_id, &policy.name)) {
+            None => " without keys".to_owned(),
+            Some(1) => " for 1 key".to_owned(),
+            Some(n) => format!(" for {n} keys"),
+        }
     }
 }
 
 fn policy_change(
     inputs: &Inputs<'_>,
-    timings: &Timings<'_>,
+    keys: &KeysByPolicy<'_>,
+    timings: &KeyTiming<'_>,
     address: &Address,
     policy: &Located<RotationPolicy>,
     record: &PolicyRecord,
@@ -303,7 +321,7 @@ fn policy_change(
     if parts.is_empty() {
         parts.push(format!("{others} changed"));
     }
-    let (due, delayed) = consequence(inputs, timings, address, &policy.value, record);
+    let (due, delayed) = consequence(inputs.now, keys.recorded_of(record), timings, address, &policy.value, record);
     match due {
         0 => {}
         1 => parts.push("1 key becomes due now".to_owned()),
@@ -318,8 +336,9 @@ fn policy_change(
 
 /// How many keys of a policy become due by its change, and how many of those have to wait.
 fn consequence(
-    inputs: &Inputs<'_>,
-    timings: &Timings<'_>,
+    now: Timestamp,
+    keys: &[(&Address, &KeyRecord)],
+    timings: &KeyTiming<'_>,
     address: &Address,
     policy: &RotationPolicy,
     record: &PolicyRecord,
@@ -327,38 +346,22 @@ fn consequence(
     if policy.status == PolicyStatus::Suspended {
         return (0, 0);
     }
+    let active = record.policy.status == PolicyStatus::Active;
+    let before = Timing::new(&record.policy).ok().filter(|_| active);
+    let was_due = |key: &Address, record: &KeyRecord| {
+        let decision = before.as_ref().map(|timing| timing.decide(key, &super::due::history(record), &[], now));
+        matches!(decision, Some(Decision::Due { .. } | Decision::Waiting { .. }))
+    };
     let (mut due, mut delayed) = (0, 0);
-    for (key, key_record) in &inputs.recorded.keys {
-        if key_record.rotation_policy_id != Some(record.id) || key_record.state != KeyState::Active {
-            continue;
-        }
-        let decision = key_timing(&timings.after, address, key, &key_record.key, key_record, inputs.now);
+    for (key, record) in keys.iter().filter(|(_, record)| record.state == KeyState::Active) {
+        let decision = key_timing(timings, address, key, &record.key, record, now);
         let waits = matches!(decision, Some(Decision::Waiting { .. }));
-        if (waits || matches!(decision, Some(Decision::Due { .. })))
-            && !timings.before.is_due(&record.policy, key, key_record)
-        {
+        if (waits || matches!(decision, Some(Decision::Due { .. }))) && !was_due(key, record) {
             due += 1;
             delayed += usize::from(waits);
         }
     }
     (due, delayed)
-}
-
-/// How many documents of keys name the policy, in words.
-fn keys_of(inputs: &Inputs<'_>, policy: &Address) -> String {
-    let count = inputs
-        .desired
-        .keys
-        .iter()
-        .filter(|(key, document)| {
-            key.tenant_id == policy.tenant_id && document.value.rotation_policy.as_ref() == Some(&policy.name)
-        })
-        .count();
-    match count {
-        0 => " without keys".to_owned(),
-        1 => " for 1 key".to_owned(),
-        n => format!(" for {n} keys"),
-    }
 }
 
 /// What the clock asks of a key that is in order.

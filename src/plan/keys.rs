@@ -20,6 +20,7 @@ const FIXED: &[&str] = &["kms_provider", "kms_region", "key_spec", "key_usage", 
 pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, policies: &Paired<'_>, draft: &mut Draft) {
     let (desired, recorded) = (inputs.desired, inputs.recorded);
     let timings = KeyTiming::new(desired);
+    let owners = owners(recorded);
     let unfinished: BTreeSet<_> = recorded.unfinished.iter().map(|rotation| rotation.key_id).collect();
     let mut continued: BTreeSet<&Address> = BTreeSet::new();
     for (address, key) in &desired.keys {
@@ -31,7 +32,7 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
             continue;
         }
         match record {
-            None => new_key(inputs, address, key, draft),
+            None => new_key(inputs, &owners, address, key, draft),
             // What was begun is finished first, under the policy that it began with.
             Some((_, record)) if unfinished.contains(&record.id) => {}
             Some((_, record)) => known_key(inputs, policies, &timings, address, &key.value, record, draft),
@@ -61,7 +62,13 @@ pub fn continued_key<'a>(
 }
 
 /// A key that is not in the record: made, or adopted.
-fn new_key(inputs: &Inputs<'_>, address: &Address, key: &Located<EncryptionKey>, draft: &mut Draft) {
+fn new_key(
+    inputs: &Inputs<'_>,
+    owners: &Owners<'_>,
+    address: &Address,
+    key: &Located<EncryptionKey>,
+    draft: &mut Draft,
+) {
     let document = &key.value;
     let refuse = |draft: &mut Draft, field, refusal| refuse(draft, address, key, field, refusal);
     let observed = match observation(inputs, address) {
@@ -74,7 +81,7 @@ fn new_key(inputs: &Inputs<'_>, address: &Address, key: &Located<EncryptionKey>,
         Some(Observation::Missing) | None => None,
     };
     if document.kms_key_id.is_some() {
-        return adopted_key(inputs, address, key, observed, draft);
+        return adopted_key(inputs, owners, address, key, observed, draft);
     }
     if let Some(primary) = observed.and_then(|observed| observed.primary.as_ref()) {
         let alias = document.kms_alias.as_deref().unwrap_or_default();
@@ -100,6 +107,7 @@ fn refuse(draft: &mut Draft, address: &Address, key: &Located<EncryptionKey>, fi
 /// A key that exists at the provider: what the document says of it must be so.
 fn adopted_key(
     inputs: &Inputs<'_>,
+    owners: &Owners<'_>,
     address: &Address,
     key: &Located<EncryptionKey>,
     observed: Option<&ObservedKey>,
@@ -143,7 +151,7 @@ fn adopted_key(
             Finding::error("key/not-usable", message).help("enable the key at the provider, or adopt another one");
         return refuse(draft, "kms_key_id", refusal);
     }
-    if let Some(owner) = other_owner(inputs, address, named) {
+    if let Some(owner) = owners.get(named.as_str()).filter(|owner| **owner != address) {
         let refusal = Finding::error("key/owned", format!("{named} is a version of {owner}"))
             .help(format!("one key belongs to one tenant and one document: forget {owner} first"));
         return refuse(draft, "kms_key_id", refusal);
@@ -160,12 +168,11 @@ fn adopted_key(
     });
 }
 
-/// The recorded key that has this version as its primary.
-fn other_owner(inputs: &Inputs<'_>, address: &Address, provider_ref: &str) -> Option<Address> {
-    let owner = inputs.recorded.keys.iter().find(|(other, record)| {
-        *other != address && record.primary_version.as_ref().is_some_and(|version| version.provider_ref == provider_ref)
-    });
-    owner.map(|(address, _)| address.clone())
+/// The recorded key that has a version as its primary.
+type Owners<'a> = BTreeMap<&'a str, &'a Address>;
+
+fn owners(recorded: &Recorded) -> Owners<'_> {
+    recorded.keys.iter().filter_map(|(address, record)| Some((primary(record)?, address))).collect()
 }
 
 /// A key that is in the record: changed, drifted, due.
