@@ -1,21 +1,23 @@
 //! Why an object is as it is: where each of its values comes from, whether it is due, and what would stop a rotation now.
 //! Reads the documents and the state database; no key manager is asked.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::diagnostic::Place;
-use crate::document::{Inherited, Located, Repository};
+use crate::document::{Inherited, Kind, Located, Repository};
 use crate::model::{
     Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectRef, PolicyStatus, Recorded, RotationPolicy, Timestamp,
+    VersionRecord, VersionState,
 };
 use crate::plan::{self, KeyTiming, Reason, Verdict, continued_key, key_timing, verdict};
+use crate::provider::capabilities;
 use crate::schedule::{Decision, Hold, KeyHistory, Timing};
+use crate::store::{HistoryEntry, HistoryFilter};
 
 use super::load::{Known, load_with_record};
+use super::providers::place;
 use super::status::{StatusEntry, StatusFilter, report};
 use super::{EngineError, Workspace, clock, names, planning};
 
@@ -48,6 +50,10 @@ pub struct Explanation {
     pub upcoming: Vec<Upcoming>,
     /// A policy's keys, as they were applied.
     pub keys: Vec<StatusEntry>,
+    /// A key's versions, the newest first.
+    pub versions: Vec<Version>,
+    /// A key's last rotations, the newest first.
+    pub rotations: Vec<HistoryEntry>,
     /// What would stop a rotation now.
     pub obstacles: Vec<Obstacle>,
 }
@@ -71,8 +77,11 @@ pub enum Applied {
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// Its effective value.
+    /// Its effective value; null where it is not set.
     pub value: Value,
+    /// The value that was applied last, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Value>,
     /// Who set it.
     pub origin: FieldOrigin,
     /// Where, if the document itself did.
@@ -89,9 +98,11 @@ pub enum FieldOrigin {
     Tenant,
     /// `defaults` of `keywheel.yaml`.
     Config,
+    /// The key manager: its own way, or its settings in `keywheel.yaml`.
+    Provider,
     /// The built-in default.
     Default,
-    /// The document that was applied last; it is gone from git.
+    /// The document that was applied last: it is gone from git, or has errors there.
     Record,
 }
 
@@ -102,8 +113,46 @@ pub struct Upcoming {
     pub at: Timestamp,
     /// When, in the policy's zone.
     pub local: String,
+    /// What that zone is called then, such as `CEST`.
+    pub zone: String,
     /// Of which key.
     pub key_name: Name,
+}
+
+/// One version of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Version {
+    /// Counts the versions of the key, from 1.
+    pub number: u32,
+    /// What the key manager calls it.
+    pub provider_ref: String,
+    /// Its state.
+    pub state: VersionState,
+    /// Was it made, and never used, because the answer to its creation was lost?
+    pub orphan: bool,
+    /// When its material was made, by the key manager's clock.
+    pub created_at: Option<Timestamp>,
+    /// When it became primary.
+    pub activated_at: Option<Timestamp>,
+    /// When it stopped being primary.
+    pub deactivated_at: Option<Timestamp>,
+    /// When it became known to be in the wrong hands.
+    pub compromised_at: Option<Timestamp>,
+}
+
+impl From<VersionRecord> for Version {
+    fn from(version: VersionRecord) -> Self {
+        Self {
+            number: version.number,
+            provider_ref: version.provider_ref,
+            state: version.state,
+            orphan: version.orphan,
+            created_at: version.provider_created_at,
+            activated_at: version.activated_at,
+            deactivated_at: version.deactivated_at,
+            compromised_at: version.compromised_at,
+        }
+    }
 }
 
 /// Something that would stop a rotation now.
@@ -120,18 +169,25 @@ pub struct Obstacle {
 /// # Errors
 /// There is no such object, its tenant's documents have errors, or the database could not be read.
 pub async fn explain(workspace: &Workspace, state: Option<&str>, address: &Address) -> Result<Explained, EngineError> {
-    let Known { desired, recorded, .. } = load_with_record(workspace, state).await?;
+    let Known { desired, state, recorded } = load_with_record(workspace, state).await?;
     let rotation_enabled = planning::rotation_enabled()?;
-    let failed = desired.repository.failed || desired.repository.failed_tenants.contains(&address.tenant_id);
-    if failed {
-        let message =
-            format!("the documents of tenant {} have errors: nothing can be said of {address}", address.tenant_id);
-        return Err(EngineError::new("explain/documents", message).help("`keywheel validate` shows them"));
+    // Documents with errors say nothing for sure: their tenants are told of as they were applied.
+    let applied = planning::applied_repository(&desired.repository, &recorded);
+    let has_errors = desired.repository.failed || desired.repository.failed_tenants.contains(&address.tenant_id);
+    let wanted = if has_errors { &applied } else { &desired.repository };
+    let dirty = desired.dirty.as_slice();
+    let now = clock::now();
+    let view = View { wanted, applied: &applied, recorded: &recorded, has_errors, dirty, rotation_enabled, now };
+    let mut objects: Vec<Explanation> = view.policy(address).into_iter().collect();
+    if let Some(mut key) = view.key(address) {
+        if let (Some(state), Some(record)) = (&state, view.key_record(address)) {
+            key.versions = state.versions(record.id).await?.into_iter().rev().map(Version::from).collect();
+            let limit = u32::try_from(UPCOMING).ok();
+            let filter = HistoryFilter { key: Some(record.address()), limit, ..HistoryFilter::default() };
+            key.rotations = state.history(&filter).await?;
+        }
+        objects.push(key);
     }
-    let wanted = desired.repository;
-    let applied = planning::applied_repository(&wanted, &recorded);
-    let view = View { wanted: &wanted, applied: &applied, recorded: &recorded, rotation_enabled, now: clock::now() };
-    let objects: Vec<Explanation> = view.policy(address).into_iter().chain(view.key(address)).collect();
     if objects.is_empty() {
         return Err(view.unknown(address));
     }
@@ -143,6 +199,10 @@ struct View<'a> {
     wanted: &'a Repository,
     applied: &'a Repository,
     recorded: &'a Recorded,
+    /// Do documents with errors keep its tenant out of the plan?
+    has_errors: bool,
+    /// What is not committed.
+    dirty: &'a [String],
     rotation_enabled: bool,
     now: Timestamp,
 }
@@ -188,7 +248,7 @@ impl View<'_> {
             (all, 0) => Reason::new("not_due", format!("none of its {all} keys is due")),
             (all, due) => Reason::new("due", format!("of its {all} keys, {due} are due")),
         };
-        let mut obstacles = self.switched_off();
+        let mut obstacles = self.nothing_starts();
         obstacles.extend(stopped_policy(&policy.value));
         if let Some(timing) = timing {
             // What holds every key of it: the freezes that name a class of data or a tenant name theirs.
@@ -197,11 +257,13 @@ impl View<'_> {
         Some(Explanation {
             object: ObjectRef::policy(address),
             applied,
-            fields: fields(policy, applied),
+            fields: self.policy_fields(policy, applied, record.map(|record| &record.policy)),
             timezone: Some(policy.value.timezone.clone()),
             due,
             upcoming: if policy.value.status == PolicyStatus::Suspended { Vec::new() } else { upcoming },
             keys: statuses,
+            versions: Vec::new(),
+            rotations: Vec::new(),
             obstacles,
         })
     }
@@ -223,7 +285,7 @@ impl View<'_> {
                 repository.policies.get_key_value(&Address::new(address.tenant_id.clone(), name.clone()))
             });
         let timing = policy.and_then(|(address, _)| timings.of(address));
-        let mut obstacles = self.switched_off();
+        let mut obstacles = self.nothing_starts();
         let mut upcoming = Vec::new();
         let mut due = Reason::new("no_policy", "it names no policy: no time makes it due");
         if let Some((policy_address, policy)) = policy {
@@ -243,11 +305,13 @@ impl View<'_> {
         Some(Explanation {
             object: ObjectRef::key(address),
             applied,
-            fields: fields(key, applied),
+            fields: self.key_fields(key, applied, record.map(|record| &record.key)),
             timezone: policy.map(|(_, policy)| policy.value.timezone.clone()),
             due,
             upcoming,
             keys: Vec::new(),
+            versions: Vec::new(),
+            rotations: Vec::new(),
             obstacles,
         })
     }
@@ -287,15 +351,62 @@ impl View<'_> {
             .upcoming(address, &history, &freezes, self.now, UPCOMING)
             .into_iter()
             .map(|at| {
-                let local = at.with_timezone(&timing.timezone()).format("%Y-%m-%dT%H:%M:%S%:z").to_string();
-                Upcoming { at, local, key_name: address.name.clone() }
+                let local = at.with_timezone(&timing.timezone());
+                let (local, zone) = (local.format("%Y-%m-%dT%H:%M:%S%:z").to_string(), local.format("%Z").to_string());
+                Upcoming { at, local, zone, key_name: address.name.clone() }
             })
             .collect()
     }
 
-    fn switched_off(&self) -> Vec<Obstacle> {
-        let off = Reason::new("switched_off", "KEY_ROTATION_ENABLED=false starts nothing");
-        if self.rotation_enabled { Vec::new() } else { vec![Obstacle { reason: off, until: None }] }
+    fn policy_fields(
+        &self,
+        policy: &Located<RotationPolicy>,
+        applied: Applied,
+        record: Option<&RotationPolicy>,
+    ) -> Vec<Field> {
+        let mut fields = fields(Kind::RotationPolicy, policy, self.is_recorded(applied), record);
+        let strategy = capabilities(policy.value.kms_provider).strategies.first();
+        fall_back(&mut fields, "rotation_strategy", strategy.map(|strategy| strategy.as_str().into()));
+        fields
+    }
+
+    fn key_fields(&self, key: &Located<EncryptionKey>, applied: Applied, record: Option<&EncryptionKey>) -> Vec<Field> {
+        let mut fields = fields(Kind::EncryptionKey, key, self.is_recorded(applied), record);
+        let region = place(&self.wanted.config.providers, &key.value).region;
+        fall_back(&mut fields, "kms_region", region.map(Value::from));
+        fields
+    }
+
+    /// Is the record the only thing that speaks for an object?
+    fn is_recorded(&self, applied: Applied) -> bool {
+        self.has_errors || applied == Applied::Gone
+    }
+
+    /// What stops every rotation of the tenant.
+    fn nothing_starts(&self) -> Vec<Obstacle> {
+        let mut found = Vec::new();
+        let mut stop = |code: &str, message: String| {
+            found.push(Obstacle { reason: Reason::new(code, message), until: None });
+        };
+        if self.has_errors {
+            let message = "documents have errors, and nothing is planned until they are corrected: `keywheel validate`";
+            stop("documents", message.to_owned());
+        }
+        if let Some(first) = self.dirty.first() {
+            let more = if self.dirty.len() > 1 { format!(" and {} more", self.dirty.len() - 1) } else { String::new() };
+            stop("uncommitted", format!("{first}{more} is not committed: `keywheel apply` refuses that"));
+        }
+        if !self.rotation_enabled {
+            stop("switched_off", "KEY_ROTATION_ENABLED=false starts nothing".to_owned());
+        }
+        found
+    }
+
+    fn key_record(&self, address: &Address) -> Option<&KeyRecord> {
+        match self.wanted.keys.get(address) {
+            Some(key) => self.record_of(address, &key.value),
+            None => self.recorded.keys.get(address),
+        }
     }
 
     fn stopped_key(&self, record: Option<&KeyRecord>) -> Vec<Obstacle> {
@@ -329,25 +440,38 @@ impl View<'_> {
     }
 }
 
-/// Each field with who set it.
-fn fields<T: Serialize>(document: &Located<T>, applied: Applied) -> Vec<Field> {
-    let Ok(Value::Object(values)) = serde_json::to_value(&document.value) else { return Vec::new() };
-    let values: Map<String, Value> = values;
-    let inherited: &BTreeMap<String, Inherited> = &document.inherited;
-    values
-        .into_iter()
-        .map(|(name, value)| {
-            let place = document.fields.get(&name).cloned();
-            let origin = match (applied, &place, inherited.get(&name)) {
-                (Applied::Gone, ..) => FieldOrigin::Record,
-                (_, Some(_), _) => FieldOrigin::Document,
-                (_, None, Some(Inherited::Tenant)) => FieldOrigin::Tenant,
-                (_, None, Some(Inherited::Config)) => FieldOrigin::Config,
-                (_, None, None) => FieldOrigin::Default,
-            };
-            Field { name, value, origin, place }
-        })
-        .collect()
+/// Each field of a kind with its effective value, who set it, and what was applied if that differs.
+fn fields<T: Serialize>(kind: Kind, document: &Located<T>, from_record: bool, record: Option<&T>) -> Vec<Field> {
+    let values = |document: &T| match serde_json::to_value(document) {
+        Ok(Value::Object(values)) => values,
+        _ => Map::new(),
+    };
+    let wanted = values(&document.value);
+    let recorded = record.map(values);
+    let value = |values: &Map<String, Value>, name: &str| values.get(name).cloned().unwrap_or_default();
+    let field = |name: &&str| {
+        let place = document.fields.get(name).cloned();
+        let origin = match (&place, document.inherited.get(*name)) {
+            _ if from_record => FieldOrigin::Record,
+            (Some(_), _) => FieldOrigin::Document,
+            (None, Some(Inherited::Tenant)) => FieldOrigin::Tenant,
+            (None, Some(Inherited::Config)) => FieldOrigin::Config,
+            (None, None) => FieldOrigin::Default,
+        };
+        let effective = value(&wanted, name);
+        let applied = recorded.as_ref().map(|recorded| value(recorded, name)).filter(|applied| *applied != effective);
+        Field { name: (*name).to_owned(), value: effective, applied, origin, place }
+    };
+    kind.fields().iter().map(field).collect()
+}
+
+/// A field that nobody set takes this value from the key manager, or from its settings.
+fn fall_back(fields: &mut [Field], name: &str, value: Option<Value>) {
+    let field = fields.iter_mut().find(|field| field.name == name && field.value.is_null());
+    if let (Some(field), Some(value)) = (field, value) {
+        field.value = value;
+        field.origin = FieldOrigin::Provider;
+    }
 }
 
 fn why_due(record: Option<&KeyRecord>, decision: Option<&Decision>, policy: &RotationPolicy, now: Timestamp) -> Reason {

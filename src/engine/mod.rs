@@ -36,7 +36,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use apply::{Approve, apply, rotate};
-pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, explain};
+pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
 pub use history::{HistoryReport, history};
 pub use init::{InitReport, init};
 pub use load::load;

@@ -1,11 +1,21 @@
 //! Explanations of objects that were applied, edited, removed, and never applied.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::engine::fixture::{NOW, address, applied, at, documents, key, policy};
 
 fn explained(wanted: &Repository, recorded: &Recorded, name: &str) -> Explanation {
     let applied = planning::applied_repository(wanted, recorded);
-    let view = View { wanted, applied: &applied, recorded, rotation_enabled: true, now: at(NOW) };
+    let view = View {
+        wanted,
+        applied: &applied,
+        recorded,
+        has_errors: false,
+        dirty: &[],
+        rotation_enabled: true,
+        now: at(NOW),
+    };
     let address = address(name);
     view.key(&address).or_else(|| view.policy(&address)).unwrap()
 }
@@ -90,4 +100,32 @@ fn an_edited_and_a_removed_document_say_so() {
     let gone = explained(&after, &recorded, "acme/backups");
     assert_eq!(gone.applied, Applied::Gone);
     assert!(origins(&gone).values().all(|origin| *origin == FieldOrigin::Record));
+}
+
+#[test]
+fn an_edit_that_is_not_applied_stands_beside_what_was_applied() {
+    let before = documents("", &[policy("daily", DAILY), key("backups", "daily")].concat());
+    let weekly = DAILY.replace("days: 1", "days: 7");
+    let after = documents("", &[policy("daily", &weekly), key("backups", "daily")].concat());
+    let explanation = explained(&after, &applied(&before), "acme/daily");
+    assert_eq!(explanation.applied, Applied::Edited);
+    let edited: Vec<_> = explanation.fields.iter().filter(|field| field.applied.is_some()).collect();
+    assert_eq!(edited.len(), 1, "{edited:?}");
+    assert_eq!((edited[0].name.as_str(), &edited[0].value), ("rotation_interval_days", &Value::from(7)));
+    assert_eq!(edited[0].applied, Some(Value::from(1)));
+}
+
+#[test]
+fn every_field_is_told_the_unset_ones_too() {
+    let wanted = documents("", &policy("daily", DAILY));
+    let explanation = explained(&wanted, &applied(&wanted), "acme/daily");
+    let names: Vec<&str> = explanation.fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, Kind::RotationPolicy.fields());
+    let field = |name: &str| explanation.fields.iter().find(|field| field.name == name).unwrap();
+    assert_eq!(field("max_usage_count").value, Value::Null);
+    // Nobody set it: it is the key manager's own way.
+    assert_eq!(
+        (&field("rotation_strategy").value, field("rotation_strategy").origin),
+        (&"new_version".into(), FieldOrigin::Provider)
+    );
 }

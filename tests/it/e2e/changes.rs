@@ -118,3 +118,38 @@ fn a_forgotten_key_stays_at_its_provider_and_its_row_is_kept() {
     assert_eq!(rows, expected.map(|(name, state, live)| json!({"key_name": name, "state": state, "live": live})));
     assert_eq!(actions(&plan(&sandbox, "2026-03-01 14:00:00")), [""; 0]);
 }
+
+#[test]
+fn explain_tells_a_key_s_past_and_what_would_stop_it_now() {
+    let sandbox =
+        Sandbox::with("", &NIGHTLY.replace("rotation_time_of_day", "timezone: Europe/Berlin\nrotation_time_of_day"));
+    sandbox.at(NOON, &["apply", "--auto-approve"]).exits(0);
+    let rotate = ["rotate", "acme/patients", "--reason", "an audit asks for it", "--auto-approve"];
+    sandbox.at("2026-03-01 12:05:00", &rotate).exits(0);
+    let explain = || {
+        sandbox.at("2026-03-01 12:06:00", &["explain", "acme/patients", "--format", "json"]).exits(0).json()["objects"]
+            [0]
+        .clone()
+    };
+    let found = explain();
+    let states: Vec<&str> =
+        found["versions"].as_array().unwrap().iter().map(|it| it["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["active", "deactivated"]);
+    let workflows: Vec<&str> =
+        found["rotations"].as_array().unwrap().iter().map(|it| it["workflow"].as_str().unwrap()).collect();
+    assert_eq!(workflows, ["rotate", "create"]);
+    assert_eq!(found["rotations"][0]["reason"], "an audit asks for it");
+    assert_eq!(found["upcoming"].as_array().map(Vec::len), Some(10));
+    // Daylight saving begins on 29 March.
+    let zones: Vec<&str> =
+        found["upcoming"].as_array().unwrap().iter().map(|it| it["zone"].as_str().unwrap()).collect();
+    assert!(zones.iter().all(|zone| *zone == "CET"), "{zones:?}");
+    assert_eq!(found["obstacles"], serde_json::json!([]));
+
+    sandbox.write("policies/acme/keys.yaml", &(NIGHTLY.to_owned() + "rotation_polcy: Nightly\n"));
+    let found = explain();
+    let codes: Vec<&str> =
+        found["obstacles"].as_array().unwrap().iter().map(|it| it["reason"]["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["documents", "uncommitted"]);
+    assert!(found["fields"].as_array().unwrap().iter().all(|field| field["origin"] == "record"), "{found:#}");
+}
