@@ -39,6 +39,9 @@ pub struct PlanDocument {
     digest: String,
     /// What was changed behind our back.
     drift: Vec<Drift>,
+    /// SHA-256 over what surrounds the changes and may differ between two makings of one plan: instant, expiry, commit,
+    /// version of the tz database, and whether it can be applied at all.
+    envelope_digest: String,
     /// After this instant it cannot be applied.
     expires_at: Timestamp,
     /// The version of this document's form.
@@ -69,14 +72,16 @@ impl From<Plan> for PlanDocument {
             plan.summary().into_iter().map(|(action, count)| (action.as_str().to_owned(), count)).collect();
         summary.insert("waiting".to_owned(), plan.waiting.len());
         summary.insert("drift".to_owned(), plan.drift.len());
+        let expires_at = plan.as_of.checked_add_signed(LIFETIME).unwrap_or(plan.as_of);
         Self {
+            envelope_digest: envelope_digest(&plan, expires_at),
             as_of: plan.as_of,
             changes: plan.changes,
             commit: plan.sources.commit.clone(),
             diagnostics: plan.diagnostics,
             digest: plan.digest,
             drift: plan.drift,
-            expires_at: plan.as_of.checked_add_signed(LIFETIME).unwrap_or(plan.as_of),
+            expires_at,
             format_version: FORMAT_VERSION.to_owned(),
             keywheel_version: env!("CARGO_PKG_VERSION").to_owned(),
             left_out: plan.left_out,
@@ -114,12 +119,12 @@ pub enum ParsePlanError {
         /// The format that it has.
         found: String,
     },
-    /// Its content does not have its digest.
-    #[error("this plan's content does not have the digest that it claims: it was altered")]
+    /// Its content does not have its digests.
+    #[error("this plan's content does not have the digests that it claims: it was altered")]
     Altered,
 }
 
-/// Reads a saved plan, and checks its digest.
+/// Reads a saved plan, and checks its digests.
 ///
 /// # Errors
 /// See [`ParsePlanError`].
@@ -145,6 +150,9 @@ pub fn parse(reader: impl io::Read) -> Result<(Plan, Timestamp), ParsePlanError>
         diagnostics: document.diagnostics,
         not_applicable: document.not_applicable,
     };
+    if envelope_digest(&plan, document.expires_at) != document.envelope_digest {
+        return Err(ParsePlanError::Altered);
+    }
     Ok((plan, document.expires_at))
 }
 
@@ -174,6 +182,18 @@ pub fn digest(sources: &Sources, lineage: Option<Uuid>, changes: &[Change]) -> S
     for change in changes {
         add(&mut context, &Essence::from(change));
     }
+    finish(context)
+}
+
+/// So that an edited expiry or instant is noticed. Nothing secret goes into it: it shows accidents, not attackers.
+fn envelope_digest(plan: &Plan, expires_at: Timestamp) -> String {
+    let mut context = Context::new(&SHA256);
+    let Plan { as_of, tz_version, sources, digest, not_applicable, .. } = plan;
+    add(&mut context, &(digest, as_of, expires_at, &sources.commit, tz_version, not_applicable));
+    finish(context)
+}
+
+fn finish(context: Context) -> String {
     let digest = context.finish();
     let hex: String = digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
         use std::fmt::Write as _;

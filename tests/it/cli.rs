@@ -5,7 +5,7 @@ mod prompt;
 mod sandbox;
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use sandbox::Sandbox;
 
@@ -186,6 +186,21 @@ fn documents_with_mistakes_show_all_of_them_and_end_with_1() {
     let plan = sandbox.run(&["plan"]);
     assert_eq!(plan.status, 7, "{}", plan.stderr);
     assert!(plan.stdout.contains("Left out: 1 tenant"), "{}", plan.stdout);
+}
+
+#[test]
+fn the_documents_of_this_repository_are_laid_out_and_sound() {
+    let here = env!("CARGO_MANIFEST_DIR");
+    for dir in [".", "examples/aws"] {
+        for command in [&["fmt", "--check"][..], &["validate"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_keywheel"))
+                .current_dir(std::path::Path::new(here).join(dir))
+                .args(command)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{dir}: {command:?}: {output:?}");
+        }
+    }
 }
 
 #[test]

@@ -30,7 +30,8 @@ fn is_plain(text: &str, in_flow: bool) -> bool {
         && scalar::resolve(text) == Core::Text
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
-        && !text.contains(" #")
+        // Only ` #` begins a comment, but who reads `MON#1` without quotes has to know that.
+        && !text.contains('#')
         && text.chars().all(|c| is_printable(c) && !flow(c))
 }
 

@@ -218,13 +218,6 @@ BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only: nothing in it is deleted');
 END;
 
--- Also against INSERT OR REPLACE, which deletes without asking the trigger above.
-CREATE TRIGGER audit_log_grows_at_its_end BEFORE INSERT ON audit_log
-WHEN NEW.seq <> 1 + coalesce((SELECT max(seq) FROM audit_log WHERE tenant_id = NEW.tenant_id), 0)
-BEGIN
-    SELECT RAISE(ABORT, 'the audit log is append-only: a link follows the last one of its tenant');
-END;
-
 -- A free lease keeps its row, and with it its token: tokens only grow.
 CREATE TABLE leases (
     scope TEXT PRIMARY KEY NOT NULL,
