@@ -18,9 +18,14 @@ mod history;
 mod init;
 mod logging;
 mod man;
+mod manual;
 mod output;
+mod park;
 mod plan;
 mod progress;
+mod release;
+mod resume;
+mod rollback;
 mod rotate;
 mod runtime;
 mod schema;
@@ -61,6 +66,10 @@ enum Command {
     Show(show::Show),
     Apply(apply::Apply),
     Rotate(rotate::Rotate),
+    Rollback(rollback::Rollback),
+    Release(release::Release),
+    Park(park::Park),
+    Resume(resume::Resume),
     Status(status::StatusCommand),
     History(history::History),
     Explain(explain::Explain),
@@ -111,6 +120,10 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Show(command) => command.run(global),
         Command::Apply(command) => command.run(global),
         Command::Rotate(command) => command.run(global),
+        Command::Rollback(command) => command.run(global),
+        Command::Release(command) => command.run(global),
+        Command::Park(command) => command.run(global),
+        Command::Resume(command) => command.run(global),
         Command::Status(command) => command.run(global),
         Command::History(command) => command.run(global),
         Command::Explain(command) => command.run(global),

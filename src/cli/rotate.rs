@@ -1,63 +1,42 @@
 //! `keywheel rotate`.
 
-use std::sync::Arc;
-
 use clap::Args;
 
-use crate::engine::{self, ApplyOptions};
-use crate::model::Address;
-use crate::plan::Plan;
+use crate::engine::Request;
 
-use super::apply::{LockArg, Run};
-use super::args::{FormatArg, Global, StateArg};
+use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
-use super::runtime::block_on;
+use super::manual::ManualArgs;
 
 /// Rotate one key now, whether or not it is due
 ///
 /// Works on what has been applied. It obeys rotation windows and freezes (status 3), and the reason goes into the history.
+/// With --compromised nothing holds it: not a window, a freeze, a suspended policy, nor a hold after a rollback. The old
+/// version is marked compromised; it still decrypts, because data under it would be lost otherwise.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Examples:\n  keywheel rotate healthcare-org-123/patient-data-encryption-key --reason \"leaving engineer\""
+    after_long_help = "Examples:\n  keywheel rotate healthcare-org-123/patient-data-encryption-key --reason \"leaving engineer\"\n  keywheel rotate healthcare-org-123/patient-data-encryption-key --compromised --incident INC-4711 --reason \"key in a log\""
 )]
 pub struct Rotate {
-    /// The key, as TENANT/NAME
-    #[arg(value_name = "TENANT/KEY")]
-    key: Address,
-    /// Why; it is recorded
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
-    /// Do not ask
-    #[arg(long)]
-    auto_approve: bool,
-    /// Work on cloud keys from CI although the state file is lost with the machine
-    #[arg(long)]
-    ephemeral_state: bool,
     #[command(flatten)]
-    lock: LockArg,
-    #[command(flatten)]
-    state: StateArg,
-    #[command(flatten)]
-    format: FormatArg,
+    manual: ManualArgs,
+    /// The primary is in the wrong hands: rotate at once, and mark it
+    #[arg(long, requires = "incident")]
+    compromised: bool,
+    /// What the incident is called elsewhere; it is recorded
+    #[arg(long, value_name = "ID", requires = "compromised")]
+    incident: Option<String>,
 }
 
 impl Rotate {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let run = Run::new(global.view(), self.format, self.auto_approve)?;
-        let options = ApplyOptions {
-            state: self.state.state.clone(),
-            ephemeral_state: self.ephemeral_state,
-            lock_timeout: self.lock.lock_timeout,
-            interrupt: Arc::clone(&run.interrupt),
-            ..ApplyOptions::default()
+        let reason = self.manual.reason.clone();
+        let request = match &self.incident {
+            Some(incident) => Request::Compromised { reason, incident: incident.clone() },
+            None => Request::Rotate { reason },
         };
-        let workspace = global.workspace(None);
-        let approve = |plan: &Plan| run.approve(plan);
-        run.finish(block_on(async {
-            run.stop_on_signal();
-            engine::rotate(&workspace, &self.key, &self.reason, &options, &approve, run.progress()).await
-        }))
+        self.manual.run(global, &request)
     }
 }

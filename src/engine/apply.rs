@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::diagnostic::Finding;
 use crate::document::Config;
-use crate::model::{AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
+use crate::model::{Address, AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
 use crate::plan::{self, Change, Plan, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
 use crate::store::{self, Holder, Lease, State, StoreError};
@@ -14,6 +14,7 @@ use crate::store::{self, Holder, Lease, State, StoreError};
 use super::execute::{execute, resume};
 use super::journal::{Journal, LEASE_SECONDS};
 use super::load::{Known, load_with_record};
+use super::manual::Request;
 use super::providers::{Managers, Observers};
 use super::run::{Run, Scope};
 use super::workflow::Context;
@@ -30,8 +31,8 @@ pub type Approve<'a> = dyn Fn(&Plan) -> Result<bool, EngineError> + Send + Sync 
 pub(super) enum Wanted {
     /// All of them.
     Everything,
-    /// One rotation that a person asks for.
-    Rotation(Box<Change>),
+    /// One change that a person asks for.
+    One(Box<Change>),
 }
 
 /// Applies a workspace. None means that the person said no.
@@ -61,7 +62,7 @@ pub async fn apply(
     let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
     clocks_agree(state.as_ref()).await?;
     locked(state, options, progress, async |state, lease| {
-        run(&desired, options, &config, state, lease, approve, progress, |_| Ok(Wanted::Everything)).await
+        run(&desired, options, &config, state, lease, approve, progress, async |_, _| Ok(Wanted::Everything)).await
     })
     .await
 }
@@ -226,14 +227,14 @@ async fn locked<T>(
     outcome
 }
 
-/// A rotation that a person asks for, of what has been applied.
+/// One change of one key that a person asks for, of what has been applied.
 ///
 /// # Errors
 /// See [`EngineError`].
-pub async fn rotate(
+pub async fn manual(
     workspace: &Workspace,
-    address: &crate::model::Address,
-    reason: &str,
+    address: &Address,
+    request: &Request,
     options: &ApplyOptions,
     approve: &Approve<'_>,
     progress: &dyn Progress,
@@ -244,10 +245,11 @@ pub async fn rotate(
     let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
     clocks_agree(state.as_ref()).await?;
     // It works on what has been applied: the record stands in for the documents.
-    let desired = planning::as_applied(desired, &recorded);
+    let desired = planning::as_applied(desired, &recorded, address);
     locked(state, options, progress, async |state, lease| {
-        run(&desired, options, &config, state, lease, approve, progress, |recorded| {
-            super::manual::request(&desired, recorded, address, reason).map(|change| Wanted::Rotation(Box::new(change)))
+        run(&desired, options, &config, state, lease, approve, progress, async |state, recorded| {
+            let change = super::manual::change(&desired, state, recorded, address, request).await?;
+            Ok(Wanted::One(Box::new(change)))
         })
         .await
     })
@@ -263,7 +265,7 @@ async fn run(
     lease: Lease,
     approve: &Approve<'_>,
     progress: &dyn Progress,
-    wanted: impl FnOnce(&Recorded) -> Result<Wanted, EngineError>,
+    wanted: impl AsyncFnOnce(&dyn State, &Recorded) -> Result<Wanted, EngineError>,
 ) -> Result<Option<Report>, EngineError> {
     let (started_at, started) = (clock::now(), Instant::now());
     let origin = desired.origin.clone().unwrap_or_default();
@@ -287,8 +289,8 @@ async fn run(
         let (mut plan, observed) =
             planning::fresh(desired, &recorded, &observers, progress, clock::now(), &BTreeMap::new()).await?;
         let mut missing = Vec::new();
-        match wanted(&recorded)? {
-            Wanted::Rotation(change) => planning::only(&mut plan, *change),
+        match wanted(state.as_ref(), &recorded).await? {
+            Wanted::One(change) => planning::only(&mut plan, *change),
             Wanted::Everything => {
                 if let Some((saved, expires_at)) = &options.saved {
                     let resumed = state.applied_plan(&saved.digest).await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::model::{
     Address, AppliedPlan, EncryptionKey, KeyRecord, Name, ObjectKind, ObjectRef, Phase, Recorded, RotationCause,
-    RotationRecord, Timestamp, Workflow,
+    RotationRecord, Timestamp, VersionRecord, Workflow,
 };
 use crate::plan::{Action, Change, Plan, cause, continued_key};
 use crate::provider::{CreateVersion, KeyManager, ProviderPlace};
@@ -39,6 +39,7 @@ struct Course<'a> {
     desired: &'a Desired,
     recorded: &'a Recorded,
     observed: &'a Observed,
+    state: &'a dyn State,
     policy_ids: PolicyIds,
     /// The highest version number of each key that rotates.
     numbers: BTreeMap<Uuid, u32>,
@@ -63,7 +64,7 @@ pub(super) async fn execute(
             *highest = (*highest).max(version.number);
         }
     }
-    let course = Course { scope: run.scope.clone(), desired, recorded, observed, policy_ids, numbers };
+    let course = Course { scope: run.scope.clone(), desired, recorded, observed, state, policy_ids, numbers };
     let keys = || plan.changes.iter().filter(|change| change.object.kind == ObjectKind::EncryptionKey);
     let edits = keys().filter(|change| !has_workflow(change) && change.action != Action::Finish);
     side_by_side(run, course.by_place(edits).into_values(), |change| course.edit(change)).await;
@@ -104,9 +105,9 @@ where
     }
 }
 
-/// Does the change make a version?
+/// Is the change a workflow with a journal of its own?
 const fn has_workflow(change: &Change) -> bool {
-    matches!(change.action, Action::Create | Action::Rotate)
+    matches!(change.action, Action::Create | Action::Rotate | Action::Rollback)
 }
 
 async fn finish(scope: &Scope<'_>, state: &dyn State, rotation: &RotationRecord, key: &KeyRecord) -> Finished {
@@ -134,7 +135,7 @@ async fn left_over(
         key: handle(&key.address(), &key.key, Some(key), &known),
         rotation_id: rotation.id,
         lineage: scope.context.lineage,
-        predecessor: rotation.from_ref.clone(),
+        predecessor: predecessor(rotation),
         intent: rotation.intent.clone(),
     };
     let work = Work {
@@ -147,6 +148,11 @@ async fn left_over(
         pending: Vec::new(),
     };
     Ok(Job { policy: policy_of(&key.key), manager, work })
+}
+
+/// What the new version takes over from, and has to read. A rollback leads away from a version that may be broken.
+fn predecessor(rotation: &RotationRecord) -> Option<String> {
+    rotation.from_ref.clone().filter(|_| rotation.workflow != Workflow::Rollback)
 }
 
 impl<'a> Course<'a> {
@@ -217,7 +223,8 @@ impl<'a> Course<'a> {
                 revision: record.revision + u64::from(edited),
                 ..record.clone()
             };
-            (Workflow::Rotate, key)
+            let workflow = if change.action == Action::Rollback { Workflow::Rollback } else { Workflow::Rotate };
+            (workflow, key)
         };
         let next_number = numbers.get(&key.id).copied().unwrap_or(0) + 1;
         let from_ref = key.primary_version.as_ref().map(|version| version.provider_ref.clone());
@@ -230,20 +237,22 @@ impl<'a> Course<'a> {
             Workflow::Create => (RotationCause::Created, None),
             _ => (cause(&change.reason), slot(desired, &address, document, &key, change)),
         };
+        let version = self.target(change, &key).await?;
         let rotation = RotationRecord {
             id: clock::new_id(),
             key_id: key.id,
             address: address.clone(),
             workflow,
-            phase: Phase::Planned,
+            // A rollback makes no version: it begins with one that was made long ago.
+            phase: if version.is_some() { Phase::Created } else { Phase::Planned },
             open_step: None,
             cause: rotation_cause,
             reason: change.reason.message.clone(),
             slot,
-            from_ref: from_ref.clone(),
-            to_ref: None,
+            from_ref,
+            to_ref: version.as_ref().map(|version| version.provider_ref.clone()),
             intent: intent.clone(),
-            policy: policy.filter(|_| workflow == Workflow::Rotate),
+            policy: policy.filter(|_| workflow != Workflow::Create),
             error: None,
             attempt: 0,
             correlation_id: scope.context.correlation_id.clone(),
@@ -256,11 +265,28 @@ impl<'a> Course<'a> {
             key: key_handle,
             rotation_id: rotation.id,
             lineage: scope.context.lineage,
-            predecessor: from_ref,
+            predecessor: predecessor(&rotation),
             intent,
         };
-        let work = Work { rotation, key, request, version: None, next_number, open_since: None, pending };
+        let mut key = key;
+        if let Some(primary) = key.primary_version.as_mut().filter(|_| rotation.cause == RotationCause::Compromised) {
+            // With the intent, so that the mark stays whatever becomes of the rotation.
+            primary.compromised_at = primary.compromised_at.or(Some(now));
+            pending.push(Write::Version(Box::new(primary.clone())));
+        }
+        let work = Work { rotation, key, request, version, next_number, open_since: None, pending };
         Ok(Job { policy: policy_of(document), manager, work })
+    }
+
+    /// The version that a rollback leads to.
+    async fn target(&self, change: &Change, key: &KeyRecord) -> Result<Option<VersionRecord>, Stopped> {
+        if change.action != Action::Rollback {
+            return Ok(None);
+        }
+        let wanted = change.after.as_ref().and_then(|after| after.get("primary")?.as_str());
+        let versions = self.state.versions(key.id).await?;
+        let found = versions.into_iter().find(|version| Some(version.provider_ref.as_str()) == wanted);
+        found.map(Some).ok_or_else(|| Stopped::vanished(&change.object))
     }
 }
 

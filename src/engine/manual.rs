@@ -1,38 +1,158 @@
-//! `rotate`: a rotation that a person asks for, of a key as it was applied.
+//! What a person asks of one key, by hand: rotate it, roll it back, release it after that, park and resume it. Each is a
+//! change of the key as it was applied, shown and done like any other.
 
-use crate::model::{Address, KeyState, ObjectRef, PolicyStatus, Recorded, RotationCause, Timestamp};
+use chrono::Duration;
+use serde_json::{Map, Value};
+
+use crate::model::{
+    Address, KeyRecord, KeyState, ObjectRef, Phase, PolicyStatus, Recorded, RotationCause, Timestamp, VersionRecord,
+    VersionState, Workflow,
+};
 use crate::plan::{Action, Change, KeyTiming, Precondition, Reason};
+use crate::provider::capabilities;
 use crate::schedule::{Hold, frozen_at};
+use crate::store::{HistoryEntry, HistoryFilter, State};
 
 use super::{Desired, EngineError, ErrorKind, clock};
 
-/// The change that a person asks for. Freezes and windows hold it as they hold any rotation; the minimum gap does not.
+/// What is asked, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A rotation now. Freezes and windows hold it as they hold any rotation; the minimum gap does not.
+    Rotate {
+        /// Why.
+        reason: String,
+    },
+    /// A rotation now, because the primary is in the wrong hands: nothing holds it, and the old version is marked.
+    Compromised {
+        /// Why.
+        reason: String,
+        /// The incident's name in another system.
+        incident: String,
+    },
+    /// The version before becomes primary again, and the key is held.
+    Rollback {
+        /// Why.
+        reason: String,
+    },
+    /// A key that was rolled back may rotate again.
+    Release {
+        /// Why.
+        reason: String,
+    },
+    /// The key does not rotate until it is resumed.
+    Park {
+        /// Why.
+        reason: String,
+    },
+    /// A parked key may rotate again.
+    Resume {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The change that is asked for.
 ///
 /// # Errors
-/// There is no such key, it cannot be rotated as it is, or something holds it (status 3).
-pub(super) fn request(
+/// There is no such key, what is asked is not possible as it stands, or something holds it (status 3).
+pub(super) async fn change(
     desired: &Desired,
+    state: &dyn State,
     recorded: &Recorded,
     address: &Address,
-    why: &str,
+    request: &Request,
 ) -> Result<Change, EngineError> {
-    let Some(record) = recorded.keys.get(address) else {
-        let known = recorded.keys.keys().filter(|key| key.tenant_id == address.tenant_id).take(5);
-        let known = known.map(Address::to_string).collect::<Vec<_>>().join(", ");
-        let help = if known.is_empty() {
-            "`keywheel status` lists the keys".to_owned()
-        } else {
-            format!("its tenant has {known}")
-        };
-        return Err(
-            EngineError::new("rotate/unknown-key", format!("{address} is not a key that was applied")).help(help)
-        );
-    };
-    let refused = |code, message: String| EngineError::new(code, message).kind(ErrorKind::Refused);
-    if record.state != KeyState::Active || record.primary_version.is_none() {
-        let message = format!("{address} is {}", record.state);
-        return Err(refused("rotate/state", message).help("`keywheel explain` says why"));
+    let record = recorded.keys.get(address).ok_or_else(|| unknown(recorded, address))?;
+    if let Some(unfinished) = recorded.unfinished_of(record.id) {
+        let message = format!("the {} of {address} is unfinished ({})", unfinished.workflow, unfinished.phase);
+        return Err(refused("manual/unfinished", message).help("`keywheel apply` goes on with it; then ask again"));
     }
+    match request {
+        Request::Rotate { reason } => {
+            in_state(address, record, &[KeyState::Active])?;
+            nothing_holds(desired, address, record)?;
+            Ok(manual(address, record, Action::Rotate, RotationCause::Manual.as_str(), reason))
+        }
+        Request::Compromised { reason, incident } => {
+            in_state(address, record, &[KeyState::Active, KeyState::Held, KeyState::Parked])?;
+            let number = record.primary_version.as_ref().map_or(0, |version| version.number);
+            let message = format!(
+                "{reason} (incident {incident}); version {number} is marked compromised, and what it encrypted still \
+                 decrypts with it: encrypt that anew"
+            );
+            Ok(manual(address, record, Action::Rotate, RotationCause::Compromised.as_str(), &message))
+        }
+        Request::Rollback { reason } => {
+            in_state(address, record, &[KeyState::Active, KeyState::Parked])?;
+            let history = latest(state, record).await?;
+            let versions = state.versions(record.id).await?;
+            let previous = previous(address, record, history.as_ref(), &versions, clock::now())?;
+            let refs = |reference: &str| Some(Map::from_iter([("primary".to_owned(), Value::from(reference))]));
+            let change = manual(address, record, Action::Rollback, RotationCause::Manual.as_str(), reason);
+            let before = change.precondition.primary.as_deref().and_then(refs);
+            Ok(Change { before, after: refs(&previous.provider_ref), ..change })
+        }
+        Request::Release { reason } => {
+            in_state(address, record, &[KeyState::Held])?;
+            Ok(manual(address, record, Action::Release, "manual", reason))
+        }
+        Request::Park { reason } => {
+            in_state(address, record, &[KeyState::Active])?;
+            Ok(manual(address, record, Action::Park, "manual", reason))
+        }
+        Request::Resume { reason } => {
+            in_state(address, record, &[KeyState::Parked])?;
+            Ok(manual(address, record, Action::Resume, "manual", reason))
+        }
+    }
+}
+
+fn manual(address: &Address, record: &KeyRecord, action: Action, code: &str, why: &str) -> Change {
+    Change {
+        object: ObjectRef::key(address),
+        action,
+        reason: Reason::new(code, why),
+        before: None,
+        after: None,
+        precondition: Precondition {
+            revision: record.revision,
+            primary: record.primary_version.as_ref().map(|version| version.provider_ref.clone()),
+            rotation_id: None,
+        },
+    }
+}
+
+fn refused(code: &'static str, message: String) -> EngineError {
+    EngineError::new(code, message).kind(ErrorKind::Refused)
+}
+
+fn unknown(recorded: &Recorded, address: &Address) -> EngineError {
+    let known = recorded.keys.keys().filter(|key| key.tenant_id == address.tenant_id).take(5);
+    let known = known.map(Address::to_string).collect::<Vec<_>>().join(", ");
+    let help = if known.is_empty() {
+        "`keywheel status` lists the keys".to_owned()
+    } else {
+        format!("its tenant has {known}")
+    };
+    EngineError::new("manual/unknown-key", format!("{address} is not a key that was applied")).help(help)
+}
+
+fn in_state(address: &Address, record: &KeyRecord, wanted: &[KeyState]) -> Result<(), EngineError> {
+    if wanted.contains(&record.state) && record.primary_version.is_some() {
+        return Ok(());
+    }
+    let because = record.state_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let help = match record.state {
+        KeyState::Held => "it was rolled back: `keywheel release` ends the hold",
+        KeyState::Parked => "`keywheel resume` lets it rotate again",
+        _ => "`keywheel explain` says why",
+    };
+    Err(refused("manual/state", format!("{address} is {}{because}", record.state)).help(help))
+}
+
+/// Freezes, windows, and a suspended policy.
+fn nothing_holds(desired: &Desired, address: &Address, record: &KeyRecord) -> Result<(), EngineError> {
     let now = clock::now();
     let timings = KeyTiming::new(&desired.repository);
     let freezes = timings.freezes(address, &record.key.key_type);
@@ -54,25 +174,77 @@ pub(super) fn request(
                 .help("wait until then, or change the window or freeze in git"));
         }
     }
-    Ok(Change {
-        object: ObjectRef::key(address),
-        action: Action::Rotate,
-        reason: Reason::new(RotationCause::Manual.as_str(), why),
-        before: None,
-        after: None,
-        precondition: Precondition {
-            revision: record.revision,
-            primary: record.primary_version.as_ref().map(|version| version.provider_ref.clone()),
-            rotation_id: None,
-        },
-    })
+    Ok(())
 }
 
 fn held(address: &Address, hold: &Hold, until: Option<Timestamp>) -> String {
-    let until = until
-        .map_or_else(|| "for the next two years".to_owned(), |at| format!("until {}", at.format("%Y-%m-%dT%H:%M:%SZ")));
+    let until = until.map_or_else(|| "for the next two years".to_owned(), |at| format!("until {}", instant(at)));
     match hold {
         Hold::Freeze(name) => format!("{address} is frozen by {name:?} {until}"),
         _ => format!("{address} is outside its rotation_windows {until}"),
     }
+}
+
+/// The key's newest rotation that came to its end.
+async fn latest(state: &dyn State, record: &KeyRecord) -> Result<Option<HistoryEntry>, EngineError> {
+    let filter = HistoryFilter {
+        key: Some(record.address()),
+        phase: Some(Phase::Settled),
+        limit: Some(1),
+        ..Default::default()
+    };
+    Ok(state.history(&filter).await?.into_iter().next())
+}
+
+/// The version that a rollback makes primary again, while its policy's rollback period lasts.
+fn previous<'a>(
+    address: &Address,
+    record: &KeyRecord,
+    latest: Option<&HistoryEntry>,
+    versions: &'a [VersionRecord],
+    now: Timestamp,
+) -> Result<&'a VersionRecord, EngineError> {
+    let primary = record.primary_version.as_ref().map(|version| version.provider_ref.as_str());
+    let rotation = match latest {
+        Some(entry) if entry.workflow == Workflow::Rotate && entry.to_ref.as_deref() == primary => entry,
+        Some(entry) if entry.workflow == Workflow::Rollback => {
+            let message = format!("the latest rotation of {address} was rolled back already");
+            return Err(refused("rollback/done", message).help("only the latest rotation can be rolled back"));
+        }
+        _ => {
+            let message = format!("{address} has no rotation that could be rolled back");
+            return Err(refused("rollback/nothing", message).help("`keywheel history` shows what happened to it"));
+        }
+    };
+    if !capabilities(record.key.kms_provider).rollback {
+        let message = format!("{} cannot make an older version primary again", record.key.kms_provider);
+        return Err(refused("rollback/provider", message).help("rotate instead: `keywheel rotate`"));
+    }
+    let previous = versions.iter().find(|version| Some(&version.provider_ref) == rotation.from_ref.as_ref());
+    let Some(previous) = previous.filter(|version| version.state == VersionState::Deactivated) else {
+        let state = previous.map_or("not recorded", |version| version.state.as_str());
+        let message = format!("the version before is {state}: nothing could be encrypted with it");
+        return Err(refused("rollback/version", message).help("rotate instead: `keywheel rotate`"));
+    };
+    if previous.compromised_at.is_some() {
+        let message = format!("version {} is marked compromised: it must not encrypt again", previous.number);
+        return Err(refused("rollback/compromised", message).help("rotate instead: `keywheel rotate`"));
+    }
+    let hours = previous.retention.as_ref().and_then(|terms| terms.get("rollback_period_hours")?.as_i64()).unwrap_or(0);
+    let closed_at = previous.deactivated_at.and_then(|at| at.checked_add_signed(Duration::try_hours(hours)?));
+    match closed_at.filter(|_| hours > 0) {
+        Some(closed_at) if now <= closed_at => Ok(previous),
+        Some(closed_at) => {
+            let message = format!("the rollback period of {address} closed at {}", instant(closed_at));
+            Err(refused("rollback/closed", message).help("rotate instead: `keywheel rotate`"))
+        }
+        None => {
+            let message = format!("the policy under which {address} was rotated allows no rollback (enable_rollback)");
+            Err(refused("rollback/disabled", message).help("rotate instead: `keywheel rotate`"))
+        }
+    }
+}
+
+fn instant(at: Timestamp) -> String {
+    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

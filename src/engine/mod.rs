@@ -35,11 +35,12 @@ use std::sync::atomic::AtomicBool;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use apply::{Approve, apply, rotate};
+pub use apply::{Approve, apply, manual};
 pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
 pub use history::{HistoryReport, history};
 pub use init::{InitReport, init};
 pub use load::load;
+pub use manual::Request;
 pub use planning::{drift, plan};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
 pub use versioned::{OUTPUT_VERSION, Versioned};

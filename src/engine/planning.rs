@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::diagnostic::{Finding, Place};
 use crate::document::{Located, Places, Repository};
-use crate::model::{Freeze, Guardrail, ObjectKind, Recorded, Tenant, Timestamp};
-use crate::plan::{self, Action, Change, Inputs, Plan};
+use crate::model::{Address, Freeze, Guardrail, ObjectKind, Recorded, Tenant, Timestamp};
+use crate::plan::{self, Change, Inputs, Plan};
 use crate::provider::capabilities;
 use crate::store::{Location, ReadState, StoreError};
 
@@ -190,9 +190,10 @@ pub(super) async fn open_state(location: &Location) -> Result<Option<Box<dyn Rea
     }
 }
 
-/// The record in the place of the documents: what `rotate` works on.
-pub(super) fn as_applied(desired: Desired, recorded: &Recorded) -> Desired {
-    let repository = applied_repository(&desired.repository, recorded);
+/// The record in the place of the documents, with one key of it: what a person's request is about.
+pub(super) fn as_applied(desired: Desired, recorded: &Recorded, key: &Address) -> Desired {
+    let mut repository = applied_repository(&desired.repository, recorded);
+    repository.keys.retain(|address, _| address == key);
     let origin = recorded.last_applied.as_ref().map(|last| last.origin.clone()).or(desired.origin);
     Desired { repository, findings: Vec::new(), origin, ..desired }
 }
@@ -244,7 +245,7 @@ pub(super) fn only(plan: &mut Plan, change: Change) {
     plan.waiting.retain(|waiting| waiting.object == change.object);
     plan.drift.retain(|drift| drift.object == change.object);
     plan.refusals.clear();
-    plan.changes = if change.action == Action::Rotate { vec![change] } else { Vec::new() };
+    plan.changes = vec![change];
     plan.diagnostics = Vec::<Finding>::new();
     plan.digest = plan::digest(&plan.sources, plan.lineage, &plan.changes);
 }

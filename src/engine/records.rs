@@ -145,6 +145,21 @@ pub(super) async fn key_change(
         return Ok(journal.write(vec![Write::ForgetKey { id, at: clock::now() }, scope.audit_change(change)]).await?);
     }
     let document = desired.repository.keys.get(&address).ok_or_else(vanished)?.value.clone();
+    if let Some(state) = asked_state(change.action) {
+        let record = recorded.keys.get(&address).ok_or_else(vanished)?;
+        let record = KeyRecord {
+            state,
+            state_reason: (state == KeyState::Parked).then(|| change.reason.message.clone()),
+            revision: record.revision + 1,
+            correlation_id: scope.context.correlation_id.clone(),
+            updated_at: clock::now(),
+            ..record.clone()
+        };
+        let why = serde_json::json!({ "state": state, "reason": change.reason.message });
+        let action = format!("key.{}", change.action.done());
+        let audit = scope.audit(action, &change.object, None, Some(why));
+        return Ok(journal.write(vec![Write::Key(Box::new(record)), audit]).await?);
+    }
     if change.action == Action::Adopt {
         let writes = adopt(scope, &address, document, observed, policy_ids).ok_or_else(vanished)?;
         return Ok(journal.write(writes.into_iter().chain([scope.audit_change(change)]).collect()).await?);
@@ -190,6 +205,15 @@ pub(super) async fn key_change(
         ..record.clone()
     };
     Ok(journal.write(vec![Write::Key(Box::new(record)), scope.audit_change(change)]).await?)
+}
+
+/// The state that a person asks for.
+const fn asked_state(action: Action) -> Option<KeyState> {
+    match action {
+        Action::Park => Some(KeyState::Parked),
+        Action::Release | Action::Resume => Some(KeyState::Active),
+        _ => None,
+    }
 }
 
 /// The rows of a key that exists already.

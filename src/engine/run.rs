@@ -142,7 +142,7 @@ impl Scope<'_> {
     /// The audit entry of a change.
     pub(super) fn audit_change(&self, change: &Change) -> Write {
         let value = |map: &Option<serde_json::Map<String, Value>>| map.clone().map(Value::Object);
-        let action = format!("{}.{}", change.object.kind.word(), change.action.done());
+        let action = format!("{}.{}", change.object.kind.word(), change.action.done().replace(' ', "_"));
         self.audit(action, &change.object, value(&change.before), value(&change.after))
     }
 }

@@ -163,6 +163,8 @@ async fn call(manager: &dyn KeyManager, work: &mut Work, step: Step) -> Result<(
         }
         Step::Settle => {
             let to = to_ref(work)?.to_owned();
+            // A rollback leads away from a version that may be broken: what that one encrypted is not asked for.
+            let from = from.filter(|_| work.rotation.workflow != Workflow::Rollback);
             manager.prove_primary(&work.request.key, from.as_deref(), &to).await?;
         }
     }
@@ -313,17 +315,29 @@ fn settle(context: &Context, work: &mut Work) {
         });
         work.pending.push(Write::Version(Box::new(old)));
     }
+    let rolled_back = work.rotation.workflow == Workflow::Rollback;
     if let Some(new) = &mut work.version {
         new.state = VersionState::Active;
-        new.activated_at = Some(now);
+        // A version that is primary again is as old as it was.
+        new.activated_at = new.activated_at.filter(|_| rolled_back).or(Some(now));
+        (new.deactivated_at, new.retention) = (None, None);
         work.pending.push(Write::Version(Box::new(new.clone())));
         work.key.primary_version = Some(new.clone());
     }
-    work.key.state = KeyState::Active;
-    work.key.state_reason = None;
-    if work.rotation.workflow == Workflow::Rotate {
-        work.key.last_rotation_at = Some(now);
-        work.key.last_slot = work.rotation.slot;
+    work.key.state = if rolled_back { KeyState::Held } else { KeyState::Active };
+    work.key.state_reason = rolled_back.then(|| work.rotation.reason.clone());
+    match work.rotation.workflow {
+        Workflow::Create => {}
+        Workflow::Rotate => {
+            work.key.last_rotation_at = Some(now);
+            work.key.last_slot = work.rotation.slot;
+        }
+        // The rotation that made the primary is the last one again; which slot that served is not known any more.
+        Workflow::Rollback => {
+            let made = work.version.as_ref().filter(|version| version.number > 1);
+            work.key.last_rotation_at = made.and_then(|version| version.activated_at);
+            work.key.last_slot = None;
+        }
     }
     work.key.revision += 1;
     work.key.updated_at = now;
@@ -332,7 +346,11 @@ fn settle(context: &Context, work: &mut Work) {
     let before = from.map(|version| json!({ "primary": version.provider_ref }));
     let after =
         json!({ "primary": work.rotation.to_ref, "rotation_id": work.rotation.id, "cause": work.rotation.cause });
-    let action = if work.rotation.workflow == Workflow::Create { "key.created" } else { "key.rotated" };
+    let action = match work.rotation.workflow {
+        Workflow::Create => "key.created",
+        Workflow::Rotate => "key.rotated",
+        Workflow::Rollback => "key.rolled_back",
+    };
     let entry = audit(context, work, action, before, Some(after));
     work.pending.push(entry);
     replace_rotation(work);
@@ -342,7 +360,8 @@ fn settle(context: &Context, work: &mut Work) {
 /// that it stays, and the next apply goes on with it, so that a failing key does not leave a new version each time.
 async fn give_up(context: &Context, work: &mut Work, step: Step, error: &ProviderError) -> Result<(), Stopped> {
     let mut stopped = Stopped::from(error);
-    if step == Step::Create
+    let made_nothing = step == Step::Create || work.rotation.workflow == Workflow::Rollback;
+    if made_nothing
         && !error.is_transient()
         && let Ok(status) = abandon(Status::of(&work.rotation))
     {

@@ -79,7 +79,7 @@ fn lineage(recorded: &Recorded) -> Option<Uuid> {
 fn stage(action: Action, kind: ObjectKind) -> (u8, ObjectKind) {
     let stage = match action {
         Action::Finish => 0,
-        Action::Rotate => 3,
+        Action::Rotate | Action::Rollback => 3,
         Action::Remove => 2,
         _ => 1,
     };

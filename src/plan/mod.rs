@@ -95,6 +95,14 @@ pub enum Action {
     Finish,
     /// A new version becomes primary.
     Rotate,
+    /// The version before becomes primary again.
+    Rollback,
+    /// A key that was rolled back may rotate again.
+    Release,
+    /// A person stops a key's rotations.
+    Park,
+    /// A parked key may rotate again.
+    Resume,
 }
 
 impl Action {
@@ -112,6 +120,10 @@ impl Action {
         Self::Unlink,
         Self::Forget,
         Self::Restore,
+        Self::Release,
+        Self::Park,
+        Self::Resume,
+        Self::Rollback,
         Self::Rotate,
     ];
 
@@ -132,6 +144,10 @@ impl Action {
             Self::Restore => "restore",
             Self::Finish => "finish",
             Self::Rotate => "rotate",
+            Self::Rollback => "rollback",
+            Self::Release => "release",
+            Self::Park => "park",
+            Self::Resume => "resume",
         }
     }
 
@@ -152,6 +168,10 @@ impl Action {
             Self::Restore => "restored",
             Self::Finish => "finished",
             Self::Rotate => "rotated",
+            Self::Rollback => "rolled back",
+            Self::Release => "released",
+            Self::Park => "parked",
+            Self::Resume => "resumed",
         }
     }
 }

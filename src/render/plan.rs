@@ -32,8 +32,10 @@ const NAME_COLUMN: usize = 56;
 pub fn draw(plan: &Plan, view: View) -> String {
     let mut page = Page { out: String::new(), view, as_of: plan.as_of };
     page.header(plan);
-    let (work, documents): (Vec<&Change>, Vec<&Change>) =
-        plan.changes.iter().partition(|change| matches!(change.action, Action::Rotate | Action::Finish));
+    let (work, documents): (Vec<&Change>, Vec<&Change>) = plan
+        .changes
+        .iter()
+        .partition(|change| matches!(change.action, Action::Rotate | Action::Rollback | Action::Finish));
     let (keys, policies): (Vec<&Change>, Vec<&Change>) =
         documents.into_iter().partition(|change| change.object.kind == ObjectKind::EncryptionKey);
     page.changes("Policy changes", &policies);
@@ -84,7 +86,7 @@ pub fn summary(plan: &Plan) -> String {
 }
 
 /// The order in which a reader asks: what is new, what differs, what leaves, what rotates.
-const SUMMARY_ORDER: [Action; 13] = [
+const SUMMARY_ORDER: [Action; 17] = [
     Action::Create,
     Action::Adopt,
     Action::Update,
@@ -96,7 +98,11 @@ const SUMMARY_ORDER: [Action; 13] = [
     Action::Restore,
     Action::Remove,
     Action::Forget,
+    Action::Release,
+    Action::Park,
+    Action::Resume,
     Action::Finish,
+    Action::Rollback,
     Action::Rotate,
 ];
 
@@ -110,22 +116,29 @@ pub fn symbol(action: Action) -> String {
 const fn mark(action: Action) -> (&'static str, Style) {
     match action {
         Action::Create => ("+", style::ADD),
-        Action::Update | Action::Rename | Action::Suspend | Action::Reactivate | Action::Restore => {
-            ("~", style::CHANGE)
-        }
+        Action::Update
+        | Action::Rename
+        | Action::Suspend
+        | Action::Reactivate
+        | Action::Restore
+        | Action::Release
+        | Action::Park
+        | Action::Resume => ("~", style::CHANGE),
         Action::Remove | Action::Forget => ("-", style::REMOVE),
         Action::Adopt | Action::Link | Action::Unlink => ("<>", style::LINK),
         Action::Rotate | Action::Finish => ("↻", style::ROTATE),
+        Action::Rollback => ("↺", style::REMOVE),
     }
 }
 
 /// What each mark means, in the order of the legend.
-const LEGEND: [(Action, &str); 5] = [
+const LEGEND: [(Action, &str); 6] = [
     (Action::Create, "create"),
     (Action::Update, "change"),
     (Action::Remove, "remove from keywheel"),
     (Action::Adopt, "adopt or link"),
     (Action::Rotate, "rotate"),
+    (Action::Rollback, "roll back"),
 ];
 
 /// The text under construction.
@@ -209,8 +222,10 @@ impl Page {
         let shown = || changes.iter().take(SHOWN);
         let width = self.name_column(shown().map(|change| &change.object));
         for change in shown() {
-            let verb = if change.action == Action::Finish { "finish: " } else { "" };
-            let what = format!("{verb}{}", change.reason.message);
+            let what = match change.action {
+                Action::Finish => format!("finish: {}", change.reason.message),
+                _ => change.reason.message.clone(),
+            };
             self.row(change.action, &change.object, width, &what);
         }
         self.line("");

@@ -119,7 +119,8 @@ async fn data_of_before_a_rotation_decrypts_after_it() {
     let sealed = engine::data::encrypt(&workspace, None, &address, b"a patient").await.unwrap();
     let approve = |plan: &keywheel::plan::Plan| Ok(plan.rotations().count() == 1);
     let (options, events) = (ApplyOptions::default(), Events::default());
-    let report = engine::rotate(&workspace, &address, "a test", &options, &approve, &events).await.unwrap().unwrap();
+    let request = engine::Request::Rotate { reason: "a test".to_owned() };
+    let report = engine::manual(&workspace, &address, &request, &options, &approve, &events).await.unwrap().unwrap();
     assert_eq!((report.done.get(&Action::Rotate), report.failed.len()), (Some(&1), 0), "{report:#?}");
     assert_eq!(report.policies[0].rotated_keys, 1);
     assert_eq!(engine::data::decrypt(&workspace, None, Some(&address), &sealed).await.unwrap(), b"a patient");

@@ -58,6 +58,20 @@ fn an_unusable_primary_is_drift_and_is_not_rotated_until_it_is_usable_again() {
 }
 
 #[test]
+fn a_rollback_leads_away_from_a_key_that_does_not_work() {
+    let localstack = LocalStack::start();
+    let (sandbox, kms) = (aws_sandbox(localstack.endpoint()), Kms::new(localstack.endpoint()));
+    sandbox.commit(&documents(1));
+    sandbox.keywheel(APPLY).exits(0);
+    let (_, first) = kms.encrypt("alias/key-0", "a patient");
+    sandbox.keywheel(&["rotate", "acme/key-0", "--reason", "a test", "--auto-approve"]).exits(0);
+    let broken = kms.describe("alias/key-0")["KeyId"].clone();
+    kms.call("DisableKey", &json!({"KeyId": broken}));
+    sandbox.keywheel(&["rollback", "acme/key-0", "--reason", "it is disabled", "--auto-approve"]).exits(0);
+    assert_eq!(kms.encrypt("alias/key-0", "a patient").1, first);
+}
+
+#[test]
 fn a_key_that_is_to_be_deleted_is_not_adopted() {
     let localstack = LocalStack::start();
     let (sandbox, kms) = (aws_sandbox(localstack.endpoint()), Kms::new(localstack.endpoint()));

@@ -1,0 +1,58 @@
+//! What the commands share that ask something of one key by hand.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::engine::{self, ApplyOptions, Request};
+use crate::model::Address;
+use crate::plan::Plan;
+
+use super::apply::{LockArg, Run};
+use super::args::{FormatArg, Global, StateArg};
+use super::error::CliError;
+use super::exit::ExitStatus;
+use super::runtime::block_on;
+
+/// A key, a reason, and how to go about it.
+#[derive(Debug, Args)]
+pub struct ManualArgs {
+    /// The key, as TENANT/NAME
+    #[arg(value_name = "TENANT/KEY")]
+    key: Address,
+    /// Why; it is recorded
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Do not ask
+    #[arg(long)]
+    auto_approve: bool,
+    /// Work on cloud keys from CI although the state file is lost with the machine
+    #[arg(long)]
+    ephemeral_state: bool,
+    #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
+    state: StateArg,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+impl ManualArgs {
+    /// Shows what is asked for, and does it.
+    pub fn run(&self, global: &Global, request: &Request) -> Result<ExitStatus, CliError> {
+        let run = Run::new(global.view(), self.format, self.auto_approve)?;
+        let options = ApplyOptions {
+            state: self.state.state.clone(),
+            ephemeral_state: self.ephemeral_state,
+            lock_timeout: self.lock.lock_timeout,
+            interrupt: Arc::clone(&run.interrupt),
+            ..ApplyOptions::default()
+        };
+        let workspace = global.workspace(None);
+        let approve = |plan: &Plan| run.approve(plan);
+        run.finish(block_on(async {
+            run.stop_on_signal();
+            engine::manual(&workspace, &self.key, request, &options, &approve, run.progress()).await
+        }))
+    }
+}
