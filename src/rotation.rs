@@ -12,6 +12,8 @@
 //!
 //! Must not know: a clock, a provider, a database. It decides from data alone.
 
+use chrono::Duration;
+
 use crate::model::{Outcome, Phase, RotationRecord, Step};
 
 /// How far a workflow has come, and the step that was started without a known outcome.
@@ -130,6 +132,19 @@ pub const fn abandon(status: Status) -> Result<Status, Status> {
     }
 }
 
+/// How many runs in a row may fail before a key is parked.
+pub const RETRY_BUDGET: u32 = 8;
+
+/// How long a key that failed in so many runs in a row is left alone: the first failure is tried again by the next run,
+/// then 5 minutes, doubling up to 6 hours.
+#[must_use]
+pub fn retry_delay(failures: u32) -> Duration {
+    match failures.checked_sub(2) {
+        None => Duration::zero(),
+        Some(doublings) => Duration::minutes((5_i64 << doublings.min(8)).min(6 * 60)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -172,6 +187,13 @@ mod tests {
     fn after_promotion_there_is_no_way_back() {
         let promoted = Status { phase: Phase::Promoted, open_step: None };
         assert_eq!(abandon(promoted), Err(promoted));
+    }
+
+    #[test]
+    fn the_delay_grows_up_to_six_hours() {
+        let minutes: Vec<i64> = (0..12).map(|failures| retry_delay(failures).num_minutes()).collect();
+        assert_eq!(minutes, [0, 0, 5, 10, 20, 40, 80, 160, 320, 360, 360, 360]);
+        assert_eq!(retry_delay(u32::MAX), Duration::hours(6));
     }
 
     proptest! {

@@ -283,7 +283,7 @@ async fn run(
     };
     let mut run = Run::new(Scope { context: &context, managers: &managers, progress, origin: origin.clone() });
     let outcome = async {
-        resume(&mut run, state.as_ref(), &recorded).await;
+        resume(&mut run, desired, state.as_ref(), &recorded).await;
         let recorded = state.recorded().await?;
         let observers = Observers::new(config.providers.clone(), desired.root.clone());
         let (mut plan, observed) =

@@ -9,10 +9,10 @@ use futures::{StreamExt, stream};
 use uuid::Uuid;
 
 use crate::model::{
-    Address, AppliedPlan, EncryptionKey, KeyRecord, Name, ObjectKind, ObjectRef, Phase, Recorded, RotationCause,
-    RotationRecord, Timestamp, VersionRecord, Workflow,
+    Address, AppliedPlan, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Phase, Recorded,
+    RotationCause, RotationRecord, Timestamp, VersionRecord, Workflow,
 };
-use crate::plan::{Action, Change, Plan, cause, continued_key};
+use crate::plan::{Action, Change, Plan, cause, continued_key, held_back};
 use crate::provider::{CreateVersion, KeyManager, ProviderPlace};
 use crate::schedule::Decision;
 use crate::store::{State, Write};
@@ -78,14 +78,15 @@ pub(super) async fn execute(
     Ok(())
 }
 
-/// Finishes what an earlier run left, under the policy that it began with. Nothing stops that: no limit, window,
-/// suspension or broken document.
-pub(super) async fn resume(run: &mut Run<'_>, state: &dyn State, recorded: &Recorded) {
+/// Finishes what an earlier run left, under the policy that it began with. No limit, window, suspension or broken
+/// document stops that; a key that failed is left alone for its while, and a parked one until a person resumes it.
+pub(super) async fn resume(run: &mut Run<'_>, desired: &Desired, state: &dyn State, recorded: &Recorded) {
     let scope = run.scope.clone();
     let mut left: BTreeMap<ProviderPlace, Vec<(&RotationRecord, &KeyRecord)>> = BTreeMap::new();
     let keys: BTreeMap<Uuid, &KeyRecord> = recorded.keys.values().map(|key| (key.id, key)).collect();
     for rotation in &recorded.unfinished {
-        if let Some(key) = keys.get(&rotation.key_id) {
+        let key = keys.get(&rotation.key_id);
+        if let Some(key) = key.filter(|key| held_back(&desired.repository, recorded, key, clock::now()).is_none()) {
             left.entry(scope.managers.place(&key.key)).or_default().push((rotation, key));
         }
     }
@@ -217,12 +218,17 @@ impl<'a> Course<'a> {
             // A link, rename or edit of the same plan is recorded by now.
             let record = record.ok_or_else(vanished)?;
             let edited = record.key != *document;
-            let key = KeyRecord {
+            let mut key = KeyRecord {
                 key: document.clone(),
                 rotation_policy_id: policy_id(document, policy_ids),
                 revision: record.revision + u64::from(edited),
                 ..record.clone()
             };
+            if key.state != KeyState::Active {
+                // A person overrode a hold: should this be interrupted, the next apply is to go on with it.
+                (key.state, key.state_reason, key.failures, key.retry_at) = (KeyState::Active, None, 0, None);
+                pending.push(Write::Key(Box::new(key.clone())));
+            }
             let workflow = if change.action == Action::Rollback { Workflow::Rollback } else { Workflow::Rotate };
             (workflow, key)
         };

@@ -108,6 +108,8 @@ fn key_record(id: Uuid, version: Uuid, key: &EncryptionKey, policy: Option<Uuid>
         last_rotation_at: None,
         last_slot: None,
         next_rotation_at: None,
+        failures: 0,
+        retry_at: None,
         created_by: Origin::default(),
         last_modified_by: Origin::default(),
         correlation_id: "first".to_owned(),

@@ -64,7 +64,8 @@ pub(super) async fn change(
     request: &Request,
 ) -> Result<Change, EngineError> {
     let record = recorded.keys.get(address).ok_or_else(|| unknown(recorded, address))?;
-    if let Some(unfinished) = recorded.unfinished_of(record.id) {
+    let needs_rest = !matches!(request, Request::Park { .. } | Request::Resume { .. });
+    if let Some(unfinished) = recorded.unfinished_of(record.id).filter(|_| needs_rest) {
         let message = format!("the {} of {address} is unfinished ({})", unfinished.workflow, unfinished.phase);
         return Err(refused("manual/unfinished", message).help("`keywheel apply` goes on with it; then ask again"));
     }

@@ -150,6 +150,8 @@ pub(super) async fn key_change(
         let record = KeyRecord {
             state,
             state_reason: (state == KeyState::Parked).then(|| change.reason.message.clone()),
+            failures: 0,
+            retry_at: None,
             revision: record.revision + 1,
             correlation_id: scope.context.correlation_id.clone(),
             updated_at: clock::now(),
@@ -270,6 +272,8 @@ pub(super) fn new_key(scope: &Scope<'_>, id: Uuid, key: EncryptionKey, policy_id
         last_rotation_at: None,
         last_slot: None,
         next_rotation_at: None,
+        failures: 0,
+        retry_at: None,
         created_by: scope.origin.clone(),
         last_modified_by: scope.origin.clone(),
         correlation_id: scope.context.correlation_id.clone(),

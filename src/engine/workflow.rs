@@ -13,7 +13,7 @@ use crate::model::{
     Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
-use crate::rotation::{Event as StepEvent, Next, Status, abandon, next_step, record};
+use crate::rotation::{Event as StepEvent, Next, RETRY_BUDGET, Status, abandon, next_step, record, retry_delay};
 use crate::store::{StoreError, Write};
 
 use super::clock;
@@ -94,6 +94,10 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
             Next::Nothing => return flush(context, work).await,
             Next::Probe(step) => {
                 if let Err(stopped) = probe(context, manager, work, step).await {
+                    // A wait for the provider's consistency is no failure.
+                    if stopped.retry_at.is_none() {
+                        count_failure(context, work, &stopped.error);
+                    }
                     flush(context, work).await?;
                     return Err(stopped);
                 }
@@ -339,6 +343,7 @@ fn settle(context: &Context, work: &mut Work) {
             work.key.last_slot = None;
         }
     }
+    (work.key.failures, work.key.retry_at) = (0, None);
     work.key.revision += 1;
     work.key.updated_at = now;
     context.correlation_id.clone_into(&mut work.key.correlation_id);
@@ -375,8 +380,40 @@ async fn give_up(context: &Context, work: &mut Work, step: Step, error: &Provide
         work.pending.push(entry);
     }
     replace_rotation(work);
+    if let Some(retry_at) = count_failure(context, work, &stopped.error) {
+        stopped.retry_at = Some(retry_at);
+    }
     flush(context, work).await?;
     Err(stopped)
+}
+
+/// A run could not finish the rotation: the next ones leave the key alone for a growing while, and at last it is parked.
+/// Gives the instant from which on it is tried again.
+fn count_failure(context: &Context, work: &mut Work, error: &str) -> Option<Timestamp> {
+    // A key that was not made yet has no row of its own to keep, and nothing that could be parked.
+    if work.rotation.workflow == Workflow::Create {
+        return None;
+    }
+    let now = clock::now();
+    let key = &mut work.key;
+    key.failures = key.failures.saturating_add(1);
+    key.retry_at = now.checked_add_signed(retry_delay(key.failures)).filter(|at| *at > now);
+    key.updated_at = now;
+    let parked = key.failures >= RETRY_BUDGET;
+    if parked {
+        key.state = KeyState::Parked;
+        key.state_reason = Some(format!("{} runs in a row failed, the last one with: {error}", key.failures));
+        key.retry_at = None;
+    }
+    let retry_at = key.retry_at;
+    let record = Write::Key(Box::new(key.clone()));
+    work.pending.push(record);
+    if parked {
+        let why = json!({ "reason": work.key.state_reason });
+        let entry = audit(context, work, "key.parked", None, Some(why));
+        work.pending.push(entry);
+    }
+    retry_at
 }
 
 /// Adds a journal entry, and brings the rotation's own row up to it.

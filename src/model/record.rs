@@ -196,6 +196,10 @@ pub struct KeyRecord {
     pub last_slot: Option<Timestamp>,
     /// A cache of when it is next due, for readers.
     pub next_rotation_at: Option<Timestamp>,
+    /// How many runs in a row could not finish a rotation of it.
+    pub failures: u32,
+    /// Before this instant it is not tried again, unless its documents change.
+    pub retry_at: Option<Timestamp>,
     /// The change that made it.
     pub created_by: Origin,
     /// The change that last changed it.

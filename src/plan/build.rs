@@ -14,7 +14,7 @@ use crate::model::{
 use crate::schedule::{Decision, TZ_VERSION, Timing};
 
 use super::compare::{FieldDiff, compare, fields};
-use super::due::{KeyTiming, Verdict, instant, key_timing, verdict};
+use super::due::{KeyTiming, Verdict, held_back, instant, key_timing, verdict};
 use super::keys;
 use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, digest, limits};
 
@@ -107,7 +107,14 @@ fn left_out(inputs: &Inputs<'_>) -> BTreeMap<Name, String> {
 }
 
 fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
+    let keys: BTreeMap<Uuid, &KeyRecord> = inputs.recorded.keys.values().map(|key| (key.id, key)).collect();
     for rotation in &inputs.recorded.unfinished {
+        let held_back =
+            keys.get(&rotation.key_id).and_then(|key| held_back(inputs.desired, inputs.recorded, key, inputs.now));
+        if let Some((reason, starts_at)) = held_back {
+            wait(draft, &rotation.address, Action::Finish, reason, starts_at);
+            continue;
+        }
         let reason = match &rotation.error {
             Some(error) => format!(
                 "its {} is {} since {}: {error}",
@@ -377,10 +384,12 @@ pub(super) fn due_work(
     let address = Address::new(key.tenant_id.clone(), policy_name.clone());
     let Some(policy) = inputs.desired.policies.get(&address) else { return };
     let Some(decision) = key_timing(timings, &address, key, document, record, inputs.now) else { return };
-    let verdict = match (verdict(&decision, &policy.value, inputs.now), record.state) {
+    let verdict = match (
+        verdict(&decision, &policy.value, inputs.now),
+        held_back(inputs.desired, inputs.recorded, record, inputs.now),
+    ) {
         (Verdict::Quiet, _) => return,
-        (_, KeyState::Held) => held("held", "it was rolled back, and is held until `release`", record),
-        (_, KeyState::Parked) => held("parked", "it kept failing, and is parked until `resume`", record),
+        (_, Some((reason, starts_at))) => Verdict::Wait { reason, starts_at },
         (Verdict::Rotate { .. }, _) if !inputs.rotation_enabled => Verdict::Wait {
             reason: Reason::new("switched_off", "due, and KEY_ROTATION_ENABLED=false starts nothing"),
             starts_at: None,
@@ -403,14 +412,6 @@ pub(super) fn due_work(
             },
         }),
     }
-}
-
-fn held(code: &str, message: &str, record: &KeyRecord) -> Verdict {
-    let message = match &record.state_reason {
-        Some(reason) => format!("{message}: {reason}"),
-        None => message.to_owned(),
-    };
-    Verdict::Wait { reason: Reason::new(code, message), starts_at: None }
 }
 
 pub(super) fn wait(draft: &mut Draft, key: &Address, action: Action, reason: Reason, starts_at: Option<Timestamp>) {

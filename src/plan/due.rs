@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::document::Repository;
-use crate::model::{Address, EncryptionKey, Freeze, KeyRecord, PolicyStatus, RotationCause, RotationPolicy, Timestamp};
+use crate::model::{
+    Address, EncryptionKey, Freeze, KeyRecord, KeyState, PolicyStatus, Recorded, RotationCause, RotationPolicy,
+    Timestamp,
+};
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing, freeze_applies};
 
 use super::Reason;
@@ -122,6 +125,45 @@ fn hold_reason(hold: &Hold) -> Reason {
             Reason::new("adopted_overdue", "overdue when it was adopted: it waits for its policy's first slot since")
         }
     }
+}
+
+/// Why work on a key that failed, or that a person stopped, is not tried now; none if it may be. A key whose documents
+/// changed since is tried at once.
+#[must_use]
+pub fn held_back(
+    desired: &Repository,
+    recorded: &Recorded,
+    record: &KeyRecord,
+    now: Timestamp,
+) -> Option<(Reason, Option<Timestamp>)> {
+    let because = record.state_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    match record.state {
+        KeyState::Held => {
+            return Some((
+                Reason::new("held", format!("it was rolled back, and is held until `release`{because}")),
+                None,
+            ));
+        }
+        KeyState::Parked => {
+            return Some((Reason::new("parked", format!("it is parked until `resume`{because}")), None));
+        }
+        KeyState::Pending | KeyState::Active | KeyState::Forgotten => {}
+    }
+    let retry_at = record.retry_at.filter(|at| *at > now)?;
+    if is_edited(desired, recorded, record) {
+        return None;
+    }
+    let times = if record.failures == 1 { "once".to_owned() } else { format!("{} times in a row", record.failures) };
+    Some((Reason::new("retry_later", format!("it failed {times}, and is tried again later")), Some(retry_at)))
+}
+
+/// Do git's documents of a key or of its policy differ from what was applied?
+fn is_edited(desired: &Repository, recorded: &Recorded, record: &KeyRecord) -> bool {
+    let Some(key) = desired.keys.get(&record.address()) else { return false };
+    let policy = key.value.rotation_policy.clone().map(|name| Address::new(record.key.tenant_id.clone(), name));
+    let wanted = policy.as_ref().and_then(|policy| desired.policies.get(policy)).map(|policy| &policy.value);
+    let applied = policy.as_ref().and_then(|policy| recorded.policies.get(policy)).map(|record| &record.policy);
+    key.value != record.key || wanted != applied
 }
 
 /// An instant as plans write it.

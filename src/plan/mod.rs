@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use build::{applied_config, plan};
-pub use due::{KeyTiming, Verdict, history, key_timing, verdict};
+pub use due::{KeyTiming, Verdict, held_back, history, key_timing, verdict};
 pub use keys::{continued_key, version_drift};
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
 

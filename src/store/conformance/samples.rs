@@ -73,6 +73,8 @@ pub(crate) fn key(number: u64, tenant: &str, key_name: &str) -> KeyRecord {
         last_rotation_at: None,
         last_slot: None,
         next_rotation_at: None,
+        failures: 0,
+        retry_at: None,
         created_by: origin(),
         last_modified_by: origin(),
         correlation_id: "run-1".to_owned(),
@@ -344,9 +346,11 @@ prop_compose! {
         last_rotation_at in option::of(any_instant()),
         last_slot in option::of(any_instant()),
         next_rotation_at in option::of(any_instant()),
+        failures in any::<u32>(),
+        retry_at in option::of(any_instant()),
     ) -> KeyRecord {
         KeyRecord {
-            state, state_reason, managed_since, adopted, last_rotation_at, last_slot, next_rotation_at,
+            state, state_reason, managed_since, adopted, last_rotation_at, last_slot, next_rotation_at, failures, retry_at,
             ..key(0, "t", "k")
         }
     }

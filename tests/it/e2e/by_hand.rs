@@ -1,9 +1,13 @@
 //! What a person does to one key: roll a rotation back, release, park, resume, and the emergency lane.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
 use super::providers::documents;
 use super::{Kms, Moto, NIGHTLY, NOON, Sandbox, actions, aws_sandbox};
+use crate::support::hostile::{Hostile, Reply};
 
 const APPLY: &[&str] = &["apply", "--auto-approve"];
 const NIGHT: &str = "2026-03-02 02:00:10";
@@ -169,4 +173,47 @@ fn a_parked_key_does_not_rotate_until_it_is_resumed() {
     sandbox.at(NIGHT, &by_hand("resume")).exits(0);
     sandbox.at(NIGHT, APPLY).exits(0);
     assert_eq!(versions(&sandbox).len(), 2);
+}
+
+#[test]
+fn a_key_that_keeps_failing_is_tried_less_and_less_and_then_parked_and_a_fixed_one_at_once() {
+    let moto = Moto::start();
+    let (endpoint, broken) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+    let is_broken = broken.clone();
+    let proxy = Hostile::start(move |request| {
+        let refused = request.operation == "Encrypt" && is_broken.load(Ordering::SeqCst);
+        if refused { Reply::error(400, "AccessDeniedException") } else { Reply::Forward(endpoint.clone()) }
+    });
+    let sandbox = aws_sandbox(proxy.endpoint());
+    sandbox.commit(&documents(1));
+    sandbox.at(NOON, APPLY).exits(0);
+    broken.store(true, Ordering::SeqCst);
+    sandbox.at(NIGHT, &["rotate", "acme/key-0", "--reason", "a test", "--auto-approve"]).exits(7);
+    let made = proxy.count("CreateKey");
+    // The next run tries again; the one after that does not yet.
+    sandbox.at("2026-03-02 02:01:00", APPLY).exits(7);
+    let tries = proxy.count("Encrypt");
+    let plan = sandbox.at("2026-03-02 02:02:00", &["plan", "--format", "json"]).exits(0).json();
+    assert_eq!(plan["waiting"][0]["reason"]["code"], "retry_later", "{plan:#}");
+    sandbox.at("2026-03-02 02:02:00", APPLY).exits(0);
+    assert_eq!(proxy.count("Encrypt"), tries);
+    // An edit of its policy is a reason to try at once.
+    sandbox.commit(&documents(1).replace("rotation_interval_days: 1", "rotation_interval_days: 2"));
+    sandbox.at("2026-03-02 02:03:00", APPLY).exits(7);
+    assert!(proxy.count("Encrypt") > tries);
+    for hour in ["03", "05", "08", "14"] {
+        sandbox.at(&format!("2026-03-02 {hour}:00:00"), APPLY).exits(7);
+    }
+    sandbox.at("2026-03-03 03:00:00", APPLY).exits(7);
+    let state = sandbox.sql("SELECT state, failures FROM encryption_keys");
+    assert_eq!(state, [json!({"state": "parked", "failures": 8})]);
+    let tries = proxy.count("Encrypt");
+    sandbox.at("2026-03-09 03:00:00", APPLY).exits(0).says("is parked until");
+    assert_eq!(proxy.count("Encrypt"), tries);
+
+    broken.store(false, Ordering::SeqCst);
+    sandbox.at("2026-03-09 04:00:00", &["resume", "acme/key-0", "--reason", "it may again", "--auto-approve"]).exits(0);
+    sandbox.at("2026-03-09 04:01:00", APPLY).exits(0);
+    assert_eq!(proxy.count("CreateKey"), made, "the version that was made is used");
+    assert_eq!(sandbox.sql("SELECT count(*) AS n FROM rotations WHERE phase <> 'settled'"), [json!({"n": 0})]);
 }

@@ -96,6 +96,8 @@ CREATE TABLE encryption_keys (
     last_rotation_at TEXT,
     last_slot TEXT,
     next_rotation_at TEXT,
+    failures INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0), -- runs in a row that could not finish a rotation
+    retry_at TEXT,
     created_by_commit TEXT NOT NULL,
     created_by_author TEXT NOT NULL,
     created_by_committer TEXT NOT NULL,
