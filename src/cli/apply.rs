@@ -13,7 +13,7 @@ use crate::model::{Address, ObjectKind};
 use crate::plan::{Action, Change, Plan, PlanDocument};
 use crate::render::{self, View};
 
-use super::args::{FormatArg, Global, StateArg, seconds};
+use super::args::{FormatArg, Global, StateArg, reason, seconds};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -40,13 +40,13 @@ pub struct Apply {
     #[arg(long)]
     allow_dirty: bool,
     /// Apply a commit older than the last applied one, and record why
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = reason)]
     allow_older: Option<String>,
     /// Apply the plan with this digest although it goes over a limit
     #[arg(long, value_name = "DIGEST", requires = "reason")]
     override_limits: Option<String>,
     /// Why limits are overridden; it is recorded
-    #[arg(long, value_name = "TEXT", requires = "override_limits")]
+    #[arg(long, value_name = "TEXT", requires = "override_limits", value_parser = reason)]
     reason: Option<String>,
     /// Work on cloud keys from CI although the state file is lost with the machine
     #[arg(long)]
@@ -69,8 +69,8 @@ Examples:
 /// `--lock-timeout`.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct LockArg {
-    /// How long to wait for another apply to end
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    /// How long to wait for another apply to end; the lock of one that died frees itself within 90 seconds
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = seconds)]
     pub lock_timeout: u32,
 }
 

@@ -155,6 +155,14 @@ fn span(text: &str) -> Option<Duration> {
     }
 }
 
+/// A reason: what is recorded must say something.
+pub fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("write a reason: it is recorded for whoever asks later".to_owned()),
+        reason => Ok(reason.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

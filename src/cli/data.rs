@@ -22,7 +22,7 @@ pub struct Data {
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// Encrypt standard input to standard output, under the key's primary version
+    /// Encrypt standard input (up to 64 MiB) to standard output, under the key's primary version
     #[command(
         after_long_help = "Example:\n  echo hello | keywheel data encrypt healthcare-org-123/patient-data-encryption-key > hello.enc"
     )]
@@ -44,14 +44,21 @@ enum DataCommand {
     },
 }
 
-/// The most that is read: AWS KMS takes 4 KiB in one call; anything much larger is not for a key manager.
-const MAX_INPUT: u64 = 1024 * 1024;
+/// The most that is encrypted: it is held in memory, and much larger data is not for a key manager.
+const MAX_PLAINTEXT: u64 = 64 << 20;
+
+/// The most that is decrypted: what that plaintext comes to, in Base64.
+const MAX_SEALED: u64 = 2 * MAX_PLAINTEXT;
 
 impl Data {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
         let workspace = global.workspace(None);
-        let input = input()?;
+        let most = match &self.command {
+            DataCommand::Encrypt { .. } => MAX_PLAINTEXT,
+            DataCommand::Decrypt { .. } => MAX_SEALED,
+        };
+        let input = input(most)?;
         let output = match &self.command {
             DataCommand::Encrypt { key, state } => {
                 block_on(engine::data::encrypt(&workspace, state.state.as_deref(), key, &input))?
@@ -65,18 +72,18 @@ impl Data {
     }
 }
 
-fn input() -> Result<Vec<u8>, CliError> {
+fn input(most: u64) -> Result<Vec<u8>, CliError> {
     if std::io::stdin().is_terminal() {
         output::note("reading standard input; Ctrl-D ends it");
     }
     let mut input = Vec::new();
     std::io::stdin()
         .lock()
-        .take(MAX_INPUT + 1)
+        .take(most + 1)
         .read_to_end(&mut input)
         .map_err(|error| CliError::new("data/input", format!("cannot read standard input: {error}")))?;
-    if input.len() as u64 > MAX_INPUT {
-        return Err(CliError::new("data/input", "standard input has more than 1 MiB")
+    if input.len() as u64 > most {
+        return Err(CliError::new("data/input", format!("standard input has more than {} MiB", most >> 20))
             .help("encrypt large data under a data key of its own, and that key with this one"));
     }
     Ok(input)

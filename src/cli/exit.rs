@@ -31,7 +31,7 @@ Exit status:
   0  done, or nothing to do
   1  an error, or a wrong command line
   2  there are changes (with --detailed-exitcode)
-  3  refused by a limit or a guardrail
+  3  refused by a limit or a rule of safety
   4  the saved plan is stale, or of another repository or database
   5  locked: another apply is at work
   6  drift, and no change (with --detailed-exitcode)

@@ -9,7 +9,7 @@ use crate::model::Address;
 use crate::plan::Plan;
 
 use super::apply::{LockArg, Run};
-use super::args::{FormatArg, Global, StateArg};
+use super::args::{FormatArg, Global, StateArg, reason};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::runtime::block_on;
@@ -21,7 +21,7 @@ pub struct ManualArgs {
     #[arg(value_name = "TENANT/KEY")]
     key: Address,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
     /// Do not ask
     #[arg(long)]

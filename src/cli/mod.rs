@@ -48,7 +48,7 @@ use exit::ExitStatus;
 /// the key managers; `apply` makes it so, and rotates every key that is due. Begin with `keywheel init`.
 #[derive(Debug, Parser)]
 #[command(name = "keywheel", version, after_long_help = exit::HELP, max_term_width = 110)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,

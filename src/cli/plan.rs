@@ -73,12 +73,13 @@ impl PlanCommand {
         if !self.format.is_json() {
             output::text(&render::plan::draw(&plan, global.view()))?;
         }
-        let not_applicable = plan.not_applicable.clone();
+        let (not_applicable, refused) = (plan.not_applicable.clone(), !plan.refusals.is_empty());
         let document = PlanDocument::from(plan);
         if let Some(path) = &self.out {
             save(&document, path)?;
             let path = path.display();
             output::note(&match not_applicable {
+                None if refused => format!("\nSaved to {path}, to be read: as it stands, apply refuses it."),
                 None => format!("\nSaved to {path}. To apply exactly this: keywheel apply {path}"),
                 Some(why) => format!("\nSaved to {path}, to be read: a plan made {why} is not applied."),
             });

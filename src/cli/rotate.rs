@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::engine::Request;
 
-use super::args::Global;
+use super::args::{Global, reason};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::manual::ManualArgs;
@@ -25,7 +25,7 @@ pub struct Rotate {
     #[arg(long, requires = "incident")]
     compromised: bool,
     /// What the incident is called elsewhere; it is recorded
-    #[arg(long, value_name = "ID", requires = "compromised")]
+    #[arg(long, value_name = "ID", requires = "compromised", value_parser = reason)]
     incident: Option<String>,
 }
 

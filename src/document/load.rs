@@ -150,7 +150,9 @@ fn key_address(key: &EncryptionKey) -> Address {
 /// Is it a YAML file under `policies/`, or a link that could stand for one? Hidden files are nobody's.
 fn is_ours(file: &SourceFile) -> bool {
     file.path.strip_prefix("policies/").is_some_and(|path| {
-        let is_yaml = path.rsplit_once('.').is_some_and(|(_, extension)| matches!(extension, "yaml" | "yml"));
+        let is_yaml = path
+            .rsplit_once('.')
+            .is_some_and(|(_, extension)| ["yaml", "yml"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
         (is_yaml || file.symlink) && !path.split('/').any(|part| part.starts_with('.'))
     })
 }
@@ -220,6 +222,10 @@ fn build<'a, 't>(document: &'a Document<'t>, world: &World<'a, 't>) -> (Built<'a
         layers.extend(tenant.map(|document| Layer { document, origin: Inherited::Tenant }));
         layers.extend(world.config_document.map(|document| Layer { document, origin: Inherited::Config }));
         inherited = defaults::merge(fields.to_mut(), &layers);
+    }
+    if document.kind != Kind::Config && redact::has_secrets(&fields) {
+        // It is warned of, and goes no further: neither into a plan nor into the state database nor to a key manager.
+        redact::values(fields.to_mut());
     }
     let mut subject = Subject::new(document, &inherited, &layers);
     let built = match document.kind {

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use serde_json::{Map, Value};
+
 use crate::diagnostic::Finding;
 
 /// A part of a field's name that makes its value a secret.
@@ -137,6 +139,37 @@ pub(super) fn patterns(text: &str) -> Cow<'_, str> {
     }
     shown.push_str(text.get(copied..).unwrap_or(""));
     Cow::Owned(shown)
+}
+
+/// Is there something in a document's values that looks like a secret, and stands where none is declared?
+pub(super) fn has_secrets(fields: &Map<String, Value>) -> bool {
+    fn looks_secret(value: &Value) -> bool {
+        match value {
+            Value::String(text) => matches!(patterns(text), Cow::Owned(_)),
+            Value::Array(items) => items.iter().any(looks_secret),
+            Value::Object(fields) => has_secrets(fields),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+    // What is declared secret keeps itself from being shown.
+    fields.iter().any(|(name, value)| !is_secret_name(name) && looks_secret(value))
+}
+
+/// Hides it.
+pub(super) fn values(fields: &mut Map<String, Value>) {
+    fn hide(value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(hidden) = patterns(text) {
+                    *text = hidden;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(hide),
+            Value::Object(fields) => values(fields),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    fields.iter_mut().filter(|(name, _)| !is_secret_name(name)).for_each(|(_, value)| hide(value));
 }
 
 /// The secret that a text begins with, without what tells its kind.

@@ -7,9 +7,9 @@ use std::time::Instant;
 use crate::diagnostic::Finding;
 use crate::document::Config;
 use crate::model::{Address, AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
-use crate::plan::{self, Change, Plan, Stale};
+use crate::plan::{self, Action, Change, Drift, Plan, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
-use crate::store::{self, Holder, Lease, State, StoreError};
+use crate::store::{self, Holder, Lease, State, StoreError, is_below};
 
 use super::execute::{execute, resume};
 use super::journal::{Journal, LEASE_SECONDS};
@@ -94,6 +94,7 @@ async fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Know
         let more = desired.dirty.len().saturating_sub(5);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         return Err(EngineError::new("apply/dirty", format!("uncommitted changes in {files}{more}"))
+            .kind(ErrorKind::Refused)
             .help("commit or stash them, or apply them as they are with --allow-dirty"));
     }
     let origin = Origin { commit: format!("{}-dirty", origin.commit), ..origin.clone() };
@@ -115,11 +116,21 @@ fn verifiable(desired: &Desired, config: &Config) -> Result<(), EngineError> {
 fn safe_state(desired: &Desired, options: &ApplyOptions) -> Result<(), EngineError> {
     let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
     let cloud = desired.repository.keys.values().find(|key| key.value.kms_provider != KmsProvider::Local);
-    let (Some(key), true, false) = (cloud, in_ci, options.ephemeral_state) else { return Ok(()) };
-    let location = desired.location(options.state.as_deref())?;
-    if !location.is_file_below(&desired.root) {
+    if !in_ci || options.ephemeral_state {
         return Ok(());
     }
+    let state_goes = desired.location(options.state.as_deref())?.is_file_below(&desired.root);
+    let uses_keystore = desired.repository.keys.values().any(|key| key.value.kms_provider == KmsProvider::Local);
+    let keystore = desired.root.join(&desired.repository.config.providers.local.keystore);
+    if uses_keystore && !state_goes && is_below(&keystore, &desired.root) {
+        let message = "CI is set, and the keystore is a file in the checkout: the keys would go with it, and the state \
+                       database would still name them";
+        return Err(EngineError::new("apply/ephemeral-keystore", message).kind(ErrorKind::Refused).help(
+            "set providers.local.keystore in keywheel.yaml to a path outside the checkout, on storage that stays; or say \
+             --ephemeral-state if losing the keys is fine",
+        ));
+    }
+    let (Some(key), true) = (cloud, state_goes) else { return Ok(()) };
     Err(EngineError::new(
         "apply/ephemeral-state",
         format!("CI is set, and the state database is a file in the checkout: with it would go what is known of the keys in {}", key.value.kms_provider),
@@ -290,7 +301,10 @@ async fn run(
             planning::fresh(desired, &recorded, &observers, progress, clock::now(), &BTreeMap::new()).await?;
         let mut missing = Vec::new();
         match wanted(state.as_ref(), &recorded).await? {
-            Wanted::One(change) => planning::only(&mut plan, *change),
+            Wanted::One(change) => {
+                planning::only(&mut plan, *change);
+                in_order(&plan)?;
+            }
             Wanted::Everything => {
                 if let Some((saved, expires_at)) = &options.saved {
                     let resumed = state.applied_plan(&saved.digest).await?;
@@ -318,6 +332,25 @@ async fn run(
     drop(context);
     writer.stop(journal).await;
     report
+}
+
+/// A key that is not as recorded is not touched by hand either: the version that would be made could not be promoted. A
+/// primary that cannot be used is what a person may well want to rotate away from.
+fn in_order(plan: &Plan) -> Result<(), EngineError> {
+    let moved = plan.drift.iter().find(|drift| drift.is_blocking() && drift.reason.code != "primary_unusable");
+    let unknown = plan.waiting.iter().find(|waiting| waiting.reason.code == "provider_unknown");
+    let reason = moved.map(|drift| (&drift.object, &drift.reason));
+    let Some((object, reason)) = reason.or(unknown.map(|waiting| (&waiting.object, &waiting.reason))) else {
+        return Ok(());
+    };
+    let asks_the_provider =
+        plan.changes.iter().any(|change| matches!(change.action, Action::Rotate | Action::Rollback));
+    if !asks_the_provider {
+        return Ok(());
+    }
+    Err(EngineError::new("manual/drift", format!("{object}: {}", reason.message))
+        .kind(ErrorKind::Refused)
+        .help("`keywheel drift` shows what differs; bring them to agree first"))
 }
 
 fn overridden(plan: &Plan, options: &ApplyOptions) -> bool {
@@ -390,6 +423,16 @@ fn refused_changes(plan: &Plan) -> Vec<Finding> {
     errors.filter(|finding| tenant(finding).is_some_and(|tenant| !left_out(&tenant))).cloned().collect()
 }
 
+/// Keys that wait for a person, but for those that a person has just led elsewhere.
+fn blocked(plan: &Plan) -> Vec<Drift> {
+    let led_elsewhere = |drift: &Drift| {
+        plan.changes
+            .iter()
+            .any(|change| change.object == drift.object && matches!(change.action, Action::Rotate | Action::Rollback))
+    };
+    plan.drift.iter().filter(|drift| drift.is_blocking() && !led_elsewhere(drift)).cloned().collect()
+}
+
 impl Run<'_> {
     fn report(self, plan: &Plan, stale: Vec<NotStarted>, started_at: Timestamp, started: Instant) -> Report {
         Report {
@@ -402,6 +445,7 @@ impl Run<'_> {
             stale,
             left_out: plan.left_out.clone(),
             errors: refused_changes(plan),
+            blocked: blocked(plan),
             warnings: self.scope.managers.warnings(),
             interrupted: self.scope.context.interrupt.load(std::sync::atomic::Ordering::Relaxed),
             started_at,

@@ -12,12 +12,14 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::document::Config;
 use crate::model::{Address, KeyRecord, Recorded};
 use crate::plan;
 use crate::provider::ProviderError;
+use crate::store::ReadState;
 
 use super::load::load_with_record;
 use super::observe::{KnownVersions, handle};
@@ -46,17 +48,24 @@ pub async fn encrypt(
     address: &Address,
     plaintext: &[u8],
 ) -> Result<Vec<u8>, EngineError> {
-    let (record, managers, versions) = find(workspace, state, |recorded| {
-        recorded.keys.get(address).ok_or_else(|| {
+    let (record, managers, versions) = find(workspace, state, async |_, recorded| {
+        recorded.keys.get(address).cloned().ok_or_else(|| {
             EngineError::new("data/unknown-key", format!("{address} is not a key that was applied"))
                 .help("`keywheel status` lists the keys")
         })
     })
     .await?;
     let manager = managers.of(&record.key).await?;
+    let handle = handle(address, &record.key, Some(&record), &versions);
+    let leads_to = manager.primary(&handle).await?;
+    if leads_to != handle.primary {
+        let show = |reference: &Option<String>| reference.clone().unwrap_or_else(|| "nothing".to_owned());
+        let message = format!("{address} leads to {}, and not to {}", show(&leads_to), show(&handle.primary));
+        return Err(EngineError::new("data/moved", message).help("`keywheel drift` shows what else differs"));
+    }
     let mut data_key = Zeroizing::new([0; 32]);
     rand::fill(data_key.as_mut_slice()).map_err(|_| broken("this system gave no random numbers"))?;
-    let wrapped = manager.encrypt(&handle(address, &record.key, Some(&record), &versions), data_key.as_slice()).await?;
+    let wrapped = manager.encrypt(&handle, data_key.as_slice()).await?;
     let sealed = seal(record.id.as_bytes(), &wrapped, &data_key, plaintext)?;
     Ok(format!("{PREFIX}{}\n", STANDARD.encode(sealed)).into_bytes())
 }
@@ -72,8 +81,9 @@ pub async fn decrypt(
     sealed: &[u8],
 ) -> Result<Vec<u8>, EngineError> {
     let message = Message::parse(sealed)?;
-    let (record, managers, versions) = find(workspace, state, |recorded| {
-        recorded.keys.values().find(|record| *record.id.as_bytes() == message.key_id).ok_or_else(|| {
+    let (record, managers, versions) = find(workspace, state, async |state, _| {
+        // A key that left keywheel's care still decrypts what it encrypted.
+        state.key(Uuid::from_bytes(message.key_id)).await?.ok_or_else(|| {
             EngineError::new(
                 "data/unknown-key",
                 "this was encrypted under a key that this state database does not know",
@@ -110,10 +120,10 @@ impl From<ProviderError> for EngineError {
 async fn find(
     workspace: &Workspace,
     state: Option<&str>,
-    pick: impl FnOnce(&Recorded) -> Result<&KeyRecord, EngineError>,
+    pick: impl AsyncFnOnce(&dyn ReadState, &Recorded) -> Result<KeyRecord, EngineError>,
 ) -> Result<(KeyRecord, Managers, KnownVersions), EngineError> {
     let (desired, state, recorded) = load_with_record(workspace, state).await?.with_state()?;
-    let record = pick(&recorded)?.clone();
+    let record = pick(state.as_ref(), &recorded).await?;
     let versions = state.versions(record.id).await?.into_iter().map(|version| version.provider_ref).collect();
     let config: Config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     let known = KnownVersions::from([(record.id, versions)]);

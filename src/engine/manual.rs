@@ -13,6 +13,7 @@ use crate::provider::capabilities;
 use crate::schedule::{Hold, frozen_at};
 use crate::store::{HistoryEntry, HistoryFilter, State};
 
+use super::planning::rotation_enabled;
 use super::{Desired, EngineError, ErrorKind, clock};
 
 /// What is asked, and why.
@@ -68,6 +69,11 @@ pub(super) async fn change(
     if let Some(unfinished) = recorded.unfinished_of(record.id).filter(|_| needs_rest) {
         let message = format!("the {} of {address} is unfinished ({})", unfinished.workflow, unfinished.phase);
         return Err(refused("manual/unfinished", message).help("`keywheel apply` goes on with it; then ask again"));
+    }
+    let starts = matches!(request, Request::Rotate { .. } | Request::Compromised { .. } | Request::Rollback { .. });
+    if starts && !rotation_enabled()? {
+        let message = "KEY_ROTATION_ENABLED=false starts nothing anywhere".to_owned();
+        return Err(refused("manual/switched-off", message).help("unset KEY_ROTATION_ENABLED"));
     }
     match request {
         Request::Rotate { reason } => {

@@ -50,7 +50,7 @@ pub use crate::store::{HistoryEntry, HistoryFilter};
 use crate::diagnostic::Finding;
 use crate::document::Repository;
 use crate::model::{Name, ObjectRef, Origin, Timestamp};
-use crate::plan::{Action, Plan, Reason, Sources};
+use crate::plan::{Action, Drift, Plan, Reason, Sources};
 use crate::store::Location;
 
 /// Which documents are meant.
@@ -221,6 +221,8 @@ pub struct Report {
     pub left_out: BTreeMap<Name, String>,
     /// What the plan could not do for single objects: an alias that exists already, say.
     pub errors: Vec<Finding>,
+    /// Keys that do not rotate until a person has looked: gone, unusable, or moved at their key manager.
+    pub blocked: Vec<Drift>,
     /// What a person should know: a root key was made for trying out, say.
     pub warnings: Vec<Finding>,
     /// Was it interrupted?

@@ -1,15 +1,15 @@
 //! What the key managers hold: every place asked at once, one place's trouble never another's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use uuid::Uuid;
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;
-use crate::model::{Address, EncryptionKey, KeyRecord, Name, Observation, Recorded};
+use crate::model::{Address, EncryptionKey, KeyRecord, KmsProvider, Name, Observation, Recorded};
 use crate::plan::continued_key;
-use crate::provider::{KeyHandle, ProviderPlace};
+use crate::provider::{KeyHandle, Owned, ProviderPlace};
 
 use super::providers::{Observers, place};
 use super::{Event, Progress};
@@ -21,7 +21,7 @@ pub struct Observed {
     pub keys: BTreeMap<Address, Observation>,
     /// Tenants of whose keys not one has an answer, with the reason.
     pub unreachable: BTreeMap<Name, String>,
-    /// Keys at the providers that carry keywheel's marks, where the record is empty: as `PROVIDER REF`.
+    /// Keys of the desired tenants that carry keywheel's marks, where the record is empty: as `PROVIDER REF`.
     pub owned: Vec<String>,
     /// What a person should know.
     pub findings: Vec<Finding>,
@@ -49,8 +49,10 @@ pub async fn observe(
     }
     progress.event(Event::PhaseStarted { phase: "observe", total: Some(desired.keys.len()) });
     let first_run = recorded.is_empty();
+    let unfinished: BTreeSet<Uuid> = recorded.unfinished.iter().map(|rotation| rotation.key_id).collect();
     let answers =
-        join_all(places.into_iter().map(|(place, keys)| ask(observers, place, keys, first_run, progress))).await;
+        join_all(places.into_iter().map(|(place, keys)| ask(observers, place, keys, first_run, &unfinished, progress)))
+            .await;
     let mut observed = Observed::default();
     for answer in answers {
         observed.keys.extend(answer.keys);
@@ -85,9 +87,11 @@ async fn ask(
     place: ProviderPlace,
     keys: Vec<(Address, KeyHandle)>,
     first_run: bool,
+    unfinished: &BTreeSet<Uuid>,
     progress: &dyn Progress,
 ) -> Observed {
     let (addresses, handles): (Vec<Address>, Vec<KeyHandle>) = keys.into_iter().unzip();
+    let tenants: BTreeSet<Name> = addresses.iter().map(|address| address.tenant_id.clone()).collect();
     let mut answer = Observed::default();
     let result = async {
         let (observer, findings) = observers.at(&place).await?;
@@ -97,9 +101,15 @@ async fn ask(
     };
     match result.await {
         Ok((observations, owned, findings)) => {
+            let observations = whole_keystore(&place, &handles, observations, unfinished);
             answer.keys = addresses.into_iter().zip(observations).collect();
-            answer.owned =
-                owned.into_iter().map(|owned| format!("{} {}", place.provider, owned.provider_ref)).collect();
+            // Another repository of other tenants may share the account.
+            let ours = |owned: &Owned| owned.tenant_id.as_ref().is_none_or(|tenant| tenants.contains(tenant));
+            answer.owned = owned
+                .into_iter()
+                .filter(ours)
+                .map(|owned| format!("{} {}", place.provider, owned.provider_ref))
+                .collect();
             answer.findings = findings;
         }
         Err(error) => {
@@ -113,6 +123,38 @@ async fn ask(
     }
     progress.event(Event::Advanced { phase: "observe", by: handles.len() });
     answer
+}
+
+/// A keystore that is behind the record was cut off, replaced or lost. It would take new versions in the place of the
+/// old ones, so that nothing it says counts.
+fn whole_keystore(
+    place: &ProviderPlace,
+    handles: &[KeyHandle],
+    observations: Vec<Observation>,
+    unfinished: &BTreeSet<Uuid>,
+) -> Vec<Observation> {
+    let is_behind = |handle: &KeyHandle, observation: &Observation| {
+        let Some(recorded) = handle.primary.as_deref() else { return false };
+        let Observation::Present(found) = observation else { return *observation == Observation::Missing };
+        let position = |wanted: &str| found.versions.iter().position(|version| version.provider_ref == wanted);
+        // A rotation under way is ahead of the record, or a rollback behind it.
+        let under_way = handle.key_id.is_some_and(|id| unfinished.contains(&id));
+        match (position(recorded), found.primary.as_deref().and_then(position)) {
+            (None, _) => true,
+            (Some(recorded), primary) => !under_way && primary.is_none_or(|primary| primary < recorded),
+        }
+    };
+    let pairs = handles.iter().zip(&observations);
+    let lacking = pairs.filter(|(handle, observation)| is_behind(handle, observation)).count();
+    if place.provider != KmsProvider::Local || lacking == 0 {
+        return observations;
+    }
+    let keys = if lacking == 1 { "1 key".to_owned() } else { format!("{lacking} keys") };
+    let why = format!(
+        "the keystore is behind the record of {keys}: it was cut off, replaced or lost. Put its newest copy back, or \
+         remove the documents of keys that are gone for good"
+    );
+    observations.iter().map(|_| Observation::Unknown { why: why.clone() }).collect()
 }
 
 /// A tenant none of whose keys has an answer is left out as a whole: nothing of it may be half applied.

@@ -76,7 +76,6 @@ async fn make(
     plan.not_applicable = match options {
         PlanOptions { as_of: Some(_), .. } => Some("with --as-of".to_owned()),
         PlanOptions { refresh: false, .. } => Some("with --refresh=false".to_owned()),
-        PlanOptions { state: Some(_), .. } => Some("with --state".to_owned()),
         _ => None,
     };
     Ok(Planned { desired, plan })

@@ -163,6 +163,13 @@ pub(super) async fn key_change(
         return Ok(journal.write(vec![Write::Key(Box::new(record)), audit]).await?);
     }
     if change.action == Action::Adopt {
+        if change.before.is_some() {
+            let named =
+                change.after.as_ref().and_then(|after| after.get("provider_ref")?.as_str()).ok_or_else(vanished)?;
+            let manager = scope.managers.of(&document).await.map_err(|error| Stopped::from(&error))?;
+            let handle = handle(&address, &document, None, &KnownVersions::new());
+            manager.update_settings(&handle, named).await.map_err(|error| Stopped::from(&error))?;
+        }
         let writes = adopt(scope, &address, document, observed, policy_ids).ok_or_else(vanished)?;
         return Ok(journal.write(writes.into_iter().chain([scope.audit_change(change)]).collect()).await?);
     }

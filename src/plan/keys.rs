@@ -23,6 +23,7 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
     let owners = owners(recorded);
     let unfinished: BTreeSet<_> = recorded.unfinished.iter().map(|rotation| rotation.key_id).collect();
     let mut continued: BTreeSet<&Address> = BTreeSet::new();
+    let mut newcomers: BTreeMap<&Name, Vec<(&Address, &EncryptionKey)>> = BTreeMap::new();
     for (address, key) in &desired.keys {
         let record = continued_key(desired, recorded, address, &key.value);
         if let Some((before, _)) = record {
@@ -32,7 +33,10 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
             continue;
         }
         match record {
-            None => new_key(inputs, &owners, address, key, draft),
+            None => {
+                newcomers.entry(&address.tenant_id).or_default().push((address, &key.value));
+                new_key(inputs, &owners, address, key, draft);
+            }
             // What was begun is finished first, under the policy that it began with.
             Some((_, record)) if unfinished.contains(&record.id) => {}
             Some((_, record)) => known_key(inputs, policies, &timings, address, &key.value, record, draft),
@@ -42,8 +46,21 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
         if continued.contains(address) || left_out.contains_key(&address.tenant_id) || unfinished.contains(&record.id) {
             continue;
         }
-        let why = "its document is gone: the key stays as it is at the provider, and is no longer rotated";
-        draft.changes.push(removed(ObjectRef::key(address), Action::Forget, &record.key, record.revision, why));
+        let mut why =
+            "its document is gone: the key stays as it is at the provider, and is no longer rotated".to_owned();
+        let alike = |(_, new): &&(&Address, &EncryptionKey)| {
+            new.kms_provider == record.key.kms_provider
+                && new.kms_key_id.is_none()
+                && new.rotation_policy == record.key.rotation_policy
+        };
+        if let Some((new, _)) = newcomers.get(&address.tenant_id).and_then(|new| new.iter().find(alike)) {
+            why = format!(
+                "{why}. If {} is its new name, add `previous_name: {}` there: as it stands, a new key is made, and what \
+                 this one encrypted is not readable under that name",
+                new.name, address.name
+            );
+        }
+        draft.changes.push(removed(ObjectRef::key(address), Action::Forget, &record.key, record.revision, &why));
     }
 }
 
@@ -90,6 +107,10 @@ fn new_key(
                 "to adopt that key, add the line `kms_key_id: {primary}`; to make a new one, choose another alias"
             ));
         return refuse(draft, "kms_alias", refusal);
+    }
+    if !inputs.rotation_enabled {
+        let reason = Reason::new("switched_off", "new, and KEY_ROTATION_ENABLED=false starts nothing");
+        return wait(draft, address, Action::Create, reason, None);
     }
     let reason = match &document.rotation_policy {
         Some(policy) => format!("a new {} key under policy {policy}", document.kms_provider),
@@ -158,11 +179,18 @@ fn adopted_key(
     }
     let mut after = fields(document);
     after.insert("provider_ref".to_owned(), named.clone().into());
+    let mut message = format!("{named} comes under keywheel's care; nothing is rotated by that");
+    let differing = observed.map(|observed| differing_settings(document, observed)).unwrap_or_default();
+    if !differing.is_empty() {
+        message = format!("{message}; its {} becomes what the document says", names(&differing));
+    }
+    let FieldDiff { before, after: settings, .. } = differing;
+    after.extend(settings);
     draft.changes.push(Change {
         object: ObjectRef::key(address),
         action: Action::Adopt,
-        reason: Reason::new("new", format!("{named} comes under keywheel's care; nothing is rotated by that")),
-        before: None,
+        reason: Reason::new("new", message),
+        before: Some(before).filter(|before| !before.is_empty()),
         after: Some(after),
         precondition: Precondition::default(),
     });
@@ -306,7 +334,27 @@ fn drifted(
         });
         return true;
     }
-    let mut restored = FieldDiff::default();
+    let restored = differing_settings(document, observed);
+    for (field, wanted) in &restored.after {
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        draft.drift.push(Drift {
+            object: object.clone(),
+            field: field.clone(),
+            reason: Reason::new("settings", "it was changed at the key manager, and is set again"),
+            recorded: text(wanted),
+            observed: restored.before.get(field).and_then(text),
+        });
+    }
+    if !restored.is_empty() && record.key == *document {
+        let reason = Reason::new("drift", format!("{} was changed at the key manager", names(&restored)));
+        draft.changes.push(updated(object, Action::Restore, restored, record.revision, reason));
+    }
+    false
+}
+
+/// The settings that are not as the document says: as they were found, and as they are to be.
+fn differing_settings(document: &EncryptionKey, observed: &ObservedKey) -> FieldDiff {
+    let mut differing = FieldDiff::default();
     for (field, wanted) in wanted_settings(document) {
         let Some(found) = observed.settings.get(&field).filter(|found| **found != wanted).or_else(|| {
             static EMPTY: String = String::new();
@@ -316,21 +364,10 @@ fn drifted(
         }) else {
             continue;
         };
-        draft.drift.push(Drift {
-            object: object.clone(),
-            field: field.clone(),
-            reason: Reason::new("settings", "it was changed at the key manager, and is set again"),
-            recorded: Some(wanted.clone()),
-            observed: Some(found.clone()),
-        });
-        restored.before.insert(field.clone(), found.clone().into());
-        restored.after.insert(field, wanted.into());
+        differing.before.insert(field.clone(), found.clone().into());
+        differing.after.insert(field, wanted.into());
     }
-    if !restored.is_empty() && record.key == *document {
-        let reason = Reason::new("drift", format!("{} was changed at the key manager", names(&restored)));
-        draft.changes.push(updated(object, Action::Restore, restored, record.revision, reason));
-    }
-    false
+    differing
 }
 
 /// The provider's settings that the document asks for, in the names of [`ObservedKey::settings`].

@@ -256,6 +256,14 @@ pub struct Drift {
     pub observed: Option<String>,
 }
 
+impl Drift {
+    /// Does it keep its key from rotating, until a person has looked?
+    #[must_use]
+    pub fn is_blocking(&self) -> bool {
+        matches!(self.reason.code.as_str(), "missing" | "primary_moved" | "primary_unusable")
+    }
+}
+
 /// A limit that the plan goes over: nothing of it may be applied without an override that names its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {

@@ -37,11 +37,10 @@ pub struct PlanDocument {
     diagnostics: Vec<Finding>,
     /// SHA-256 over sources, lineage, changes and preconditions.
     digest: String,
+    /// SHA-256 over this whole document with this field empty: what a reviewer read is what was made.
+    document_digest: String,
     /// What was changed behind our back.
     drift: Vec<Drift>,
-    /// SHA-256 over what surrounds the changes and may differ between two makings of one plan: instant, expiry, commit,
-    /// version of the tz database, and whether it can be applied at all.
-    envelope_digest: String,
     /// After this instant it cannot be applied.
     expires_at: Timestamp,
     /// The version of this document's form.
@@ -73,8 +72,8 @@ impl From<Plan> for PlanDocument {
         summary.insert("waiting".to_owned(), plan.waiting.len());
         summary.insert("drift".to_owned(), plan.drift.len());
         let expires_at = plan.as_of.checked_add_signed(LIFETIME).unwrap_or(plan.as_of);
-        Self {
-            envelope_digest: envelope_digest(&plan, expires_at),
+        let mut document = Self {
+            document_digest: String::new(),
             as_of: plan.as_of,
             changes: plan.changes,
             commit: plan.sources.commit.clone(),
@@ -92,11 +91,21 @@ impl From<Plan> for PlanDocument {
             summary,
             tz_version: plan.tz_version,
             waiting: plan.waiting,
-        }
+        };
+        document.document_digest = document.digest_of_all();
+        document
     }
 }
 
 impl PlanDocument {
+    /// It shows accidents and clumsy edits; nothing secret goes into it, so that it is no signature.
+    fn digest_of_all(&self) -> String {
+        let mut writer = Hashing(Context::new(&SHA256));
+        // Plain data: it cannot fail, and what has no form matches nothing.
+        let _ = serde_json::to_writer(&mut writer, self);
+        finish(writer.0)
+    }
+
     /// Writes it as canonical JSON, one line.
     ///
     /// # Errors
@@ -129,11 +138,14 @@ pub enum ParsePlanError {
 /// # Errors
 /// See [`ParsePlanError`].
 pub fn parse(reader: impl io::Read) -> Result<(Plan, Timestamp), ParsePlanError> {
-    let document: PlanDocument = serde_json::from_reader(io::BufReader::new(reader))?;
+    let mut document: PlanDocument = serde_json::from_reader(io::BufReader::new(reader))?;
     if document.format_version.split('.').next() != Some("1") {
         return Err(ParsePlanError::Format { found: document.format_version });
     }
-    if digest(&document.sources, document.lineage, &document.changes) != document.digest {
+    let document_digest = std::mem::take(&mut document.document_digest);
+    if digest(&document.sources, document.lineage, &document.changes) != document.digest
+        || document.digest_of_all() != document_digest
+    {
         return Err(ParsePlanError::Altered);
     }
     let plan = Plan {
@@ -150,9 +162,6 @@ pub fn parse(reader: impl io::Read) -> Result<(Plan, Timestamp), ParsePlanError>
         diagnostics: document.diagnostics,
         not_applicable: document.not_applicable,
     };
-    if envelope_digest(&plan, document.expires_at) != document.envelope_digest {
-        return Err(ParsePlanError::Altered);
-    }
     Ok((plan, document.expires_at))
 }
 
@@ -185,14 +194,6 @@ pub fn digest(sources: &Sources, lineage: Option<Uuid>, changes: &[Change]) -> S
     finish(context)
 }
 
-/// So that an edited expiry or instant is noticed. Nothing secret goes into it: it shows accidents, not attackers.
-fn envelope_digest(plan: &Plan, expires_at: Timestamp) -> String {
-    let mut context = Context::new(&SHA256);
-    let Plan { as_of, tz_version, sources, digest, not_applicable, .. } = plan;
-    add(&mut context, &(digest, as_of, expires_at, &sources.commit, tz_version, not_applicable));
-    finish(context)
-}
-
 fn finish(context: Context) -> String {
     let digest = context.finish();
     let hex: String = digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -207,6 +208,20 @@ fn add(context: &mut Context, value: &impl Serialize) {
     // Plain data with sorted maps: it cannot fail, and one without a form would only ever match itself.
     context.update(&serde_json::to_vec(value).unwrap_or_default());
     context.update(b"\n");
+}
+
+/// Hashes what is written to it.
+struct Hashing(Context);
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What of a saved plan cannot be done.

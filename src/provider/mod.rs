@@ -84,6 +84,8 @@ pub struct Owned {
     pub lineage: Option<Uuid>,
     /// The key that it is a version of.
     pub key_id: Option<Uuid>,
+    /// The tenant that it belongs to.
+    pub tenant_id: Option<Name>,
 }
 
 /// The reading half of a provider: all that a plan may use.

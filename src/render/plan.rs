@@ -65,6 +65,9 @@ pub fn summary(plan: &Plan) -> String {
         aside.push(format!("{} drifted", thousands(plan.drift.len())));
     }
     let aside = aside.join(", ");
+    if plan.is_empty() && !plan.refusals.is_empty() {
+        return format!("{} Nothing was planned.", paint(style::ERROR, "Refused."));
+    }
     if plan.is_empty() {
         let none = paint(style::GOOD, "No changes.");
         return match aside.as_str() {

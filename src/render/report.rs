@@ -57,11 +57,13 @@ pub fn summary(report: &Report) -> String {
         0 => String::new(),
         n => format!(", {}", paint(style::ERROR, &format!("{} not possible (see above)", thousands(n)))),
     };
-    let title = paint(
-        if report.failed.is_empty() && report.errors.is_empty() { style::GOOD } else { style::WARNING },
-        "Applied:",
-    );
-    format!("{title} {}{failed}{refused} ({}).", parts.join(", "), time::took(report.duration_ms))
+    let blocked = match report.blocked.len() {
+        0 => String::new(),
+        1 => format!(", {}", paint(style::ERROR, "1 key needs a person (see Drift)")),
+        n => format!(", {}", paint(style::ERROR, &format!("{} keys need a person (see Drift)", thousands(n)))),
+    };
+    let title = paint(if is_partial(report) { style::WARNING } else { style::GOOD }, "Applied:");
+    format!("{title} {}{failed}{refused}{blocked} ({}).", parts.join(", "), time::took(report.duration_ms))
 }
 
 fn failed(out: &mut String, failed: &[FailedChange], view: View) {
@@ -147,8 +149,9 @@ fn quoted(word: &str) -> String {
 /// Did the work end with less than was asked for?
 #[must_use]
 pub fn is_partial(report: &Report) -> bool {
-    let Report { failed, not_started, left_out, errors, interrupted, .. } = report;
-    !(failed.is_empty() && not_started.is_empty() && left_out.is_empty() && errors.is_empty()) || *interrupted
+    let Report { failed, not_started, left_out, errors, blocked, interrupted, .. } = report;
+    !(failed.is_empty() && not_started.is_empty() && left_out.is_empty() && errors.is_empty() && blocked.is_empty())
+        || *interrupted
 }
 
 #[cfg(test)]

@@ -192,7 +192,10 @@ fn read_entry(database: Option<&git2::Odb<'_>>, path: &str, entry: &Entry) -> Re
 
 /// Other files (a README, a picture in Git LFS) count for the tree's id and are never read.
 pub(super) fn can_hold_documents(path: &str) -> bool {
-    matches!(path.rsplit_once('.'), Some((_, "yaml" | "yml")))
+    path.rsplit_once('.').is_some_and(|(_, extension)| {
+        // Whoever writes `.YAML` means it, and a file that is passed over in silence would look like a removal.
+        ["yaml", "yml"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    })
 }
 
 /// The content of a blob, whose size is looked at before anything is unpacked.

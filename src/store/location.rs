@@ -35,7 +35,7 @@ impl Location {
     #[must_use]
     pub fn is_file_below(&self, directory: &Path) -> bool {
         match self {
-            Self::Sqlite(path) => followed(path).starts_with(followed(directory)),
+            Self::Sqlite(path) => is_below(path, directory),
         }
     }
 
@@ -62,6 +62,12 @@ impl Location {
             path => Ok(Self::Sqlite(base_dir.join(path))),
         }
     }
+}
+
+/// Is a path inside a directory, once `..` and symbolic links are followed?
+#[must_use]
+pub fn is_below(path: &Path, directory: &Path) -> bool {
+    followed(path).starts_with(followed(directory))
 }
 
 /// Where a path leads, as far as it exists.

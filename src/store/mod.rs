@@ -28,7 +28,7 @@ use crate::model::{
 };
 
 pub use audit::{AuditCheck, AuditHead, BrokenLink};
-pub use location::{Location, LocationError};
+pub use location::{Location, LocationError, is_below};
 
 /// Opens a state database to read it; nothing is written, not even beside it.
 ///
@@ -61,6 +61,12 @@ pub trait ReadState: Send + Sync {
     /// # Errors
     /// See [`StoreError`].
     async fn recorded(&self) -> Result<Recorded, StoreError>;
+
+    /// A key by its identity, forgotten or not.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn key(&self, id: Uuid) -> Result<Option<KeyRecord>, StoreError>;
 
     /// All versions of a key, the oldest first.
     ///

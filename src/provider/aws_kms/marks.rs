@@ -14,6 +14,7 @@ use super::client::{Account, Regional, Repeat};
 use super::error::Failure;
 use super::lookup::{self, next_page};
 use super::operation::Operation;
+use crate::model::Name;
 use crate::provider::{ErrorKind, Found, Owned, tag};
 
 type Tags = BTreeMap<String, String>;
@@ -30,6 +31,7 @@ pub(super) async fn owned(account: &Account) -> Result<Vec<Owned>, Failure> {
         provider_ref: arn,
         lineage: id(&tags, tag::LINEAGE),
         key_id: id(&tags, tag::KEY_ID),
+        tenant_id: tags.get(tag::TENANT_ID).and_then(|tenant| Name::new(tenant).ok()),
     });
     Ok(owned.collect())
 }

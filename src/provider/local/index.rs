@@ -23,7 +23,7 @@ pub(super) struct Index {
 #[derive(Debug)]
 pub(super) struct Key {
     /// The tenant that owns it. No other tenant reaches it, whatever its documents name.
-    tenant_id: Name,
+    pub(super) tenant_id: Name,
     /// Its versions; number `n` stands at `n - 1`.
     pub(super) versions: Vec<Version>,
     /// The number of the primary.

@@ -46,12 +46,13 @@ pub(super) fn observe(index: &Index, handle: &KeyHandle) -> Observation {
 
 /// Every version, by key and number.
 pub(super) fn owned(index: &Index) -> Vec<Owned> {
-    let versions = index.iter().flat_map(|(name, key)| key.versions.iter().map(move |version| (name, version)));
+    let versions = index.iter().flat_map(|(name, key)| key.versions.iter().map(move |version| (name, key, version)));
     versions
-        .map(|(name, version)| Owned {
+        .map(|(name, key, version)| Owned {
             provider_ref: VersionRef { key: name, number: version.number }.to_string(),
             lineage: Some(version.lineage),
             key_id: Some(version.key_id),
+            tenant_id: Some(key.tenant_id.clone()),
         })
         .collect()
 }

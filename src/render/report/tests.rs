@@ -109,6 +109,7 @@ fn empty() -> Report {
         policies: Vec::new(),
         left_out: BTreeMap::new(),
         errors: Vec::new(),
+        blocked: Vec::new(),
         warnings: Vec::new(),
         interrupted: false,
         started_at: Timestamp::UNIX_EPOCH,

@@ -33,6 +33,12 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
         self.at(work.await)
     }
 
+    async fn key(&self, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| select_keys("encryption_keys.id = ?1"));
+        let query = sqlx::query(SQL.as_str()).bind(id.to_string());
+        self.at(keys(query, &mut self.session().await.connection).await.map(|mut found| found.pop()))
+    }
+
     async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError> {
         static SQL: LazyLock<String> = LazyLock::new(|| select::<VersionRow>("WHERE key_id = ?1 ORDER BY number"));
         let query = sqlx::query(SQL.as_str()).bind(key_id.to_string());
@@ -109,15 +115,7 @@ fn unreadable<R: Row>(text: &str, error: &serde_json::Error) -> String {
 
 async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure> {
     static POLICIES: LazyLock<String> = LazyLock::new(|| select::<PolicyRow>("WHERE removed_at IS NULL"));
-    static KEYS: LazyLock<String> = LazyLock::new(|| {
-        format!(
-            "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END
-             FROM encryption_keys LEFT JOIN key_versions ON key_versions.id = encryption_keys.primary_version_id
-             WHERE encryption_keys.removed_at IS NULL",
-            array::<KeyRow>("encryption_keys"),
-            array::<VersionRow>("key_versions")
-        )
-    });
+    static KEYS: LazyLock<String> = LazyLock::new(|| select_keys("encryption_keys.removed_at IS NULL"));
     static DOCUMENTS: LazyLock<String> = LazyLock::new(|| select::<DocumentRow>(""));
     static UNFINISHED: LazyLock<String> =
         LazyLock::new(|| select::<RotationRow>("WHERE phase NOT IN ('settled', 'abandoned') ORDER BY started_at, id"));
@@ -126,15 +124,7 @@ async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure
     let lineage: String = sqlx::query("SELECT lineage FROM meta").fetch_one(&mut *connection).await?.try_get(0)?;
     let lineage = lineage.parse().map_err(|_| Failure::Corrupt(format!("its lineage is {lineage:?}")))?;
     let policies = all::<PolicyRow, PolicyRecord>(sqlx::query(POLICIES.as_str()), &mut *connection).await?;
-    let mut keys: Vec<KeyRecord> = Vec::new();
-    {
-        let mut rows = sqlx::query(KEYS.as_str()).fetch(&mut *connection);
-        while let Some(row) = rows.try_next().await? {
-            let primary = row.try_get_unchecked::<Option<&str>, _>(1)?.is_some();
-            let primary = primary.then(|| decode::<VersionRow>(&row, 1)).transpose()?;
-            keys.push(decode::<KeyRow>(&row, 0)?.into_record(primary));
-        }
-    }
+    let keys = keys(sqlx::query(KEYS.as_str()), &mut *connection).await?;
     let documents = all::<DocumentRow, DocumentRecord>(sqlx::query(DOCUMENTS.as_str()), &mut *connection).await?;
     let unfinished = all::<RotationRow, RotationRecord>(sqlx::query(UNFINISHED.as_str()), &mut *connection).await?;
     let mut last = all::<PlanRow, AppliedPlan>(sqlx::query(LAST.as_str()), &mut *connection).await?;
@@ -146,6 +136,28 @@ async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure
         unfinished,
         last_applied: last.pop(),
     })
+}
+
+/// Keys, each with its primary version.
+fn select_keys(which: &str) -> String {
+    format!(
+        "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END
+         FROM encryption_keys LEFT JOIN key_versions ON key_versions.id = encryption_keys.primary_version_id
+         WHERE {which}",
+        array::<KeyRow>("encryption_keys"),
+        array::<VersionRow>("key_versions")
+    )
+}
+
+async fn keys(query: SqliteQuery<'_>, connection: &mut SqliteConnection) -> Result<Vec<KeyRecord>, Failure> {
+    let mut keys: Vec<KeyRecord> = Vec::new();
+    let mut rows = query.fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let primary = row.try_get_unchecked::<Option<&str>, _>(1)?.is_some();
+        let primary = primary.then(|| decode::<VersionRow>(&row, 1)).transpose()?;
+        keys.push(decode::<KeyRow>(&row, 0)?.into_record(primary));
+    }
+    Ok(keys)
 }
 
 fn policy_address(record: &PolicyRecord) -> Address {

@@ -78,7 +78,7 @@ fn a_stream_that_fails_ends_with_the_error() {
     let sandbox = Sandbox::with_policies();
     fs::write(sandbox.path("policies/my-team/new.yaml"), "").unwrap();
     let run = sandbox.run(&["apply", "--auto-approve", "--format", "json"]);
-    assert_eq!(run.status, 1);
+    assert_eq!(run.status, 3);
     let last: Value = serde_json::from_str(run.stdout.lines().last().unwrap()).unwrap();
     holds("apply-line.v1.json", &last);
     assert_eq!(last["type"], "error");

@@ -27,7 +27,7 @@ fn a_dirty_tree_is_not_applied_unless_told() {
     let sandbox = applied(NIGHTLY);
     sandbox
         .write("policies/acme/keys.yaml", &NIGHTLY.replace("rotation_interval_days: 1", "rotation_interval_days: 9"));
-    refused(&sandbox, "2026-03-01 13:00:00", APPLY, 1, "apply/dirty");
+    refused(&sandbox, "2026-03-01 13:00:00", APPLY, 3, "apply/dirty");
     sandbox.at("2026-03-01 13:00:00", &["apply", "--auto-approve", "--allow-dirty"]).exits(0);
     let commits = sandbox.sql("SELECT last_modified_by_commit AS id FROM key_rotation_policies");
     assert!(commits[0]["id"].as_str().unwrap().ends_with("-dirty"), "{commits:?}");

@@ -111,6 +111,8 @@ fn one_that_was_altered_is_not_applied() {
         |plan| plan["format_version"] = json!("2.0"),
         |plan| plan["expires_at"] = json!("2030-01-01T00:00:00Z"),
         |plan| plan["not_applicable"] = json!("in a hurry"),
+        |plan| plan["changes"][0]["reason"]["message"] = json!("comment only, reviewed by security"),
+        |plan| plan["summary"] = json!({}),
     ];
     for edit in edits {
         let mut plan: Value = serde_json::from_str(&reviewed).unwrap();
@@ -129,7 +131,7 @@ fn what_happened_to_be_planned_twice_has_the_same_bytes() {
     sandbox.at("2026-03-01 13:00:00", OUT).exits(0);
     let same_instant = |text: &str| {
         let mut plan: Value = serde_json::from_str(text).unwrap();
-        for field in ["as_of", "envelope_digest", "expires_at"] {
+        for field in ["as_of", "document_digest", "expires_at"] {
             plan[field] = Value::Null;
         }
         plan.to_string()
