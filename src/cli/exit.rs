@@ -35,7 +35,7 @@ Exit status:
   4  the saved plan is stale, or of another repository or database
   5  locked: another apply is at work
   6  drift, and no change (with --detailed-exitcode)
-  7  partly done: some keys failed, or tenants with errors were left out
+  7  partly done: keys failed or need a person, or tenants with errors were left out
 Where several apply, the first of 1, 5, 4, 3, 7, 6, 2 is given.";
 
 impl ExitStatus {

@@ -13,16 +13,17 @@ use super::output;
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  keywheel man | man -l -\n  keywheel man ~/.local/share/man/man1")]
 pub struct Man {
+    // Not `dir`: that is the name of the global `--dir`, whose value it would take.
     /// Where to write the pages
     #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
+    folder: Option<PathBuf>,
 }
 
 impl Man {
     /// Runs it.
     pub fn run(&self) -> Result<ExitStatus, CliError> {
         let command = super::command();
-        let Some(dir) = &self.dir else {
+        let Some(dir) = &self.folder else {
             let mut page = Vec::new();
             clap_mangen::Man::new(command)
                 .render(&mut page)

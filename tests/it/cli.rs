@@ -204,6 +204,18 @@ fn the_documents_of_this_repository_are_laid_out_and_sound() {
 }
 
 #[test]
+fn the_manual_is_one_page_on_standard_output_or_a_page_for_each_command_in_a_folder() {
+    let sandbox = Sandbox::with_policies();
+    let page = sandbox.run(&["man"]).ok();
+    assert!(page.contains(".TH keywheel"), "{}", page);
+    assert!(!sandbox.path("keywheel.1").exists());
+    sandbox.run(&["man", "pages"]).ok();
+    assert!(sandbox.path("pages/keywheel-apply.1").exists());
+    let (help, same) = (sandbox.run(&["help", "plan"]).ok(), sandbox.run(&["plan", "--help"]).ok());
+    assert_eq!(help, same);
+}
+
+#[test]
 fn fmt_rewrites_what_is_not_laid_out_and_keeps_comments() {
     let sandbox = Sandbox::with_policies();
     let path = sandbox.path("policies/my-team/tenant.yaml");
