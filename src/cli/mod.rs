@@ -7,6 +7,7 @@
 
 mod apply;
 mod args;
+mod audit;
 mod completions;
 mod data;
 mod drift;
@@ -16,6 +17,7 @@ mod explain;
 mod fmt;
 mod history;
 mod init;
+mod lock;
 mod logging;
 mod man;
 mod manual;
@@ -74,6 +76,8 @@ enum Command {
     History(history::History),
     Explain(explain::Explain),
     Drift(drift::DriftCommand),
+    Audit(audit::Audit),
+    Lock(lock::Lock),
     Data(data::Data),
     Completions(completions::Completions),
     Man(man::Man),
@@ -128,6 +132,8 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::History(command) => command.run(global),
         Command::Explain(command) => command.run(global),
         Command::Drift(command) => command.run(global),
+        Command::Audit(command) => command.run(global),
+        Command::Lock(command) => command.run(global),
         Command::Data(command) => command.run(global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

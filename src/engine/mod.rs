@@ -6,6 +6,7 @@
 //! Must not know: how anything is drawn, which command asked.
 
 mod apply;
+mod audit;
 pub mod clock;
 pub mod data;
 mod execute;
@@ -16,6 +17,7 @@ mod history;
 mod init;
 mod journal;
 mod load;
+mod locks;
 mod manual;
 mod names;
 mod observe;
@@ -36,16 +38,18 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use apply::{Approve, apply, manual};
+pub use audit::{AuditReport, Why, audit, export_audit, verify_audit, why};
 pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
 pub use history::{HistoryReport, history};
 pub use init::{InitReport, init};
 pub use load::load;
+pub use locks::{LockReport, break_lock, locks};
 pub use manual::Request;
 pub use planning::{drift, plan};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
 pub use versioned::{OUTPUT_VERSION, Versioned};
 
-pub use crate::store::{HistoryEntry, HistoryFilter};
+pub use crate::store::{AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Lease, LeaseRecord};
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;

@@ -6,6 +6,7 @@
 //!
 //! Must not know: which command asked, where the text goes.
 
+pub mod audit;
 pub mod drift;
 pub mod events;
 pub mod explain;

@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::document;
-use crate::engine::{Explained, HistoryReport, StatusReport, Versioned};
+use crate::engine::{AuditCheck, AuditReport, Explained, HistoryReport, LockReport, StatusReport, Versioned, Why};
 use crate::plan::PlanDocument;
 
 use super::drift::DriftDocument;
@@ -18,9 +18,13 @@ pub fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("keywheel.v1.json", document::schema()),
         ("apply-line.v1.json", output::<StreamLine<'_>>()),
+        ("audit-list.v1.json", output::<Versioned<AuditReport>>()),
+        ("audit-verify.v1.json", output::<Versioned<AuditCheck>>()),
+        ("audit-why.v1.json", output::<Versioned<Why>>()),
         ("drift.v1.json", output::<Versioned<DriftDocument>>()),
         ("explain.v1.json", output::<Versioned<Explained>>()),
         ("history.v1.json", output::<Versioned<HistoryReport>>()),
+        ("lock-list.v1.json", output::<Versioned<LockReport>>()),
         ("plan.v1.json", output::<PlanDocument>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),

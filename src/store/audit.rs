@@ -10,14 +10,15 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::rows::{AuditRow, Json, Moment, TenantOrAll};
-use crate::model::{AuditEntry, Name, ObjectKind};
+use crate::model::{AuditEntry, Name, ObjectKind, ObjectRef, Timestamp};
 
 /// What a check of the audit log found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AuditCheck {
     /// How many links were checked.
     pub entries: u64,
@@ -27,8 +28,50 @@ pub struct AuditCheck {
     pub broken: Option<BrokenLink>,
 }
 
+/// An entry in its place in a chain.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct AuditLink {
+    /// Its place in the chain, from 1.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: a person, a CI job, a token, `keywheel`.
+    pub actor: String,
+    /// The commit in force.
+    pub commit: Option<String>,
+    /// The apply that it belongs to.
+    pub correlation_id: String,
+    /// What was done: `key.rotated`, say.
+    pub action: String,
+    /// To what.
+    pub object: ObjectRef,
+    /// The changed fields before.
+    pub before: Option<Value>,
+    /// The changed fields after.
+    pub after: Option<Value>,
+    /// Its hash, in hexadecimal: of the hash before it and of all of the above.
+    pub hash: String,
+}
+
+impl From<AuditRow> for AuditLink {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            seq: row.seq,
+            at: row.at.0,
+            actor: row.actor,
+            commit: row.commit_id,
+            correlation_id: row.correlation_id,
+            action: row.action,
+            object: ObjectRef { kind: row.object_kind, tenant_id: row.tenant_id.0, name: row.object_name },
+            before: row.before.map(|json| json.0),
+            after: row.after.map(|json| json.0),
+            hash: row.hash,
+        }
+    }
+}
+
 /// The end of a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AuditHead {
     /// Whose chain; none is the repository's own.
     pub tenant_id: Option<Name>,
@@ -39,7 +82,7 @@ pub struct AuditHead {
 }
 
 /// A link that does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BrokenLink {
     /// In whose chain; none is the repository's own.
     pub tenant_id: Option<Name>,

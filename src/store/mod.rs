@@ -27,7 +27,7 @@ use crate::model::{
     RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
 };
 
-pub use audit::{AuditCheck, AuditHead, BrokenLink};
+pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
 pub use location::{Location, LocationError, is_below};
 
 /// Opens a state database to read it; nothing is written, not even beside it.
@@ -98,6 +98,24 @@ pub trait ReadState: Send + Sync {
     /// See [`StoreError`].
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError>;
 
+    /// Entries of the audit log that match, the newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditLink>, StoreError>;
+
+    /// The next entries of the audit log in the order of its chains, after a link (none: from the beginning).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn audit_after(&self, link: Option<(&str, u64)>, limit: u32) -> Result<Vec<AuditLink>, StoreError>;
+
+    /// Every lease that somebody has, or had until it expired.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn leases(&self) -> Result<Vec<LeaseRecord>, StoreError>;
+
     /// Checks every link of every tenant's audit chain, up to the first broken one.
     ///
     /// # Errors
@@ -131,6 +149,12 @@ pub trait State: ReadState {
     /// # Errors
     /// See [`StoreError`].
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Takes a lease away from whoever has it: its token counts no more. False if it is not held under this token.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn break_lease(&self, lease: &Lease) -> Result<bool, StoreError>;
 
     /// Makes all writes durable, in their order, in one transaction that also checks the lease's fencing token.
     ///
@@ -200,6 +224,42 @@ pub struct Lease {
     pub scope: String,
     /// The fencing token: higher than any before it on this scope.
     pub token: i64,
+}
+
+/// A lease as it stands in the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LeaseRecord {
+    /// What it is on.
+    pub scope: String,
+    /// Its fencing token.
+    pub token: i64,
+    /// Who has it: `user@host`.
+    pub who: String,
+    /// Their process.
+    pub pid: u32,
+    /// What they do.
+    pub operation: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it frees itself, unless it is prolonged.
+    pub until: Timestamp,
+    /// Has it expired, so that the next one who asks gets it?
+    pub expired: bool,
+}
+
+/// Which entries [`ReadState::audit`] returns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// In the chain of this tenant.
+    pub tenant_id: Option<Name>,
+    /// About a policy or key of this name.
+    pub object: Option<Address>,
+    /// At or after this.
+    pub since: Option<Timestamp>,
+    /// At or before this.
+    pub until: Option<Timestamp>,
+    /// At most so many.
+    pub limit: Option<u32>,
 }
 
 /// Which rotations [`ReadState::history`] returns.

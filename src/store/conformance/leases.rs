@@ -70,3 +70,21 @@ pub(crate) async fn the_clock_is_the_databases_own(state: &impl State) {
     let now = state.now().await.unwrap();
     assert!(before <= now && now <= chrono::Utc::now() + TimeDelta::seconds(1), "{now}");
 }
+
+pub(crate) async fn a_lease_is_listed_and_can_be_taken_away(state: &impl State) {
+    let held = lease(state).await;
+    let listed = state.leases().await.unwrap();
+    let [record] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((&*record.scope, record.token, &*record.who, record.pid), ("apply", held.token, "alice@laptop", 42));
+    assert!(!record.expired && record.until > record.since, "{record:?}");
+
+    let other = crate::store::Lease { token: held.token + 1, ..held.clone() };
+    assert!(!state.break_lease(&other).await.unwrap(), "it was not held under that token");
+    assert!(state.break_lease(&held).await.unwrap());
+    assert!(state.leases().await.unwrap().is_empty());
+    let write = [Write::Policy(Box::new(policy(1, "acme", "Daily")))];
+    assert!(matches!(state.commit(&held, &write).await, Err(StoreError::LeaseLost { .. })));
+    assert!(matches!(state.renew(&held, 60).await, Err(StoreError::LeaseLost { .. })));
+    let next = state.acquire("apply", &holder("bob@ci"), 60).await.unwrap();
+    assert!(next.token > held.token + 1, "a token that was taken away does not come back");
+}

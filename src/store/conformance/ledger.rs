@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::samples::{any_audit_entry, at, audit, name, origin};
 use super::{lease, write};
-use crate::model::{AppliedPlan, DocumentRecord, ObjectKind, ObjectRef};
-use crate::store::{State, Write};
+use crate::model::{AppliedPlan, AuditEntry, DocumentRecord, ObjectKind, ObjectRef};
+use crate::store::{AuditFilter, State, Write};
 
 fn document(kind: ObjectKind, tenant: Option<&str>, text: &str, revision: u64) -> DocumentRecord {
     DocumentRecord {
@@ -82,4 +82,44 @@ pub(crate) async fn any_audit_entry_keeps_the_chain_whole(state: &impl State) {
     let check = state.verify_audit().await.unwrap();
     assert_eq!(check.broken, None);
     assert!(check.entries > 50);
+}
+
+pub(crate) async fn the_audit_log_is_filtered_and_read_in_pages(state: &impl State) {
+    let entry = |tenant: &str, action: &str, seconds| AuditEntry { at: at(seconds), ..audit(tenant, action) };
+    let mut of_the_repository = entry("acme", "config.updated", 4);
+    of_the_repository.object.tenant_id = None;
+    let entries = [
+        entry("acme", "key.created", 1),
+        entry("acme", "key.rotated", 2),
+        entry("globex", "key.created", 3),
+        of_the_repository,
+    ];
+    write(state, &entries.clone().map(|entry| Write::Audit(Box::new(entry)))).await;
+    let seconds = |links: &[crate::store::AuditLink]| links.iter().map(|link| link.at.timestamp()).collect::<Vec<_>>();
+    let all: Vec<i64> = entries.iter().rev().map(|entry| entry.at.timestamp()).collect();
+    let found = state.audit(&AuditFilter::default()).await.unwrap();
+    assert_eq!(seconds(&found), all, "the newest first");
+    assert_eq!(found.first().map(|link| &link.action), Some(&entries[3].action));
+    let acme = AuditFilter { tenant_id: Some(name("acme")), ..AuditFilter::default() };
+    assert_eq!(seconds(&state.audit(&acme).await.unwrap()), [all[2], all[3]]);
+    let between = AuditFilter {
+        since: Some(entries[1].at),
+        until: Some(entries[2].at),
+        limit: Some(1),
+        ..AuditFilter::default()
+    };
+    assert_eq!(seconds(&state.audit(&between).await.unwrap()), [all[1]]);
+
+    let mut last: Option<(String, u64)> = None;
+    let mut paged = Vec::new();
+    loop {
+        let after = last.as_ref().map(|(tenant, seq)| (tenant.as_str(), *seq));
+        let page = state.audit_after(after, 1).await.unwrap();
+        let Some(link) = page.into_iter().next() else { break };
+        let tenant = link.object.tenant_id.as_ref().map_or("", |tenant| tenant.as_str()).to_owned();
+        paged.push((tenant.clone(), link.seq));
+        last = Some((tenant, link.seq));
+    }
+    let expected = [("", 1), ("acme", 1), ("acme", 2), ("globex", 1)];
+    assert_eq!(paged, expected.map(|(tenant, seq)| (tenant.to_owned(), seq)));
 }

@@ -23,6 +23,7 @@ macro_rules! conformance {
             any_record_comes_back_equal
             a_literal_secret_is_never_stored
             a_name_is_free_once_its_object_was_removed
+            a_forgotten_key_is_found_by_its_identity
             two_live_objects_of_one_name_are_refused
             a_removed_policy_unlinks_its_keys
             a_batch_has_the_effect_of_its_writes_one_by_one
@@ -36,7 +37,9 @@ macro_rules! conformance {
             applied_plans_are_found_by_digest_and_the_last_one_is_known
             each_tenant_has_an_audit_chain_of_its_own
             any_audit_entry_keeps_the_chain_whole
+            the_audit_log_is_filtered_and_read_in_pages
             a_lease_is_held_by_one_until_it_is_given_back
+            a_lease_is_listed_and_can_be_taken_away
             an_expired_lease_is_taken_over_with_a_higher_token
             a_lost_lease_writes_nothing
             a_lease_that_expired_unnoticed_still_counts

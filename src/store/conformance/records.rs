@@ -317,3 +317,14 @@ pub(crate) async fn history_finds_a_key_by_its_present_and_its_earlier_name(stat
         assert_eq!(state.history(&filter).await.unwrap().len(), 1, "{text}");
     }
 }
+
+pub(crate) async fn a_forgotten_key_is_found_by_its_identity(state: &impl State) {
+    let key = key(1, "acme", "patients");
+    write(state, &[Write::Key(Box::new(key.clone()))]).await;
+    assert_eq!(state.key(key.id).await.unwrap().as_ref(), Some(&key));
+    write(state, &[Write::ForgetKey { id: key.id, at: at(9) }]).await;
+    assert!(state.recorded().await.unwrap().keys.is_empty());
+    let found = state.key(key.id).await.unwrap().unwrap();
+    assert_eq!((found.id, found.address()), (key.id, key.address()));
+    assert_eq!(state.key(uuid::Uuid::nil()).await.unwrap(), None);
+}

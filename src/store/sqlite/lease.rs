@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::Failure;
 use super::read::moment;
 use super::schema::NOW;
-use crate::store::{Holder, Lease, StoreError};
+use crate::store::{Holder, Lease, LeaseRecord, StoreError};
 
 /// `?n` seconds from now, in the form of every column of time.
 fn from_now(parameter: &str) -> String {
@@ -81,6 +81,38 @@ pub(super) async fn release(connection: &mut SqliteConnection, lease: &Lease) ->
     let sql = "UPDATE leases SET expires_at = NULL WHERE scope = ?1 AND token = ?2";
     sqlx::query(sql).bind(&*lease.scope).bind(lease.token).execute(connection).await?;
     Ok(())
+}
+
+/// Every lease that was not given back.
+pub(super) async fn list(connection: &mut SqliteConnection) -> Result<Vec<LeaseRecord>, Failure> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT scope, token, who, pid, operation, acquired_at, expires_at, expires_at <= {NOW}
+             FROM leases WHERE expires_at IS NOT NULL ORDER BY scope"
+        )
+    });
+    let rows = sqlx::query(SQL.as_str()).fetch_all(connection).await?;
+    let record = |row: &sqlx::sqlite::SqliteRow| {
+        Ok(LeaseRecord {
+            scope: row.try_get(0)?,
+            token: row.try_get(1)?,
+            who: row.try_get(2)?,
+            pid: row.try_get(3)?,
+            operation: row.try_get(4)?,
+            since: moment(row.try_get(5)?)?,
+            until: moment(row.try_get(6)?)?,
+            expired: row.try_get(7)?,
+        })
+    };
+    rows.iter().map(record).collect()
+}
+
+/// Ends a lease for whoever has it. The token grows, so that a worker that still believes in it writes nothing.
+pub(super) async fn take_away(connection: &mut SqliteConnection, lease: &Lease) -> Result<bool, Failure> {
+    let sql = "UPDATE leases SET expires_at = NULL, token = token + 1
+               WHERE scope = ?1 AND token = ?2 AND expires_at IS NOT NULL";
+    let done = sqlx::query(sql).bind(&*lease.scope).bind(lease.token).execute(connection).await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Is the lease's token still the newest, and not given back? An expired lease that nobody took over still counts:

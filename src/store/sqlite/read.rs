@@ -10,16 +10,16 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::schema::NOW;
-use super::{Begin, Failure, Sqlite};
+use super::{Begin, Failure, Sqlite, lease};
 use crate::model::{
     Address, AppliedPlan, DocumentRecord, KeyRecord, PolicyRecord, Recorded, RotationRecord, StepRecord, Timestamp,
     VersionRecord,
 };
-use crate::store::audit::{AuditCheck, BrokenLink};
+use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
     AuditRow, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
 };
-use crate::store::{HistoryEntry, HistoryFilter, ReadState, StoreError};
+use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, LeaseRecord, ReadState, StoreError};
 
 #[async_trait]
 impl<Access: Send + Sync> ReadState for Sqlite<Access> {
@@ -68,6 +68,22 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
         static SQL: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("WHERE digest = ?1"));
         let query = sqlx::query(SQL.as_str()).bind(digest);
         self.at(all::<PlanRow, _>(query, &mut self.session().await.connection).await.map(|mut found| found.pop()))
+    }
+
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditLink>, StoreError> {
+        self.at(audit(&mut self.session().await.connection, filter).await)
+    }
+
+    async fn audit_after(&self, link: Option<(&str, u64)>, limit: u32) -> Result<Vec<AuditLink>, StoreError> {
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| select::<AuditRow>("WHERE (tenant_id, seq) > (?1, ?2) ORDER BY tenant_id, seq LIMIT ?3"));
+        let (tenant_id, seq) = link.unwrap_or(("", 0));
+        let query = sqlx::query(SQL.as_str()).bind(tenant_id).bind(i64::try_from(seq).unwrap_or(i64::MAX)).bind(limit);
+        self.at(all::<AuditRow, _>(query, &mut self.session().await.connection).await)
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseRecord>, StoreError> {
+        self.at(lease::list(&mut self.session().await.connection).await)
     }
 
     async fn verify_audit(&self) -> Result<AuditCheck, StoreError> {
@@ -193,6 +209,29 @@ async fn history(connection: &mut SqliteConnection, filter: &HistoryFilter) -> R
     }
     let rotations = all::<RotationRow, RotationRecord>(query.build(), connection).await?;
     Ok(rotations.into_iter().map(HistoryEntry::from).collect())
+}
+
+async fn audit(connection: &mut SqliteConnection, filter: &AuditFilter) -> Result<Vec<AuditLink>, Failure> {
+    let mut query = QueryBuilder::new(select::<AuditRow>("WHERE true"));
+    if let Some(tenant_id) = &filter.tenant_id {
+        query.push(" AND tenant_id = ").push_bind(tenant_id.as_str());
+    }
+    if let Some(object) = &filter.object {
+        query.push(" AND tenant_id = ").push_bind(object.tenant_id.as_str());
+        query.push(" AND object_name = ").push_bind(object.name.as_str());
+        query.push(" AND object_kind IN ('RotationPolicy', 'EncryptionKey')");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND at >= ").push_bind(Moment(since).to_string());
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND at <= ").push_bind(Moment(until).to_string());
+    }
+    query.push(" ORDER BY at DESC, tenant_id, seq DESC");
+    if let Some(limit) = filter.limit {
+        query.push(" LIMIT ").push_bind(i64::from(limit));
+    }
+    all::<AuditRow, AuditLink>(query.build(), connection).await
 }
 
 async fn verify_audit(connection: &mut SqliteConnection) -> Result<AuditCheck, Failure> {

@@ -40,6 +40,10 @@ impl State for Sqlite<Writing> {
         self.written(lease::release(&mut self.session().await.connection, lease).await)
     }
 
+    async fn break_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
+        self.written(lease::take_away(&mut self.session().await.connection, lease).await)
+    }
+
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {
         // Everything that does not need the database is done before its lock is taken.
         let batch = self.at(Batch::new(writes))?;

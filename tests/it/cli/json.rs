@@ -37,7 +37,13 @@ fn every_json_output_is_one_document_of_its_schema() {
             ("explain", &["explain", "my-team/Quarterly"]),
             ("version", &["version"]),
         ];
-        for (schema, arguments) in outputs {
+        let of_state: &[(&str, &[&str])] = &[
+            ("audit-list", &["audit", "list"]),
+            ("audit-verify", &["audit", "verify"]),
+            ("audit-why", &["audit", "why", "my-team/first-key"]),
+            ("lock-list", &["lock", "list"]),
+        ];
+        for (schema, arguments) in outputs.iter().chain(of_state.iter().filter(|_| step > 0)) {
             let run = sandbox.run(&[arguments, &["--format", "json"][..]].concat());
             assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{arguments:?}");
             let document: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}"));

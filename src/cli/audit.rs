@@ -1,0 +1,132 @@
+//! `keywheel audit`.
+
+use std::io::Write as _;
+
+use clap::{Args, Subcommand};
+
+use crate::engine::{self, AuditFilter, Versioned, clock};
+use crate::model::{Address, Name, Timestamp};
+use crate::render;
+
+use super::args::{FormatArg, Global, Since, StateArg, instant};
+use super::error::CliError;
+use super::exit::ExitStatus;
+use super::output;
+use super::runtime::block_on;
+
+/// Read the audit log, check that nobody has changed it, and ask why a key is as it is
+///
+/// Every change has an entry: who, when, at which commit, what was before and after. Entries are chained by their hashes,
+/// one chain for each tenant, so that an edit of one is found.
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Show entries, the newest first
+    #[command(
+        after_long_help = "Examples:\n  keywheel audit list --tenant healthcare-org-123 --since 30d\n  keywheel audit list --object healthcare-org-123/patient-data-encryption-key --format json"
+    )]
+    List {
+        /// Only of this tenant
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<Name>,
+        /// Only about this policy or key
+        #[arg(long, value_name = "TENANT/NAME")]
+        object: Option<Address>,
+        /// Only those since: a span such as 30d, an instant or a date
+        #[arg(long, value_name = "WHEN")]
+        since: Option<Since>,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        #[command(flatten)]
+        state: StateArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Check every chain; exits with 1 and names the first broken link if one was changed
+    #[command(after_long_help = "Example:\n  keywheel audit verify")]
+    Verify {
+        #[command(flatten)]
+        state: StateArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Print every entry as a `CloudEvents` JSON line, chain by chain
+    #[command(after_long_help = "Example:\n  keywheel audit export > audit.jsonl")]
+    Export {
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Tell which version of a key was primary at an instant, and which change and policy made it so
+    #[command(
+        after_long_help = "Example:\n  keywheel audit why healthcare-org-123/patient-data-encryption-key --at 2026-03-01T12:00:00Z"
+    )]
+    Why {
+        /// The key, as TENANT/NAME
+        #[arg(value_name = "TENANT/KEY")]
+        key: Address,
+        /// The instant or date; now by default
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        at: Option<Timestamp>,
+        #[command(flatten)]
+        state: StateArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+}
+
+impl Audit {
+    /// Runs it.
+    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        let workspace = global.workspace(None);
+        match &self.command {
+            AuditCommand::List { tenant, object, since, limit, state, format } => {
+                let filter = AuditFilter {
+                    tenant_id: tenant.clone(),
+                    object: object.clone(),
+                    since: since.map(|since| since.at(clock::now())),
+                    limit: Some(*limit),
+                    ..AuditFilter::default()
+                };
+                let report = block_on(engine::audit(&workspace, state.state.as_deref(), &filter))?;
+                if format.is_json() {
+                    output::json(&Versioned::new(&report))?;
+                } else {
+                    output::text(&render::audit::list(&report))?;
+                }
+            }
+            AuditCommand::Verify { state, format } => {
+                let check = block_on(engine::verify_audit(&workspace, state.state.as_deref()))?;
+                if format.is_json() {
+                    output::json(&Versioned::new(&check))?;
+                } else {
+                    output::text(&render::audit::check(&check))?;
+                }
+                return Ok(ExitStatus::Error.when(check.broken.is_some()));
+            }
+            AuditCommand::Export { state } => {
+                let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+                let failed = |error: std::io::Error| CliError::new("cli/output", format!("cannot write: {error}"));
+                block_on(engine::export_audit(&workspace, state.state.as_deref(), |event| {
+                    writeln!(out, "{event}").map_err(failed)
+                }))?;
+                out.flush().map_err(failed)?;
+            }
+            AuditCommand::Why { key, at, state, format } => {
+                let at = at.unwrap_or_else(clock::now);
+                let why = block_on(engine::why(&workspace, state.state.as_deref(), key, at))?;
+                if format.is_json() {
+                    output::json(&Versioned::new(&why))?;
+                } else {
+                    output::text(&render::audit::why(&why))?;
+                }
+            }
+        }
+        Ok(ExitStatus::Done)
+    }
+}

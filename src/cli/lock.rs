@@ -1,0 +1,74 @@
+//! `keywheel lock`.
+
+use clap::{Args, Subcommand};
+
+use crate::engine::{self, Lease, Versioned};
+use crate::render;
+
+use super::args::{FormatArg, Global, StateArg, reason};
+use super::error::CliError;
+use super::exit::ExitStatus;
+use super::output;
+use super::runtime::block_on;
+
+/// Show who holds a lock, and take one away from somebody who will not come back
+///
+/// The lock of an apply that died frees itself within 90 seconds: breaking one is for those who cannot wait.
+#[derive(Debug, Args)]
+pub struct Lock {
+    #[command(subcommand)]
+    command: LockCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LockCommand {
+    /// Show the locks
+    #[command(after_long_help = "Example:\n  keywheel lock list")]
+    List {
+        #[command(flatten)]
+        state: StateArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Take a lock away; what its holder has begun is finished by the next apply
+    #[command(after_long_help = "Example:\n  keywheel lock break apply-12 --reason \"the runner was shut down\"")]
+    Break {
+        /// The lock, as `lock list` shows it
+        #[arg(value_name = "ID", value_parser = lock)]
+        id: Lease,
+        /// Why; it is recorded
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+/// `apply-12`.
+fn lock(text: &str) -> Result<Lease, String> {
+    let parts = text.rsplit_once('-').and_then(|(scope, token)| Some((scope.to_owned(), token.parse().ok()?)));
+    let (scope, token) = parts.ok_or("a lock is named as `keywheel lock list` shows it: apply-12, say")?;
+    Ok(Lease { scope, token })
+}
+
+impl Lock {
+    /// Runs it.
+    pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        let workspace = global.workspace(None);
+        match &self.command {
+            LockCommand::List { state, format } => {
+                let report = block_on(engine::locks(&workspace, state.state.as_deref()))?;
+                if format.is_json() {
+                    output::json(&Versioned::new(&report))?;
+                } else {
+                    output::text(&render::audit::locks(&report))?;
+                }
+            }
+            LockCommand::Break { id, reason, state } => {
+                block_on(engine::break_lock(&workspace, state.state.as_deref(), id, reason))?;
+                output::note(&format!("The lock {}-{} is free.", id.scope, id.token));
+            }
+        }
+        Ok(ExitStatus::Done)
+    }
+}

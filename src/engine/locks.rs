@@ -1,0 +1,72 @@
+//! Locks for people: who has one, and how it is taken away from somebody who will not come back.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::model::{AuditEntry, Name, ObjectKind, ObjectRef, Timestamp};
+use crate::store::{self, Holder, Lease, LeaseRecord, Write};
+
+use super::load::load_with_record;
+use super::{EngineError, ErrorKind, Workspace, clock, planning};
+
+/// Every lock that somebody has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LockReport {
+    /// The instant, by the database's clock.
+    pub as_of: Timestamp,
+    /// The locks.
+    pub locks: Vec<LeaseRecord>,
+}
+
+/// The locks of a state database.
+///
+/// # Errors
+/// There is no state database, or it could not be read.
+pub async fn locks(workspace: &Workspace, state: Option<&str>) -> Result<LockReport, EngineError> {
+    let (_, state, _) = load_with_record(workspace, state).await?.with_state()?;
+    Ok(LockReport { as_of: state.now().await?, locks: state.leases().await? })
+}
+
+/// Takes a lock away, and records who did it and why. Its holder writes nothing any more.
+///
+/// # Errors
+/// Nobody holds this lock (any more), or the database could not be written.
+pub async fn break_lock(
+    workspace: &Workspace,
+    state: Option<&str>,
+    lock: &Lease,
+    reason: &str,
+) -> Result<(), EngineError> {
+    let (desired, ..) = load_with_record(workspace, state).await?.with_state()?;
+    let state = store::open_or_create(&desired.location(state)?).await?;
+    let was = state.leases().await?.into_iter().find(|held| (&held.scope, held.token) == (&lock.scope, lock.token));
+    if !state.break_lease(lock).await? {
+        let message = format!("nobody holds the lock {}-{}", lock.scope, lock.token);
+        return Err(EngineError::new("lock/unknown", message)
+            .kind(ErrorKind::Refused)
+            .help("`keywheel lock list` shows who holds what: a lock that changed hands has another number"));
+    }
+    let (actor, correlation_id) = (planning::who(), clock::new_id().to_string());
+    let holder = Holder {
+        who: actor.clone(),
+        pid: std::process::id(),
+        operation: "lock break".to_owned(),
+        correlation_id: correlation_id.clone(),
+    };
+    let own = state.acquire(&lock.scope, &holder, super::journal::LEASE_SECONDS).await?;
+    let name = Name::new("keywheel.yaml").map_err(|error| EngineError::new("lock/name", error.to_string()))?;
+    let entry = AuditEntry {
+        at: clock::now(),
+        actor,
+        commit: desired.origin.map(|origin| origin.commit),
+        correlation_id,
+        action: "lock.broken".to_owned(),
+        object: ObjectRef { kind: ObjectKind::Config, tenant_id: None, name },
+        before: was.map(|was| json!(was)),
+        after: Some(json!({ "reason": reason })),
+    };
+    let written = state.commit(&own, &[Write::Audit(Box::new(entry))]).await;
+    state.release(&own).await?;
+    Ok(written?)
+}

@@ -1,0 +1,92 @@
+//! The audit log as an auditor meets it, and the locks.
+
+use serde_json::{Value, json};
+
+use super::{NIGHTLY, NOON, Sandbox};
+
+const APPLY: &[&str] = &["apply", "--auto-approve"];
+const NIGHT: &str = "2026-03-02 02:00:10";
+
+fn rotated() -> Sandbox {
+    let sandbox = Sandbox::with("", NIGHTLY);
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox.at(NIGHT, APPLY).exits(0);
+    sandbox
+}
+
+#[test]
+fn every_change_is_listed_with_who_when_and_at_which_commit() {
+    let sandbox = rotated();
+    let commit = sandbox.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let list = sandbox.at(NIGHT, &["audit", "list", "--tenant", "acme", "--format", "json"]).exits(0).json();
+    let entries = list["entries"].as_array().unwrap();
+    let actions: Vec<&Value> = entries.iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["key.rotated", "key.created", "policy.created"]);
+    assert!(entries.iter().all(|entry| entry["commit"] == commit && entry["actor"] == "ada@laptop"), "{list:#}");
+    let of_policy = ["audit", "list", "--object", "acme/Nightly", "--format", "json"];
+    assert_eq!(sandbox.at(NIGHT, &of_policy).exits(0).json()["entries"].as_array().map(Vec::len), Some(1));
+    let few = sandbox.at(NIGHT, &["audit", "list", "--limit", "1", "--format", "json"]).exits(0).json();
+    assert_eq!((few["entries"].as_array().map(Vec::len), &few["truncated"]), (Some(1), &json!(true)));
+    sandbox.at(NIGHT, &["audit", "list", "--since", "2026-03-02T00:00:00Z"]).exits(0).says("key.rotated acme/patients");
+}
+
+#[test]
+fn an_edit_of_the_log_is_found_and_named() {
+    let sandbox = rotated();
+    sandbox.at(NIGHT, &["audit", "verify"]).exits(0).says("Whole: 4 entries in 2 chains.");
+    sandbox.tamper("DROP TRIGGER audit_log_is_never_changed");
+    sandbox.tamper("UPDATE audit_log SET actor = 'nobody' WHERE tenant_id = 'acme' AND seq = 2");
+    sandbox.at(NIGHT, &["audit", "verify"]).exits(1).says("Broken: entry 2 of acme");
+    let check = sandbox.at(NIGHT, &["audit", "verify", "--format", "json"]).exits(1).json();
+    assert_eq!((&check["broken"]["tenant_id"], &check["broken"]["seq"]), (&json!("acme"), &json!(2)));
+}
+
+#[test]
+fn the_export_is_every_entry_as_a_cloud_event() {
+    let sandbox = rotated();
+    let events = sandbox.at(NIGHT, &["audit", "export"]).exits(0).json_lines();
+    let ids: Vec<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["/1", "acme/1", "acme/2", "acme/3"]);
+    for event in &events {
+        assert_eq!((&event["specversion"], &event["datacontenttype"]), (&json!("1.0"), &json!("application/json")));
+        assert!(event["source"].as_str().unwrap().starts_with("urn:keywheel:"), "{event}");
+        assert_eq!(event["time"], event["data"]["at"]);
+        assert_eq!(event["type"], format!("keywheel.{}", event["data"]["action"].as_str().unwrap()));
+    }
+}
+
+#[test]
+fn why_tells_the_primary_at_an_instant_and_what_made_it_so() {
+    let sandbox = rotated();
+    let why = |at: &str| {
+        sandbox.at(NIGHT, &["audit", "why", "acme/patients", "--at", at, "--format", "json"]).exits(0).json()
+    };
+    let refs = sandbox.sql("SELECT provider_ref FROM key_versions ORDER BY number");
+    let (before, after) = (why("2026-03-01T20:00:00Z"), why("2026-03-02T03:00:00Z"));
+    assert_eq!((&before["primary"], &after["primary"]), (&refs[0]["provider_ref"], &refs[1]["provider_ref"]));
+    assert_eq!(
+        (&before["made_primary_by"]["action"], &after["made_primary_by"]["action"]),
+        (&json!("key.created"), &json!("key.rotated"))
+    );
+    sandbox.at(NIGHT, &["audit", "why", "acme/patients"]).exits(0).says("What made it primary");
+    let early = ["audit", "why", "acme/patients", "--at", "2026-02-01T00:00:00Z"];
+    sandbox.at(NIGHT, &early).exits(1).error("audit/unknown-key");
+}
+
+#[test]
+fn a_lock_is_shown_and_can_be_taken_away_from_who_will_not_come_back() {
+    let sandbox = rotated();
+    sandbox.at(NIGHT, &["lock", "list"]).exits(0).says("Nobody holds a lock.");
+    sandbox.tamper("UPDATE leases SET who = 'ci@gone', pid = 7, acquired_at = '2026-03-02T02:00:00.000000Z', expires_at = '2099-01-01T00:00:00.000000Z'");
+    let locked = ["apply", "--auto-approve", "--lock-timeout", "0s"];
+    sandbox.at(NIGHT, &locked).exits(5).error("state/locked");
+    let list = sandbox.at(NIGHT, &["lock", "list", "--format", "json"]).exits(0).json();
+    assert_eq!((&list["locks"][0]["who"], &list["locks"][0]["pid"]), (&json!("ci@gone"), &json!(7)), "{list:#}");
+    let token = list["locks"][0]["token"].as_i64().unwrap();
+    let take = |id: &str| sandbox.at(NIGHT, &["lock", "break", id, "--reason", "the runner is gone"]);
+    take(&format!("apply-{}", token + 1)).exits(3).error("lock/unknown");
+    take(&format!("apply-{token}")).exits(0);
+    sandbox.at(NIGHT, &locked).exits(0);
+    let said = sandbox.sql("SELECT after FROM audit_log WHERE action = 'lock.broken'");
+    assert!(said[0]["after"].as_str().unwrap().contains("the runner is gone"), "{said:?}");
+}
