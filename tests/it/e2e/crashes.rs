@@ -116,8 +116,13 @@ impl Deadly {
 
     /// Starts an apply that is killed at a request.
     fn kills(&self, sandbox: &Sandbox, instant: &str, operation: &'static str, moment: Moment) {
+        self.kills_a(STREAM, sandbox, instant, operation, moment);
+    }
+
+    /// Starts a command that is killed at a request.
+    fn kills_a(&self, command: &[&str], sandbox: &Sandbox, instant: &str, operation: &'static str, moment: Moment) {
         *self.next.lock().unwrap() = Some((operation, moment));
-        let mut run = sandbox.at(instant, STREAM);
+        let mut run = sandbox.at(instant, command);
         let child = run.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         self.comes.recv().unwrap();
         kill(child);
@@ -156,4 +161,37 @@ fn keys_of_aws_kms_have_no_orphan_wherever_apply_was_killed() {
         assert_eq!(kms.decrypt(&ciphertext), "a patient");
     }
     sandbox.at("2026-03-06 02:20:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
+}
+
+#[test]
+fn a_rollback_is_finished_and_its_key_held_wherever_it_was_killed() {
+    let moto = Moto::start_at(NOON);
+    let kms = Kms::new(moto.endpoint());
+    let deadly = Deadly::before(moto.endpoint().to_owned());
+    let sandbox = aws_sandbox(deadly.hostile.endpoint());
+    sandbox.commit(&documents(1));
+    sandbox.at(NOON, STREAM).exits(0);
+    let by_hand = |command| [command, "acme/key-0", "--reason", "a test", "--auto-approve", "--format", "json"];
+    let crashes = [
+        ("Encrypt", Moment::BeforeIt),
+        ("Encrypt", Moment::AfterIt),
+        ("UpdateAlias", Moment::BeforeIt),
+        ("UpdateAlias", Moment::AfterIt),
+    ];
+    for (hour, (operation, moment)) in (13..).zip(crashes) {
+        let at = |minute: u32| format!("2026-03-01 {hour}:{minute:02}:10");
+        sandbox.at(&at(0), &by_hand("rotate")).exits(0);
+        let first =
+            sandbox.sql("SELECT from_ref FROM rotations ORDER BY started_at DESC LIMIT 1")[0]["from_ref"].clone();
+        let keys = kms.keys().len();
+        deadly.kills_a(&by_hand("rollback"), &sandbox, &at(10), operation, moment);
+        sandbox.at(&at(20), STREAM).exits(0);
+        assert_eq!(kms.describe("alias/key-0")["Arn"], first, "{operation} {moment:?}");
+        assert_eq!(kms.keys().len(), keys, "{operation} {moment:?}: a rollback makes no key");
+        let held = sandbox.sql("SELECT state, state_reason FROM encryption_keys");
+        assert_eq!(held, [json!({"state": "held", "state_reason": "a test"})], "{operation} {moment:?}");
+        let active = "SELECT count(*) AS n FROM key_versions WHERE state = 'active'";
+        assert_eq!(sandbox.sql(active), [json!({"n": 1})], "{operation} {moment:?}");
+        sandbox.at(&at(30), &by_hand("release")).exits(0);
+    }
 }
