@@ -171,10 +171,19 @@ pub(super) fn location(root: &Path, text: &str) -> Result<Location, EngineError>
                 "state/variable",
                 format!("the environment variable {name}, which `state` names, is not set"),
             )
-            .help(format!("set {name} to sqlite:PATH"))
+            .help(format!("set {name} to sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"))
         })?,
     };
-    Location::parse(&resolved, root).map_err(|error| EngineError::new("state/location", error.to_string()))
+    let location =
+        Location::parse(&resolved, root).map_err(|error| EngineError::new("state/location", error.to_string()))?;
+    if location.has_password() && resolved == text {
+        return Err(EngineError::new(
+            "state/password",
+            format!("the password of {location} stands where others read it"),
+        )
+        .help("name an environment variable that holds the URL: ${KEYWHEEL_STATE}"));
+    }
+    Ok(location)
 }
 
 /// Opens a state database for reading. None where there is no database yet.

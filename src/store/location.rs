@@ -1,4 +1,4 @@
-//! Where a state database is: `sqlite:PATH`.
+//! Where a state database is: `sqlite:PATH` or `postgres://USER@HOST/DATABASE`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,41 @@ use std::path::{Path, PathBuf};
 pub enum Location {
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A database of a PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+/// The URL of a PostgreSQL database. Shown without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl {
+    url: String,
+    shown: String,
+    has_password: bool,
 }
 
 /// Why a text is not the location of a state database. No message repeats a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// A PostgreSQL URL.
-    #[error("PostgreSQL is not in this version: write sqlite:PATH")]
-    PostgreSql,
     /// Another scheme, or none.
-    #[error("{0:?} is no state database: write sqlite:PATH, such as sqlite:.keywheel/state.db")]
+    #[error(
+        "{0:?} is no state database: write sqlite:PATH, such as sqlite:.keywheel/state.db, or \
+         postgres://USER@HOST/DATABASE"
+    )]
     Scheme(String),
+    /// A PostgreSQL URL without a host.
+    #[error("the PostgreSQL URL names no host: write postgres://USER@HOST/DATABASE")]
+    NoHost,
+    /// A PostgreSQL URL that cannot be taken apart in one way only.
+    #[error(
+        "the PostgreSQL URL is ambiguous: in a user's name or password, write @ as %40, / as %2F, ? as %3F, # as %23"
+    )]
+    Ambiguous,
+    /// A PostgreSQL URL with a port that is none.
+    #[error("the PostgreSQL URL names a port that is not a number up to 65535")]
+    Port,
+    /// A PostgreSQL URL with a parameter that has no effect.
+    #[error("the PostgreSQL URL has an unknown parameter {0:?}: known are {known}", known = PARAMETERS.join(", "))]
+    UnknownParameter(String),
     /// `sqlite:` without a path.
     #[error("sqlite: needs a path, such as sqlite:.keywheel/state.db")]
     NoPath,
@@ -36,10 +60,18 @@ impl Location {
     pub fn is_file_below(&self, directory: &Path) -> bool {
         match self {
             Self::Sqlite(path) => is_below(path, directory),
+            Self::Postgres(_) => false,
         }
     }
 
-    /// Reads `sqlite:PATH`, `sqlite://PATH` or `sqlite:///PATH`; a relative path starts at `base_dir`.
+    /// Is there a password in it?
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        matches!(self, Self::Postgres(url) if url.has_password)
+    }
+
+    /// Reads `sqlite:PATH`, `sqlite://PATH` or `sqlite:///PATH` (a relative path starts at `base_dir`), or a
+    /// `postgres://` URL.
     ///
     /// # Errors
     /// [`LocationError`] says what it is instead.
@@ -49,7 +81,7 @@ impl Location {
         };
         match scheme.to_ascii_lowercase().as_str() {
             "sqlite" => {}
-            "postgres" | "postgresql" => return Err(LocationError::PostgreSql),
+            "postgres" | "postgresql" => return PostgresUrl::parse(rest).map(Self::Postgres),
             // What follows an unknown scheme may have a password in it.
             _ => return Err(LocationError::Scheme(format!("{scheme}:"))),
         }
@@ -61,6 +93,74 @@ impl Location {
             // Joining an absolute path gives that path.
             path => Ok(Self::Sqlite(base_dir.join(path))),
         }
+    }
+}
+
+/// The parameters of a URL that have an effect, as libpq names them.
+const PARAMETERS: &[&str] = &[
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "application_name",
+    "options",
+];
+
+/// Those that are shown.
+const SHOWN_PARAMETERS: &[&str] = &["host", "hostaddr", "port", "dbname", "user", "sslmode", "sslrootcert"];
+
+impl PostgresUrl {
+    /// The whole URL, for the one place that connects to it. Never print it.
+    pub(super) fn expose(&self) -> &str {
+        &self.url
+    }
+
+    /// Reads what follows `postgres:`.
+    fn parse(rest: &str) -> Result<Self, LocationError> {
+        let rest = rest.strip_prefix("//").ok_or(LocationError::NoHost)?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        // Such a character stands in a password that was meant to be before it.
+        if tail.contains(['@', '#']) {
+            return Err(LocationError::Ambiguous);
+        }
+        let (user_info, address) =
+            authority.rsplit_once('@').map_or((None, authority), |(user_info, address)| (Some(user_info), address));
+        let user = user_info.map(|user_info| user_info.split_once(':').map_or(user_info, |(user, _)| user));
+        let mut has_password = user_info.is_some_and(|user_info| user_info.contains(':'));
+        // An IPv6 address has colons of its own, inside brackets.
+        if let Some((_, port)) = address.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'))
+            && port.parse::<u16>().is_err()
+        {
+            return Err(LocationError::Port);
+        }
+        let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+        let mut shown_parameters = Vec::new();
+        let mut has_host = !address.is_empty();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+            if !PARAMETERS.contains(&name) {
+                return Err(LocationError::UnknownParameter(name.to_owned()));
+            }
+            has_password |= name == "password";
+            has_host |= matches!(name, "host" | "hostaddr");
+            if SHOWN_PARAMETERS.contains(&name) {
+                shown_parameters.push(parameter);
+            }
+        }
+        if !has_host {
+            return Err(LocationError::NoHost);
+        }
+        let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+        let question = if shown_parameters.is_empty() { "" } else { "?" };
+        let shown = format!("postgres://{user}{address}{path}{question}{}", shown_parameters.join("&"));
+        Ok(Self { url: format!("postgres://{rest}"), shown, has_password })
     }
 }
 
@@ -81,7 +181,20 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => url.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresUrl({})", self.shown)
     }
 }
 
@@ -131,16 +244,46 @@ mod tests {
     }
 
     #[test]
+    fn a_postgresql_url_is_shown_without_its_password() {
+        for (text, shown) in [
+            ("postgres://db/keywheel", "postgres://db/keywheel"),
+            ("postgresql://me:s3cret@db:5433/keywheel", "postgres://me@db:5433/keywheel"),
+            ("postgres://me:s3cret@x@db/keywheel", "postgres://me@db/keywheel"),
+            ("postgres://me@[::1]/k?password=s3cret&sslmode=require", "postgres://me@[::1]/k?sslmode=require"),
+            ("postgres:///k?host=/run/postgresql&options=-cs3cret", "postgres:///k?host=/run/postgresql"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(shown));
+            let location = Location::parse(text, Path::new("/repo")).unwrap();
+            assert!(!format!("{location:?}").contains("s3cret"), "{location:?}");
+            let has_password = text.contains("s3cret") && !text.contains("options");
+            assert_eq!(location.has_password(), has_password, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_postgresql_url_that_makes_no_sense_is_refused() {
+        for text in ["postgres:", "postgres:db", "postgres://", "postgres:///keywheel", "postgres://me:s3cret@/k"] {
+            assert_eq!(parse(text), Err(LocationError::NoHost), "{text}");
+        }
+        for text in ["postgres://me:1/s3cret@db/k", "postgres://me:1?s3cret@db/k", "postgres://me:1#s3cret@db/k"] {
+            assert_eq!(parse(text), Err(LocationError::Ambiguous), "{text}");
+        }
+        assert_eq!(parse("postgres://db:s3cret/k"), Err(LocationError::Port));
+        let unknown = parse("postgres://db/k?passwd=s3cret").unwrap_err();
+        assert_eq!(unknown, LocationError::UnknownParameter("passwd".to_owned()));
+    }
+
+    #[test]
     fn no_message_repeats_a_password() {
-        for text in
-            ["postgres://me:s3cret@db/keywheel", "postgresql://me:s3cret@db", "mysql://me:s3cret@db", "me:s3cret@db"]
-        {
+        for text in [
+            "postgres://me:s3cret@db:x/keywheel",
+            "postgresql://me:1/s3cret@db",
+            "postgres://db?passwd=s3cret",
+            "mysql://me:s3cret@db",
+            "me:s3cret@db",
+        ] {
             let error = parse(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
         }
-        assert_eq!(
-            parse("postgres://db").unwrap_err().to_string(),
-            "PostgreSQL is not in this version: write sqlite:PATH"
-        );
     }
 }

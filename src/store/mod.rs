@@ -3,15 +3,17 @@
 //! Two traits, as for the key managers: [`ReadState`] is all that a plan gets; [`State`] writes, and only under a
 //! [`Lease`]. A [`Write`] is data; [`State::commit`] makes a batch of them durable in one transaction or not at all.
 //!
-//! A [`Location`] says where a database is. The SQL lives with its dialect ([`sqlite`]); what a row's columns are is the
-//! same for every dialect.
+//! A [`Location`] says where a database is. The SQL lives with its dialect ([`sqlite`], [`postgres`]); what a row's columns are
+//! is the same for both.
 //!
 //! Must not know: git, key managers, what a rotation's steps mean.
 
 mod audit;
+mod batch;
 #[cfg(test)]
 mod conformance;
 mod location;
+pub mod postgres;
 mod rows;
 pub mod sqlite;
 
@@ -28,7 +30,7 @@ use crate::model::{
 };
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
-pub use location::{Location, LocationError, is_below};
+pub use location::{Location, LocationError, PostgresUrl, is_below};
 
 /// Opens a state database to read it; nothing is written, not even beside it.
 ///
@@ -37,6 +39,7 @@ pub use location::{Location, LocationError, is_below};
 pub async fn open_read_only(location: &Location) -> Result<Box<dyn ReadState>, StoreError> {
     match location {
         Location::Sqlite(path) => Ok(Box::new(sqlite::open_read_only(path).await?)),
+        Location::Postgres(url) => Ok(Box::new(postgres::open_read_only(url).await?)),
     }
 }
 
@@ -47,6 +50,7 @@ pub async fn open_read_only(location: &Location) -> Result<Box<dyn ReadState>, S
 pub async fn open_or_create(location: &Location) -> Result<Arc<dyn State>, StoreError> {
     match location {
         Location::Sqlite(path) => Ok(Arc::new(sqlite::open_or_create(path).await?)),
+        Location::Postgres(url) => Ok(Arc::new(postgres::open_or_create(url).await?)),
     }
 }
 
@@ -158,7 +162,7 @@ pub trait State: ReadState {
 
     /// Makes all writes durable, in their order, in one transaction that also checks the lease's fencing token.
     ///
-    /// Instants are kept in whole microseconds, and integers up to 2^63 - 1. A caller that stops waiting leaves a batch
+    /// Instants are kept in whole microseconds, integers up to 2^63 - 1, and text without U+0000. A caller that stops waiting leaves a batch
     /// that was written whole or not at all, and a lease that has expired but that nobody took over still counts.
     ///
     /// # Errors

@@ -149,8 +149,9 @@ pub(crate) fn any_name() -> impl Strategy<Value = Name> {
     "[A-Za-z0-9_-]([A-Za-z0-9 ._-]{0,30}[A-Za-z0-9_-])?".prop_map(|text| name(&text))
 }
 
+/// Any text but U+0000, for which PostgreSQL has no room.
 fn any_text() -> impl Strategy<Value = String> {
-    vec(any::<char>(), 0..12).prop_map(String::from_iter)
+    vec(any::<char>().prop_filter("U+0000", |char| *char != '\0'), 0..12).prop_map(String::from_iter)
 }
 
 /// Whole microseconds, from 1970 to the end of 9999.

@@ -13,10 +13,15 @@ mod rotation;
 
 use std::fmt;
 
+use chrono::NaiveDate;
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
 
-use crate::model::Timestamp;
+use crate::model::{
+    Disposition, KeyState, KmsProvider, Name, ObjectKind, Outcome, Phase, PolicyStatus, RotationCause,
+    RotationStrategy, RotationTrigger, Step, TimeOfDay, Timestamp, VersionState, Workflow,
+};
 
 pub(super) use key::{KeyRow, VersionRow};
 pub(super) use ledger::{AuditRow, DocumentRow, PlanRow, TenantOrAll};
@@ -29,6 +34,58 @@ pub(super) trait Row: Serialize + DeserializeOwned {
     const TABLE: &'static str;
     /// Its columns, in the order in which a row is an array of them.
     const COLUMNS: &'static [&'static str];
+    /// What each of them holds.
+    const TYPES: &'static [ColumnType];
+}
+
+/// What a column holds, for a database that has a type of its own for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ColumnType {
+    /// Also the words of an enumeration.
+    Text,
+    Integer,
+    Boolean,
+    Uuid,
+    /// Whole microseconds of coordinated universal time.
+    Instant,
+    Date,
+    TimeOfDay,
+    /// A list or an object.
+    Json,
+}
+
+/// A type of the fields of a row.
+pub(super) trait Column {
+    /// What its column holds.
+    const TYPE: ColumnType;
+}
+
+impl<T: Column> Column for Option<T> {
+    const TYPE: ColumnType = T::TYPE;
+}
+
+impl<T> Column for Json<T> {
+    const TYPE: ColumnType = ColumnType::Json;
+}
+
+/// Says which types a column's type stands for.
+macro_rules! columns {
+    ($($column:ident: $($type:ty),+;)+) => {
+        $($(impl Column for $type {
+            const TYPE: ColumnType = ColumnType::$column;
+        })+)+
+    };
+}
+
+columns! {
+    Text: String, Name, TenantOrAll, KmsProvider, RotationTrigger, PolicyStatus, RotationStrategy, Disposition, KeyState,
+        VersionState, Workflow, Phase, Step, RotationCause, Outcome, ObjectKind;
+    Integer: u32, u64;
+    Boolean: Flag;
+    Uuid: Uuid;
+    Instant: Moment;
+    Date: NaiveDate;
+    TimeOfDay: TimeOfDay;
 }
 
 /// Declares a row: a struct that is a JSON array in the order of its fields.
@@ -41,6 +98,8 @@ macro_rules! row {
         impl $crate::store::rows::Row for $name {
             const TABLE: &'static str = $table;
             const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),+];
+            const TYPES: &'static [$crate::store::rows::ColumnType] =
+                &[$(<$type as $crate::store::rows::Column>::TYPE),+];
         }
 
         impl serde::Serialize for $name {

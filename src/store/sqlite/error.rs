@@ -22,8 +22,6 @@ pub(super) enum Failure {
         found: i64,
         known: i64,
     },
-    /// A write is refused.
-    Conflict(String),
     /// It is clear already.
     Store(StoreError),
     Other(String),
@@ -88,7 +86,6 @@ impl Failure {
             Self::Store(error) => error,
             Self::Corrupt(message) => StoreError::Corrupt { location, message },
             Self::Newer { found, known } => StoreError::Newer { location, found, known },
-            Self::Conflict(message) => StoreError::Conflict { message },
             Self::Other(message) => StoreError::Other { location, message },
             Self::Io(error) => io_error(location, &error, false),
             Self::Sql(error) => sql_error(location, &error, false),

@@ -1,0 +1,159 @@
+//! What PostgreSQL's error codes mean for the caller.
+
+use crate::store::StoreError;
+
+/// What went wrong, before it is said where.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no state database in this schema.
+    Missing,
+    /// PostgreSQL, the network or the driver failed.
+    Sql(sqlx::Error),
+    /// No answer came in time.
+    TimedOut,
+    /// Its content makes no sense.
+    Corrupt(String),
+    /// A newer keywheel wrote it.
+    Newer {
+        found: i64,
+        known: i64,
+    },
+    /// It is clear already.
+    Store(StoreError),
+    Other(String),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+// PostgreSQL's error codes (postgresql.org/docs/15/errcodes-appendix.html).
+const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
+const INVALID_PASSWORD: &str = "28P01";
+const INVALID_CATALOG_NAME: &str = "3D000";
+const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
+const UNTRANSLATABLE_CHARACTER: &str = "22P05";
+const SERIALIZATION_FAILURE: &str = "40001";
+const DEADLOCK_DETECTED: &str = "40P01";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const UNDEFINED_COLUMN: &str = "42703";
+const UNDEFINED_TABLE: &str = "42P01";
+const DUPLICATE_TABLE: &str = "42P07";
+const DISK_FULL: &str = "53100";
+const TOO_MANY_CONNECTIONS: &str = "53300";
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+const ADMIN_SHUTDOWN: &str = "57P01";
+const CRASH_SHUTDOWN: &str = "57P02";
+const CANNOT_CONNECT_NOW: &str = "57P03";
+
+impl Failure {
+    /// Is the server there, and will soon take another connection?
+    pub(super) fn is_server_not_ready(&self) -> bool {
+        matches!(self.code().as_deref(), Some(CANNOT_CONNECT_NOW | TOO_MANY_CONNECTIONS))
+    }
+
+    /// May the same transaction go better on a new connection? Either it was certainly rolled back, or nobody knows.
+    pub(super) fn is_worth_repeating(&self) -> bool {
+        match self {
+            Self::TimedOut | Self::Sql(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
+            _ => self.code().is_some_and(|code| {
+                // Class 08 is that of lost connections; PgBouncer reports its own troubles in it.
+                code.starts_with("08")
+                    || matches!(
+                        &*code,
+                        SERIALIZATION_FAILURE
+                            | DEADLOCK_DETECTED
+                            | TOO_MANY_CONNECTIONS
+                            | ADMIN_SHUTDOWN
+                            | CRASH_SHUTDOWN
+                            | CANNOT_CONNECT_NOW
+                            | IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+                    )
+            }),
+        }
+    }
+
+    fn code(&self) -> Option<String> {
+        match self {
+            Self::Sql(error) => error.as_database_error()?.code().map(|code| code.into_owned()),
+            _ => None,
+        }
+    }
+
+    /// The error for the caller.
+    pub(super) fn at(self, location: &str) -> StoreError {
+        let location = location.to_owned();
+        match self {
+            Self::Missing => StoreError::Missing { location },
+            Self::Store(error) => error,
+            Self::Corrupt(message) => StoreError::Corrupt { location, message },
+            Self::Newer { found, known } => StoreError::Newer { location, found, known },
+            Self::Other(message) => StoreError::Other { location, message },
+            Self::TimedOut => StoreError::Other { location, message: "the server did not answer in time".to_owned() },
+            Self::Sql(error) => sql_error(location, &error),
+        }
+    }
+}
+
+fn sql_error(location: String, error: &sqlx::Error) -> StoreError {
+    let Some(database) = error.as_database_error() else {
+        return StoreError::Other { location, message: unreachable(error) };
+    };
+    let message = database.message().to_owned();
+    let code = database.code().unwrap_or_default();
+    match &*code {
+        DISK_FULL => StoreError::Full { location },
+        READ_ONLY_SQL_TRANSACTION | INSUFFICIENT_PRIVILEGE => StoreError::ReadOnly { location, message },
+        LOCK_NOT_AVAILABLE => StoreError::Busy { location },
+        INVALID_CATALOG_NAME => StoreError::Other {
+            location,
+            message: format!("{message}: create it first, keywheel makes only its tables"),
+        },
+        INVALID_PASSWORD => StoreError::Other { location, message: format!("the server refused the login: {message}") },
+        DUPLICATE_TABLE => StoreError::Other {
+            location,
+            message: format!("{message}, and it is not keywheel's: give keywheel a schema or a database of its own"),
+        },
+        // A table or column that every schema has.
+        UNDEFINED_TABLE | UNDEFINED_COLUMN => StoreError::Corrupt { location, message },
+        UNTRANSLATABLE_CHARACTER | CHARACTER_NOT_IN_REPERTOIRE => StoreError::Conflict {
+            message: "a text has the character U+0000, which PostgreSQL does not keep".to_owned(),
+        },
+        // Class 22 is a value that its column cannot hold, class 23 a broken rule.
+        code if code.starts_with("22") || code.starts_with("23") => {
+            StoreError::Conflict { message: constraint(database.constraint(), &message) }
+        }
+        _ => StoreError::Other { location, message },
+    }
+}
+
+/// What the driver says, in words of the network.
+fn unreachable(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(error) => format!("the server cannot be reached: {error}"),
+        sqlx::Error::Tls(error) => format!("no encrypted connection: {error}"),
+        error => error.to_string(),
+    }
+}
+
+/// Says what a constraint stands for.
+fn constraint(name: Option<&str>, message: &str) -> String {
+    let meaning = match name {
+        Some("rotations_unfinished") => "the key has an unfinished rotation already",
+        Some("key_rotation_policies_live_name") => "the tenant has a policy of this name already",
+        Some("encryption_keys_live_name") => "the tenant has a key of this name already",
+        Some("key_versions_number") => "the key has a version of this number already",
+        Some(name) if name.ends_with("_fkey") => "it names something that is not recorded",
+        _ => return message.to_owned(),
+    };
+    format!("{meaning} ({message})")
+}

@@ -1,0 +1,242 @@
+//! Reading: [`ReadState`] for PostgreSQL. Each method is one transaction.
+
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{QueryBuilder, Row as _};
+use uuid::Uuid;
+
+use super::{Begin, Failure, Postgres, transaction};
+use crate::model::{
+    Address, AppliedPlan, DocumentRecord, KeyRecord, PolicyRecord, Recorded, RotationRecord, StepRecord, Timestamp,
+    VersionRecord,
+};
+use crate::store::audit::{AuditCheck, BrokenLink};
+use crate::store::rows::{
+    AuditRow, ColumnType, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
+    VersionRow,
+};
+use crate::store::{HistoryEntry, HistoryFilter, ReadState, StoreError};
+
+#[async_trait]
+impl<Access: Send + Sync> ReadState for Postgres<Access> {
+    async fn recorded(&self) -> Result<Recorded, StoreError> {
+        transaction!(self, Begin::Read, |connection| recorded(connection))
+    }
+
+    async fn key(&self, id: Uuid) -> Result<Option<KeyRecord>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| select_keys("encryption_keys.id = $1::uuid"));
+        let query = || sqlx::query(SQL.as_str()).bind(id.to_string());
+        let found = transaction!(self, Begin::Read, |connection| keys(query(), connection));
+        found.map(|mut found| found.pop())
+    }
+
+    async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError> {
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| select::<VersionRow>("WHERE key_id = $1::uuid ORDER BY number"));
+        let query = || sqlx::query(SQL.as_str()).bind(key_id.to_string());
+        transaction!(self, Begin::Read, |connection| all::<VersionRow, _>(query(), connection))
+    }
+
+    async fn all_versions(&self) -> Result<Vec<VersionRecord>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            select::<VersionRow>(
+                "WHERE key_id IN (SELECT id FROM encryption_keys WHERE removed_at IS NULL) ORDER BY key_id, number",
+            )
+        });
+        let query = || sqlx::query(SQL.as_str());
+        transaction!(self, Begin::Read, |connection| all::<VersionRow, _>(query(), connection))
+    }
+
+    async fn journal(&self, rotation_id: Uuid) -> Result<Vec<StepRecord>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| select::<StepRow>("WHERE rotation_id = $1::uuid ORDER BY seq"));
+        let query = || sqlx::query(SQL.as_str()).bind(rotation_id.to_string());
+        transaction!(self, Begin::Read, |connection| all::<StepRow, _>(query(), connection))
+    }
+
+    async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError> {
+        transaction!(self, Begin::Read, |connection| history(connection, filter))
+    }
+
+    async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("WHERE digest = $1"));
+        let query = || sqlx::query(SQL.as_str()).bind(digest);
+        let found = transaction!(self, Begin::Read, |connection| all::<PlanRow, _>(query(), connection));
+        found.map(|mut found: Vec<AppliedPlan>| found.pop())
+    }
+
+    async fn verify_audit(&self) -> Result<AuditCheck, StoreError> {
+        transaction!(self, Begin::Read, |connection| verify_audit(connection))
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        transaction!(self, Begin::Read, |connection| now(connection))
+    }
+}
+
+/// `SELECT` of whole rows, each as one JSON array.
+fn select<R: Row>(rest: &str) -> String {
+    format!("SELECT {} FROM {} {rest}", array::<R>(R::TABLE), R::TABLE)
+}
+
+fn array<R: Row>(table: &str) -> String {
+    let columns = R::COLUMNS.iter().zip(R::TYPES).map(|(column, column_type)| match column_type {
+        ColumnType::Instant => instant(&format!("{table}.{column}")),
+        ColumnType::Json => format!("{table}.{column}::text"),
+        _ => format!("{table}.{column}"),
+    });
+    format!("json_build_array({})::text", columns.collect::<Vec<_>>().join(", "))
+}
+
+/// A column of time in the one form that instants have, whatever the session's time zone.
+pub(super) fn instant(column: &str) -> String {
+    format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+}
+
+type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
+
+/// All rows of a query, as records.
+async fn all<R: Row, T: From<R>>(query: PgQuery<'_>, connection: &mut PgConnection) -> Result<Vec<T>, Failure> {
+    let mut rows = query.persistent(false).fetch(connection);
+    let mut records = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        records.push(decode::<R>(&row, 0)?.into());
+    }
+    Ok(records)
+}
+
+fn decode<R: Row>(row: &PgRow, column: usize) -> Result<R, Failure> {
+    let text: &str = row.try_get_unchecked(column)?;
+    serde_json::from_str(text).map_err(|error| Failure::Corrupt(unreadable::<R>(text, &error)))
+}
+
+/// Names the table, the row by its first column, and the column that cannot be read.
+fn unreadable<R: Row>(text: &str, error: &serde_json::Error) -> String {
+    let columns: Vec<serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+    let row = columns.first().and_then(serde_json::Value::as_str).unwrap_or("?");
+    format!("a row of {} ({} = {row}) makes no sense: {error}", R::TABLE, R::COLUMNS.first().unwrap_or(&"?"))
+}
+
+async fn recorded(connection: &mut PgConnection) -> Result<Recorded, Failure> {
+    static POLICIES: LazyLock<String> = LazyLock::new(|| select::<PolicyRow>("WHERE removed_at IS NULL"));
+    static KEYS: LazyLock<String> = LazyLock::new(|| select_keys("encryption_keys.removed_at IS NULL"));
+    static DOCUMENTS: LazyLock<String> = LazyLock::new(|| select::<DocumentRow>(""));
+    static UNFINISHED: LazyLock<String> =
+        LazyLock::new(|| select::<RotationRow>("WHERE phase NOT IN ('settled', 'abandoned') ORDER BY started_at, id"));
+    static LAST: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("ORDER BY started_at DESC, seq DESC LIMIT 1"));
+
+    let lineage: String = sqlx::query("SELECT lineage::text FROM meta")
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get(0)?;
+    let lineage = lineage.parse().map_err(|_| Failure::Corrupt(format!("its lineage is {lineage:?}")))?;
+    let policies = all::<PolicyRow, PolicyRecord>(sqlx::query(POLICIES.as_str()), &mut *connection).await?;
+    let keys = keys(sqlx::query(KEYS.as_str()), &mut *connection).await?;
+    let documents = all::<DocumentRow, DocumentRecord>(sqlx::query(DOCUMENTS.as_str()), &mut *connection).await?;
+    let unfinished = all::<RotationRow, RotationRecord>(sqlx::query(UNFINISHED.as_str()), &mut *connection).await?;
+    let mut last = all::<PlanRow, AppliedPlan>(sqlx::query(LAST.as_str()), &mut *connection).await?;
+    Ok(Recorded {
+        lineage: Some(lineage),
+        policies: policies.into_iter().map(|record| (policy_address(&record), record)).collect(),
+        keys: keys.into_iter().map(|record| (record.address(), record)).collect(),
+        documents: documents.into_iter().map(|record| (record.object.clone(), record)).collect(),
+        unfinished,
+        last_applied: last.pop(),
+    })
+}
+
+/// Keys, each with its primary version.
+fn select_keys(which: &str) -> String {
+    format!(
+        "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END
+         FROM encryption_keys LEFT JOIN key_versions ON key_versions.id = encryption_keys.primary_version_id
+         WHERE {which}",
+        array::<KeyRow>("encryption_keys"),
+        array::<VersionRow>("key_versions")
+    )
+}
+
+async fn keys(query: PgQuery<'_>, connection: &mut PgConnection) -> Result<Vec<KeyRecord>, Failure> {
+    let mut keys: Vec<KeyRecord> = Vec::new();
+    let mut rows = query.persistent(false).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let primary = row.try_get_unchecked::<Option<&str>, _>(1)?.is_some();
+        let primary = primary.then(|| decode::<VersionRow>(&row, 1)).transpose()?;
+        keys.push(decode::<KeyRow>(&row, 0)?.into_record(primary));
+    }
+    Ok(keys)
+}
+
+fn policy_address(record: &PolicyRecord) -> Address {
+    Address::new(record.policy.tenant_id.clone(), record.policy.policy_name.clone())
+}
+
+async fn history(connection: &mut PgConnection, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, Failure> {
+    let mut query = QueryBuilder::new(select::<RotationRow>("WHERE true"));
+    if let Some(tenant_id) = &filter.tenant_id {
+        query.push(" AND tenant_id = ").push_bind(tenant_id.as_str());
+    }
+    if let Some(key) = &filter.key {
+        // A key keeps its history when it is renamed, and is found by an earlier name too.
+        query
+            .push(" AND (key_id IN (SELECT id FROM encryption_keys WHERE tenant_id = ")
+            .push_bind(key.tenant_id.as_str());
+        query.push(" AND key_name = ").push_bind(key.name.as_str());
+        query.push(") OR (tenant_id = ").push_bind(key.tenant_id.as_str());
+        query.push(" AND key_name = ").push_bind(key.name.as_str()).push("))");
+    }
+    if let Some(phase) = filter.phase {
+        query.push(" AND phase = ").push_bind(phase.as_str());
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND started_at >= ").push_bind(Moment(since).to_string()).push("::timestamptz");
+    }
+    if let Some(correlation_id) = &filter.correlation_id {
+        query.push(" AND correlation_id = ").push_bind(correlation_id.as_str());
+    }
+    query.push(" ORDER BY started_at DESC, id DESC");
+    if let Some(limit) = filter.limit {
+        query.push(" LIMIT ").push_bind(i64::from(limit));
+    }
+    let rotations = all::<RotationRow, RotationRecord>(query.build(), connection).await?;
+    Ok(rotations.into_iter().map(HistoryEntry::from).collect())
+}
+
+async fn verify_audit(connection: &mut PgConnection) -> Result<AuditCheck, Failure> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!("SELECT {}, tenant_id, seq FROM audit_log ORDER BY tenant_id, seq", array::<AuditRow>("audit_log"))
+    });
+    let mut check = AuditCheck::default();
+    let mut rows = sqlx::query(SQL.as_str()).persistent(false).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        match decode::<AuditRow>(&row, 0) {
+            Ok(link) => check.take(&link),
+            Err(Failure::Corrupt(what)) if check.broken.is_none() => {
+                let tenant: String = row.try_get_unchecked(1)?;
+                let seq: i64 = row.try_get_unchecked(2)?;
+                let tenant_id = TenantOrAll::try_from(tenant).ok().and_then(|tenant| tenant.0);
+                check.broken = Some(BrokenLink { tenant_id, seq: u64::try_from(seq).unwrap_or_default(), what });
+            }
+            Err(failure) => return Err(failure),
+        }
+        if check.broken.is_some() {
+            break;
+        }
+    }
+    Ok(check)
+}
+
+async fn now(connection: &mut PgConnection) -> Result<Timestamp, Failure> {
+    static SQL: LazyLock<String> = LazyLock::new(|| format!("SELECT {}", instant("clock_timestamp()")));
+    let text: String = sqlx::query(SQL.as_str()).persistent(false).fetch_one(connection).await?.try_get(0)?;
+    moment(&text)
+}
+
+/// An instant that PostgreSQL gave.
+pub(super) fn moment(text: &str) -> Result<Timestamp, Failure> {
+    Moment::parse(text).map(|moment| moment.0).ok_or_else(|| Failure::Corrupt(format!("{text:?} is not an instant")))
+}

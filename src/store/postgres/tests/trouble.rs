@@ -1,0 +1,160 @@
+//! Servers that are not there, refuse, or hold something else.
+
+use super::server::{self, PASSWORD, Server};
+use super::{empty, location};
+use crate::store::conformance::samples::policy;
+use crate::store::conformance::{holder, lease, write};
+use crate::store::postgres::{open_or_create, open_read_only};
+use crate::store::{ReadState, State, StoreError, Write};
+
+/// What both ways of opening say; never the password.
+async fn refusals(url: &str) -> [StoreError; 2] {
+    let url = location(url);
+    let errors = [open_read_only(&url).await.unwrap_err(), open_or_create(&url).await.unwrap_err()];
+    for error in &errors {
+        assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
+    }
+    errors
+}
+
+#[tokio::test]
+async fn a_database_without_tables_is_missing_to_a_reader_and_stays_so() {
+    let database = server::database();
+    let missing = open_read_only(&location(&database.url)).await.unwrap_err();
+    assert!(matches!(&missing, StoreError::Missing { location } if location.contains(&database.name)), "{missing:?}");
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(database.query(tables).unwrap(), "0");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_not_a_first_run() {
+    let database = server::database();
+    for error in refusals(&database.url.replace(&database.name, "typing_mistake")).await {
+        assert!(error.to_string().contains("\"typing_mistake\" does not exist: create it first"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_and_not_repeated() {
+    let database = server::database();
+    for error in refusals(&database.url.replace(PASSWORD, "wr0ng-s3cret")).await {
+        assert!(error.to_string().contains("the server refused the login"), "{error}");
+        assert!(!error.to_string().contains("wr0ng-s3cret"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_an_error_at_once() {
+    let begun = std::time::Instant::now();
+    for error in refusals(&server::url(server::free_port(), "keywheel")).await {
+        assert!(error.to_string().contains("the server cannot be reached"), "{error}");
+    }
+    for error in refusals("postgres://me@no-such-host.invalid/keywheel").await {
+        assert!(error.to_string().contains("the server cannot be reached"), "{error}");
+    }
+    assert!(begun.elapsed().as_secs() < 5);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let (database, state) = empty().await;
+    drop(state);
+    database.query("UPDATE meta SET schema_version = 99").unwrap();
+    for error in refusals(&database.url).await {
+        assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_programs_tables_are_left_alone() {
+    let database = server::database();
+    database.query("CREATE TABLE events (id bigint)").unwrap();
+    let refused = open_or_create(&location(&database.url)).await.unwrap_err();
+    assert!(refused.to_string().contains("give keywheel a schema or a database of its own"), "{refused}");
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(database.query(tables).unwrap(), "1");
+}
+
+#[tokio::test]
+async fn a_missing_table_is_damage() {
+    let (database, state) = empty().await;
+    database.query("DROP TABLE documents").unwrap();
+    let damaged = state.recorded().await.unwrap_err();
+    assert!(matches!(damaged, StoreError::Corrupt { .. }), "{damaged:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_may_only_be_read_is_read_and_refuses_writers() {
+    let (database, state) = empty().await;
+    write(&state, &[Write::Policy(Box::new(policy(1, "acme", "Daily")))]).await;
+    drop(state);
+    database.query(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name)).unwrap();
+    let url = location(&database.url);
+    assert_eq!(open_read_only(&url).await.unwrap().recorded().await.unwrap().policies.len(), 1);
+    let refused = open_or_create(&url).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_read_plans_and_does_not_apply() {
+    let (database, state) = empty().await;
+    write(&state, &[Write::Policy(Box::new(policy(1, "acme", "Daily")))]).await;
+    let role = format!("reader_of_{}", database.name);
+    database
+        .query(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+        ))
+        .unwrap();
+    let url = location(&database.url.replace("keywheel:", &format!("{role}:")));
+    assert_eq!(open_read_only(&url).await.unwrap().recorded().await.unwrap().policies.len(), 1);
+    let refused = open_or_create(&url).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused:?}");
+    database.query(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).unwrap();
+}
+
+#[tokio::test]
+async fn many_appliers_make_one_schema() {
+    let database = server::database();
+    let url = location(&database.url);
+    let opened = futures::future::join_all((0..6).map(|_| open_or_create(&url))).await;
+    let mut lineages = Vec::new();
+    for state in opened {
+        lineages.push(state.unwrap().recorded().await.unwrap().lineage);
+    }
+    lineages.dedup();
+    assert_eq!(lineages.len(), 1);
+}
+
+#[tokio::test]
+async fn of_two_appliers_one_has_the_lease_and_each_commit_is_one_links_length() {
+    let (database, first) = empty().await;
+    let second = open_or_create(&location(&database.url)).await.unwrap();
+    let held = lease(&first).await;
+    let locked = second.acquire("apply", &holder("bob@ci"), 60).await;
+    assert!(matches!(locked, Err(StoreError::Locked { .. })), "{locked:?}");
+    // Under leases of their own both write to one chain, and neither overtakes the other.
+    let other = second.acquire("another", &holder("bob@ci"), 60).await.unwrap();
+    let entry = [Write::Audit(Box::new(crate::store::conformance::samples::audit("acme", "key.created")))];
+    let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        firsts.push(first.commit(&held, &entry));
+        seconds.push(second.commit(&other, &entry));
+    }
+    for result in futures::future::join_all(firsts.into_iter().chain(seconds)).await {
+        result.unwrap();
+    }
+    let check = first.verify_audit().await.unwrap();
+    assert_eq!((check.entries, check.broken), (40, None));
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_connection_says_so() {
+    let server = Server::start("max_connections = 4\nsuperuser_reserved_connections = 3\n");
+    server.query("postgres", &format!("CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")).unwrap();
+    let url = location(&server.url("postgres").replace("keywheel:", "guest:"));
+    let holding = open_read_only(&url).await;
+    assert!(matches!(holding, Err(StoreError::Missing { .. })), "{holding:?}");
+    server.query("postgres", "ALTER ROLE guest CONNECTION LIMIT 0").unwrap();
+    let refused = open_read_only(&url).await.unwrap_err();
+    assert!(refused.to_string().contains("too many connections"), "{refused}");
+}

@@ -1,0 +1,169 @@
+//! Writing: [`State`] for PostgreSQL.
+//!
+//! *A commit that was not answered.* Each batch has an identity, which its transaction writes into `batches`. When the
+//! connection breaks, the batch is tried again, and the repetition first locks the lease's row: the transaction before it
+//! had that lock from its beginning to its end, so that by then it has ended, one way or the other. If the identity is
+//! there, the batch was written, and nothing is left to do; if not, it never will be, and it is written now.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::{Begin, Failure, Postgres, Writing, lease, transaction};
+use crate::model::Name;
+use crate::store::audit::AuditHead;
+use crate::store::batch::{Batch, Kind};
+use crate::store::rows::{
+    AuditRow, ColumnType, DocumentRow, KeyRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
+};
+use crate::store::{Holder, Lease, State, StoreError, Write};
+
+#[async_trait]
+impl State for Postgres<Writing> {
+    async fn acquire(&self, scope: &str, holder: &Holder, seconds: u32) -> Result<Lease, StoreError> {
+        let tried = AtomicBool::new(false);
+        transaction!(self, Begin::Write, |connection| {
+            lease::acquire(connection, scope, holder, seconds, tried.swap(true, Ordering::Relaxed))
+        })
+    }
+
+    async fn renew(&self, lease: &Lease, seconds: u32) -> Result<(), StoreError> {
+        transaction!(self, Begin::Write, |connection| lease::renew(connection, lease, seconds))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        transaction!(self, Begin::Write, |connection| lease::release(connection, lease))
+    }
+
+    async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {
+        // Everything that does not need the database is done before its locks are taken.
+        let batch = Batch::new(writes)?;
+        let id = Uuid::now_v7();
+        transaction!(self, Begin::Write, |connection| write(&batch, id, connection, lease))
+    }
+}
+
+async fn write(batch: &Batch<'_>, id: Uuid, connection: &mut PgConnection, lease: &Lease) -> Result<(), Failure> {
+    static AUDIT: LazyLock<String> = LazyLock::new(insert::<AuditRow>);
+    let held = lease::lock(connection, lease).await?;
+    // Asked before the lease: it may have been lost since this batch was written.
+    if was_written(id, connection).await? {
+        return Ok(());
+    }
+    if !held {
+        return Err(lease::lost(lease));
+    }
+    for (kind, rows) in &batch.statements {
+        sqlx::query(sql(*kind)).bind(rows.as_str()).persistent(false).execute(&mut *connection).await?;
+    }
+    if !batch.audit.is_empty() {
+        // Whoever writes under another lease may be at the same chains.
+        sqlx::raw_sql("SELECT 1 FROM meta FOR NO KEY UPDATE").execute(&mut *connection).await?;
+        let links = batch.links(heads(connection, batch.audited()?).await?)?;
+        sqlx::query(AUDIT.as_str()).bind(links).persistent(false).execute(&mut *connection).await?;
+    }
+    let sql = "INSERT INTO batches (id, committed_at) VALUES ($1::uuid, clock_timestamp())";
+    sqlx::query(sql).bind(id.to_string()).persistent(false).execute(connection).await?;
+    Ok(())
+}
+
+async fn was_written(id: Uuid, connection: &mut PgConnection) -> Result<bool, Failure> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM batches WHERE id = $1::uuid)";
+    let row = sqlx::query(sql).bind(id.to_string()).persistent(false).fetch_one(connection).await?;
+    Ok(row.try_get(0)?)
+}
+
+/// The ends of the chains of these tenants; a chain without a link is left out.
+async fn heads(connection: &mut PgConnection, tenants: String) -> Result<BTreeMap<Option<Name>, AuditHead>, Failure> {
+    let sql = "SELECT a.tenant_id, a.seq, a.hash FROM jsonb_array_elements_text($1::jsonb) AS t (tenant_id)
+               CROSS JOIN LATERAL (SELECT audit_log.tenant_id, seq, hash FROM audit_log
+                   WHERE audit_log.tenant_id = t.tenant_id ORDER BY seq DESC LIMIT 1) AS a";
+    let mut heads = BTreeMap::new();
+    for row in sqlx::query(sql).bind(tenants).persistent(false).fetch_all(connection).await? {
+        let tenant = TenantOrAll::try_from(row.try_get::<String, _>(0)?);
+        let tenant_id = tenant.map_err(|error| Failure::Corrupt(format!("the audit log: {error}")))?.0;
+        let seq = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
+        heads.insert(tenant_id.clone(), AuditHead { tenant_id, seq, hash: row.try_get(2)? });
+    }
+    Ok(heads)
+}
+
+fn sql(kind: Kind) -> &'static str {
+    static POLICY: LazyLock<String> = LazyLock::new(|| upsert::<PolicyRow>(&["id"], ", removed_at = NULL"));
+    // A key that is written as forgotten is a tombstone too.
+    static KEY: LazyLock<String> = LazyLock::new(|| {
+        let removed_at = ", removed_at = CASE WHEN excluded.state = 'forgotten'
+             THEN coalesce(encryption_keys.removed_at, excluded.updated_at) END";
+        upsert::<KeyRow>(&["id"], removed_at)
+    });
+    static VERSION: LazyLock<String> = LazyLock::new(|| upsert::<VersionRow>(&["id"], ""));
+    static ROTATION: LazyLock<String> = LazyLock::new(|| upsert::<RotationRow>(&["id"], ""));
+    static STEP: LazyLock<String> = LazyLock::new(insert::<StepRow>);
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| upsert::<DocumentRow>(&["kind", "tenant_id", "name"], ""));
+    static PLAN: LazyLock<String> = LazyLock::new(|| upsert::<PlanRow>(&["digest"], ""));
+    match kind {
+        Kind::Policy => &POLICY,
+        Kind::RemovePolicy => {
+            "UPDATE key_rotation_policies SET removed_at = (r ->> 1)::timestamptz, updated_at = (r ->> 1)::timestamptz
+             FROM jsonb_array_elements($1::jsonb) AS rows (r)
+             WHERE key_rotation_policies.id = (r ->> 0)::uuid AND removed_at IS NULL"
+        }
+        Kind::UnlinkPolicy => {
+            "UPDATE encryption_keys SET rotation_policy_id = NULL
+             WHERE rotation_policy_id IN (SELECT (r ->> 0)::uuid FROM jsonb_array_elements($1::jsonb) AS rows (r))"
+        }
+        Kind::Key => &KEY,
+        Kind::ForgetKey => {
+            "UPDATE encryption_keys SET state = 'forgotten', removed_at = (r ->> 1)::timestamptz,
+                 updated_at = (r ->> 1)::timestamptz
+             FROM jsonb_array_elements($1::jsonb) AS rows (r)
+             WHERE encryption_keys.id = (r ->> 0)::uuid AND removed_at IS NULL"
+        }
+        Kind::Version => &VERSION,
+        Kind::Rotation => &ROTATION,
+        Kind::Step => &STEP,
+        Kind::Document => &DOCUMENT,
+        Kind::RemoveDocument => {
+            "DELETE FROM documents WHERE (kind, tenant_id, name) IN
+                 (SELECT r ->> 0, r ->> 1, r ->> 2 FROM jsonb_array_elements($1::jsonb) AS rows (r))"
+        }
+        Kind::AppliedPlan => &PLAN,
+    }
+}
+
+/// Inserts each row of the parameter, in the order of the parameter.
+pub(super) fn insert<R: Row>() -> String {
+    let values = R::TYPES.iter().enumerate().map(|(index, column)| {
+        let cast = match column {
+            ColumnType::Text => "",
+            ColumnType::Integer => "::bigint",
+            ColumnType::Boolean => "::boolean",
+            ColumnType::Uuid => "::uuid",
+            ColumnType::Instant => "::timestamptz",
+            ColumnType::Date => "::date",
+            ColumnType::TimeOfDay => "::time",
+            // Becomes jsonb where the column is.
+            ColumnType::Json => "::json",
+        };
+        format!("(r ->> {index}){cast}")
+    });
+    format!(
+        "INSERT INTO {} ({}) SELECT {} FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS rows (r, place)
+         ORDER BY place",
+        R::TABLE,
+        R::COLUMNS.join(", "),
+        values.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Inserts each row of the parameter, or replaces the one with the same key; `also` sets further columns then.
+fn upsert<R: Row>(key: &[&str], also: &str) -> String {
+    let others = R::COLUMNS.iter().filter(|column| !key.contains(column));
+    let set: Vec<_> = others.map(|column| format!("{column} = excluded.{column}")).collect();
+    format!("{} ON CONFLICT ({}) DO UPDATE SET {}{also}", insert::<R>(), key.join(", "), set.join(", "))
+}

@@ -1,0 +1,122 @@
+//! A proxy in front of a PostgreSQL server, which understands just enough of the wire to cut a connection at a COMMIT.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Where the next commits are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Before the server hears of it: it is not carried out.
+    Before,
+    /// After the server has carried it out: the answer is lost.
+    After,
+}
+
+/// A proxy on a port of its own, for as long as the process lives.
+#[derive(Clone)]
+pub struct Proxy {
+    pub port: u16,
+    plan: Arc<Plan>,
+}
+
+#[derive(Default)]
+struct Plan {
+    cuts: Mutex<Vec<Cut>>,
+    cut: AtomicU32,
+}
+
+impl Proxy {
+    pub fn start(server: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = Self { port: listener.local_addr().unwrap().port(), plan: Arc::default() };
+        let plan = Arc::clone(&proxy.plan);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let plan = Arc::clone(&plan);
+                // A server that is down refuses its clients: so does the proxy.
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                std::thread::spawn(move || drop(between(client, server, &plan)));
+            }
+        });
+        proxy
+    }
+
+    /// Cuts the next commit, or the one after those that are to be cut already.
+    pub fn cut_next(&self, cut: Cut) {
+        self.plan.cuts.lock().unwrap().insert(0, cut);
+    }
+
+    /// How many commits were cut.
+    pub fn count(&self) -> u32 {
+        self.plan.cut.load(Ordering::SeqCst)
+    }
+}
+
+impl Plan {
+    fn next(&self) -> Option<Cut> {
+        let cut = self.cuts.lock().unwrap().pop();
+        if cut.is_some() {
+            self.cut.fetch_add(1, Ordering::SeqCst);
+        }
+        cut
+    }
+}
+
+fn between(mut client: TcpStream, mut server: TcpStream, plan: &Plan) -> io::Result<()> {
+    let swallow = Arc::new(AtomicBool::new(false));
+    let (mut answers, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    let swallows = Arc::clone(&swallow);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 16 << 10];
+        while let Ok(length @ 1..) = answers.read(&mut buffer) {
+            if swallows.load(Ordering::SeqCst) || to_client.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        let _ = to_client.shutdown(Shutdown::Both);
+        let _ = answers.shutdown(Shutdown::Both);
+    });
+    let result = forward(&mut client, &mut server, plan, &swallow);
+    // A swallowed answer is waited for by the other thread, which then ends both.
+    if !swallow.load(Ordering::SeqCst) {
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    }
+    result
+}
+
+/// Forwards the client's messages: the first has no type, the others have one byte of it before their length
+/// (postgresql.org/docs/15/protocol-message-formats.html).
+fn forward(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan, swallow: &AtomicBool) -> io::Result<()> {
+    let mut message = vec![0; 4];
+    client.read_exact(&mut message)?;
+    body(client, &mut message, 0)?;
+    server.write_all(&message)?;
+    loop {
+        let mut message = vec![0; 5];
+        client.read_exact(&mut message)?;
+        body(client, &mut message, 1)?;
+        if message.first() == Some(&b'Q') && message.get(5..) == Some(b"COMMIT\0") {
+            match plan.next() {
+                Some(Cut::Before) => return Ok(()),
+                Some(Cut::After) => swallow.store(true, Ordering::SeqCst),
+                None => {}
+            }
+        }
+        server.write_all(&message)?;
+        if swallow.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads what follows a message's length, which counts itself.
+fn body(client: &mut TcpStream, message: &mut Vec<u8>, type_length: usize) -> io::Result<()> {
+    let length = u32::from_be_bytes(message[type_length..].try_into().unwrap());
+    let mut rest = vec![0; length as usize - 4];
+    client.read_exact(&mut rest)?;
+    message.append(&mut rest);
+    Ok(())
+}
