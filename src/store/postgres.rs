@@ -4,7 +4,7 @@
 //! has the writing methods.
 //!
 //! *Any pooler will do.* Every query stands in a transaction and is an unnamed prepared statement, and nothing is left
-//! in a session: no `SET`, no advisory lock that outlives its transaction, no cursor. So PgBouncer may lend another
+//! in a session: no `SET`, no advisory lock that outlives its transaction, no cursor. So `PgBouncer` may lend another
 //! server connection to each transaction.
 //!
 //! *Connections are lost.* A transaction whose connection broke is repeated on a new one, for as long as a restart of a
@@ -41,10 +41,10 @@ const MAX_CONNECTIONS: usize = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one attempt at a transaction may take. Behind a network that swallows everything, nothing else ends it.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(120);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How long a lost connection is tried again by an apply: longer than a restart or a failover of a server takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The same for the first connection, and for a plan, where a person waits and nothing is half done.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(5);

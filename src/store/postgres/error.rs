@@ -84,7 +84,7 @@ impl Failure {
 
     fn code(&self) -> Option<String> {
         match self {
-            Self::Sql(error) => error.as_database_error()?.code().map(|code| code.into_owned()),
+            Self::Sql(error) => error.as_database_error()?.code().map(std::borrow::Cow::into_owned),
             _ => None,
         }
     }

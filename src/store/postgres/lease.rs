@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 
 use super::Failure;
 use super::read::{instant, moment};
-use crate::store::{Holder, Lease, StoreError};
+use crate::store::{Holder, Lease, LeaseRecord, StoreError};
 
 /// Takes the lease. When this is done `again`, after the answer was lost, the holder may have it already: then it is
 /// taken anew, with a higher token.
@@ -80,6 +80,38 @@ pub(super) async fn release(connection: &mut PgConnection, lease: &Lease) -> Res
     let sql = "UPDATE leases SET expires_at = NULL WHERE scope = $1 AND token = $2";
     sqlx::query(sql).bind(&*lease.scope).bind(lease.token).persistent(false).execute(connection).await?;
     Ok(())
+}
+
+/// Every lease that was not given back.
+pub(super) async fn list(connection: &mut PgConnection) -> Result<Vec<LeaseRecord>, Failure> {
+    let sql = format!(
+        "SELECT scope, token, who, pid, operation, {}, {}, expires_at <= clock_timestamp()
+         FROM leases WHERE expires_at IS NOT NULL ORDER BY scope",
+        instant("acquired_at"),
+        instant("expires_at"),
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
+    let record = |row: &sqlx::postgres::PgRow| {
+        Ok(LeaseRecord {
+            scope: row.try_get(0)?,
+            token: row.try_get(1)?,
+            who: row.try_get(2)?,
+            pid: u32::try_from(row.try_get::<i64, _>(3)?).unwrap_or_default(),
+            operation: row.try_get(4)?,
+            since: moment(row.try_get(5)?)?,
+            until: moment(row.try_get(6)?)?,
+            expired: row.try_get(7)?,
+        })
+    };
+    rows.iter().map(record).collect()
+}
+
+/// Ends a lease for whoever has it. The token grows, so that a worker that still believes in it writes nothing.
+pub(super) async fn take_away(connection: &mut PgConnection, lease: &Lease) -> Result<bool, Failure> {
+    let sql = "UPDATE leases SET expires_at = NULL, token = token + 1
+         WHERE scope = $1 AND token = $2 AND expires_at IS NOT NULL";
+    let done = sqlx::query(sql).bind(&*lease.scope).bind(lease.token).persistent(false).execute(connection).await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Locks the lease's row until the end of the transaction, and says whether the lease is still this one and not given

@@ -9,17 +9,17 @@ use sqlx::query::Query;
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::{Begin, Failure, Postgres, transaction};
+use super::{Begin, Failure, Postgres, lease, transaction};
 use crate::model::{
     Address, AppliedPlan, DocumentRecord, KeyRecord, PolicyRecord, Recorded, RotationRecord, StepRecord, Timestamp,
     VersionRecord,
 };
-use crate::store::audit::{AuditCheck, BrokenLink};
+use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
     AuditRow, ColumnType, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
     VersionRow,
 };
-use crate::store::{HistoryEntry, HistoryFilter, ReadState, StoreError};
+use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, LeaseRecord, ReadState, StoreError};
 
 #[async_trait]
 impl<Access: Send + Sync> ReadState for Postgres<Access> {
@@ -66,6 +66,23 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
         let query = || sqlx::query(SQL.as_str()).bind(digest);
         let found = transaction!(self, Begin::Read, |connection| all::<PlanRow, _>(query(), connection));
         found.map(|mut found: Vec<AppliedPlan>| found.pop())
+    }
+
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditLink>, StoreError> {
+        transaction!(self, Begin::Read, |connection| audit(connection, filter))
+    }
+
+    async fn audit_after(&self, link: Option<(&str, u64)>, limit: u32) -> Result<Vec<AuditLink>, StoreError> {
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| select::<AuditRow>("WHERE (tenant_id, seq) > ($1, $2) ORDER BY tenant_id, seq LIMIT $3"));
+        let (tenant_id, seq) = link.unwrap_or(("", 0));
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        let query = || sqlx::query(SQL.as_str()).bind(tenant_id).bind(seq).bind(i64::from(limit));
+        transaction!(self, Begin::Read, |connection| all::<AuditRow, AuditLink>(query(), connection))
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseRecord>, StoreError> {
+        transaction!(self, Begin::Read, |connection| lease::list(connection))
     }
 
     async fn verify_audit(&self) -> Result<AuditCheck, StoreError> {
@@ -204,6 +221,29 @@ async fn history(connection: &mut PgConnection, filter: &HistoryFilter) -> Resul
     }
     let rotations = all::<RotationRow, RotationRecord>(query.build(), connection).await?;
     Ok(rotations.into_iter().map(HistoryEntry::from).collect())
+}
+
+async fn audit(connection: &mut PgConnection, filter: &AuditFilter) -> Result<Vec<AuditLink>, Failure> {
+    let mut query = QueryBuilder::new(select::<AuditRow>("WHERE true"));
+    if let Some(tenant_id) = &filter.tenant_id {
+        query.push(" AND tenant_id = ").push_bind(tenant_id.as_str());
+    }
+    if let Some(object) = &filter.object {
+        query.push(" AND tenant_id = ").push_bind(object.tenant_id.as_str());
+        query.push(" AND object_name = ").push_bind(object.name.as_str());
+        query.push(" AND object_kind IN ('RotationPolicy', 'EncryptionKey')");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND at >= ").push_bind(Moment(since).to_string()).push("::timestamptz");
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND at <= ").push_bind(Moment(until).to_string()).push("::timestamptz");
+    }
+    query.push(" ORDER BY at DESC, tenant_id, seq DESC");
+    if let Some(limit) = filter.limit {
+        query.push(" LIMIT ").push_bind(i64::from(limit));
+    }
+    all::<AuditRow, AuditLink>(query.build(), connection).await
 }
 
 async fn verify_audit(connection: &mut PgConnection) -> Result<AuditCheck, Failure> {

@@ -40,6 +40,11 @@ impl State for Postgres<Writing> {
         transaction!(self, Begin::Write, |connection| lease::release(connection, lease))
     }
 
+    async fn break_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
+        transaction!(self, Begin::Write, |connection| lease::take_away(connection, lease))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {
         // Everything that does not need the database is done before its locks are taken.
         let batch = Batch::new(writes)?;

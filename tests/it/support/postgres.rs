@@ -137,6 +137,7 @@ fn shared_server() -> u16 {
 }
 
 /// Leaves somebody behind who stops the server once no process holds `users`.
+#[expect(clippy::zombie_processes, reason = "it outlives the test that starts it: other tests use the server too")]
 fn stop_when_unused(folder: &Path, users: &Path) {
     let script = r#"while sleep 10; do
             flock --nonblock "$2" sh -c 'kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1"' sh "$1" && exit
