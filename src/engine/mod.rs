@@ -39,7 +39,7 @@ use serde::Serialize;
 
 pub use apply::{Approve, apply, manual};
 pub use audit::{AuditReport, Why, audit, export_audit, verify_audit, why};
-pub use explain::{Applied, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
+pub use explain::{Applied, Due, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
 pub use history::{HistoryReport, history};
 pub use init::{InitReport, init};
 pub use load::load;

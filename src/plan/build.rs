@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::document::{Config, Located};
+use crate::document::{Config, Located, Repository};
 use crate::model::{
     Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Observation, PolicyRecord, PolicyStatus,
     Recorded, RotationPolicy, Timestamp,
@@ -200,6 +200,20 @@ fn documents(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, draft: &mut
     }
 }
 
+/// The record that a desired policy continues: its own, or that of the name that it had before.
+#[must_use]
+pub fn continued_policy<'a>(
+    desired: &Repository,
+    recorded: &'a Recorded,
+    address: &Address,
+    policy: &RotationPolicy,
+) -> Option<(&'a Address, &'a PolicyRecord)> {
+    recorded.policies.get_key_value(address).or_else(|| {
+        let earlier = Address::new(address.tenant_id.clone(), policy.previous_name.clone()?);
+        if desired.policies.contains_key(&earlier) { None } else { recorded.policies.get_key_value(&earlier) }
+    })
+}
+
 /// Each desired policy with the record that it continues, if there is one.
 pub(super) type Paired<'a> = BTreeMap<&'a Address, &'a PolicyRecord>;
 
@@ -208,11 +222,7 @@ fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String>, draft: &
     let mut paired: Paired<'a> = BTreeMap::new();
     let mut continued: BTreeSet<&Address> = BTreeSet::new();
     for (address, policy) in &desired.policies {
-        let earlier = policy.value.previous_name.clone().map(|name| Address::new(address.tenant_id.clone(), name));
-        let record = recorded.policies.get_key_value(address).or_else(|| {
-            let earlier = earlier.filter(|earlier| !desired.policies.contains_key(earlier))?;
-            recorded.policies.get_key_value(&earlier)
-        });
+        let record = continued_policy(desired, recorded, address, &policy.value);
         if let Some((before, record)) = record {
             paired.insert(address, record);
             continued.insert(before);

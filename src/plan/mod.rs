@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-pub use build::{applied_config, plan};
+pub use build::{applied_config, continued_policy, plan};
 pub use due::{KeyTiming, Verdict, held_back, history, key_timing, verdict};
 pub use keys::{continued_key, version_drift};
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
