@@ -61,6 +61,14 @@ fn a_new_time_of_day_counts_from_the_date_that_was_served() {
 }
 
 #[test]
+fn a_slot_that_the_clocks_were_set_back_over_is_still_the_latest() {
+    // At 00:01 the clocks showed 23:01 of the day before once more: at 23:15 the slot of midnight has passed.
+    let monthly = timing(r#"{"rotation_interval_days": 30, "timezone": "America/St_Johns"}"#);
+    let history = rotated("2010-10-08T02:45:00Z", None);
+    assert_eq!(decide(&monthly, &history, "2010-10-09T00:00:00Z"), not_due("2010-11-07T02:30:00Z"));
+}
+
+#[test]
 fn a_shorter_interval_counts_from_the_same_slot_and_may_be_due_at_once() {
     let (monthly, history) = (timing(MONTHLY), rotated("2026-09-01T02:00:00Z", Some("2026-09-01T02:00:00Z")));
     let decision = decide(&monthly, &history, "2026-11-02T00:00:00Z");
@@ -108,6 +116,17 @@ fn an_overdue_key_waits_for_the_first_slot_after_its_adoption_and_says_so() {
 fn a_key_that_is_adopted_at_the_instant_of_a_slot_waits_for_the_next() {
     let history = KeyHistory {
         version_created_at: Some(at("2025-01-01T12:00:00Z")),
+        managed_since: Some(at("2026-11-23T02:00:00Z")),
+        ..KeyHistory::default()
+    };
+    let (next, hold) = ("2026-11-24T02:00:00Z", Hold::FirstSlotAfterAdoption);
+    assert_eq!(decide(&timing(QUARTERLY), &history, "2026-11-23T02:00:00Z"), waiting(next, hold, next));
+}
+
+#[test]
+fn a_key_whose_own_slot_is_the_instant_of_its_adoption_is_overdue() {
+    let history = KeyHistory {
+        version_created_at: Some(at("2026-08-25T02:00:00Z")),
         managed_since: Some(at("2026-11-23T02:00:00Z")),
         ..KeyHistory::default()
     };
