@@ -18,6 +18,7 @@ use super::{Capabilities, Config, Inherited, Keeper, Loaded, Located, Repository
 use crate::diagnostic::{self, Finding, Place};
 use crate::model::{
     Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, NotificationSettings, RotationPolicy, Tenant,
+    Timestamp,
 };
 
 /// See [`super::load_with_record`].
@@ -25,6 +26,7 @@ pub(super) fn load(
     config: Option<&SourceFile>,
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
+    now: Timestamp,
     keeper: &Keeper<'_>,
 ) -> Loaded {
     let mut files: Vec<&SourceFile> = files.iter().filter(|file| is_ours(file)).collect();
@@ -92,7 +94,7 @@ pub(super) fn load(
         }
     }
     set.failing = failing(&findings).0;
-    findings.append(&mut set::check(&set, keeper));
+    findings.append(&mut set::check(&set, now, keeper));
     let Set { policies, keys, guardrails, freezes, .. } = set;
     let (policies, keys) = (plain(policies), plain(keys));
     let (guardrails, freezes) = (plain(guardrails), plain(freezes));

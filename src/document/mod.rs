@@ -44,7 +44,7 @@ pub(crate) use validate::suggest;
 
 use crate::diagnostic::{Finding, Place};
 use crate::model::{
-    Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, RotationPolicy, RotationStrategy, Tenant,
+    Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, RotationPolicy, RotationStrategy, Tenant, Timestamp,
 };
 
 /// The findings of one file after which the rest of it is not looked at, so that hostile text cannot fill the memory
@@ -155,14 +155,15 @@ pub struct Loaded {
 
 /// Reads `keywheel.yaml` (if there is one) and every document under `policies/`.
 ///
-/// Never fails: what cannot be read is a finding.
+/// Never fails: what cannot be read is a finding. `now` decides only which freezes are over, and no longer warned of.
 #[must_use]
 pub fn load(
     config: Option<&SourceFile>,
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
+    now: Timestamp,
 ) -> Loaded {
-    load::load(config, files, capabilities, &|_, _| None)
+    load::load(config, files, capabilities, now, &|_, _| None)
 }
 
 /// [`load`] with a record to ask. Who has a contested alias in the record keeps it, and the others' tenants fail;
@@ -172,9 +173,10 @@ pub fn load_with_record(
     config: Option<&SourceFile>,
     files: &[SourceFile],
     capabilities: fn(KmsProvider) -> Capabilities,
+    now: Timestamp,
     keeper: &Keeper<'_>,
 ) -> Loaded {
-    load::load(config, files, capabilities, keeper)
+    load::load(config, files, capabilities, now, keeper)
 }
 
 /// Of the keys that claim one alias or one provider key (the first argument), which has it in the record, if one has.

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::Duration;
-
 use super::check;
 use super::config::{AwsKmsAccount, Config};
 use super::kind::Kind;
@@ -42,13 +40,13 @@ pub(super) struct Set<'a, 't> {
 }
 
 /// Everything that the set as a whole has wrong.
-pub(super) fn check(set: &Set<'_, '_>, keeper: &Keeper<'_>) -> Vec<Finding> {
+pub(super) fn check(set: &Set<'_, '_>, now: Timestamp, keeper: &Keeper<'_>) -> Vec<Finding> {
     let mut findings = duplicates(set);
     references(set, &mut findings);
     renames(set, &mut findings);
     claims(set, keeper, &mut findings);
     named_tenants(set, &mut findings);
-    freezes(set, &mut findings);
+    freezes(set, now, &mut findings);
     findings
 }
 
@@ -360,28 +358,22 @@ fn contested(
     findings
 }
 
-/// Freezes that hold a policy's rotations back until the next ones are due.
-fn freezes(set: &Set<'_, '_>, findings: &mut Vec<Finding>) {
+/// Freezes that hold a policy's rotations back until the next ones are due. Of one that is over nothing is said.
+fn freezes(set: &Set<'_, '_>, now: Timestamp, findings: &mut Vec<Finding>) {
     for item in set.policies.iter().filter(|_| !set.freezes.is_empty()) {
         let policy = &item.located.value;
         let address = Address::new(policy.tenant_id.clone(), policy.policy_name.clone());
         let Ok(timing) = Timing::new(policy) else { continue };
-        let concerned = set.freezes.iter().filter(|it| freeze_applies(&it.located.value, &address, &policy.key_type));
-        for freeze in concerned {
-            let with = timing.delays(&[&freeze.located.value], before(&freeze.located.value));
-            for problem in with.into_iter().filter(|problem| problem.code == "policy/freeze-delays") {
-                let finding = Finding::warning(problem.code, problem.message).help(problem.help);
-                let mut finding = about(item.document, finding, &[Step::Field(problem.field)]);
-                finding.related = Some(related(freeze.document, "until", "the freeze is here"));
-                findings.push(finding);
-            }
+        let concerns = |freeze: &&Freeze| freeze_applies(freeze, &address, &policy.key_type);
+        let concerned: Vec<&Freeze> = set.freezes.iter().map(|it| &it.located.value).filter(concerns).collect();
+        for (freeze, problem) in timing.freeze_delays(&concerned, now) {
+            let finding = Finding::warning(problem.code, problem.message).help(problem.help);
+            let mut finding = about(item.document, finding, &[Step::Field(problem.field)]);
+            let document = set.freezes.iter().find(|it| std::ptr::eq(&raw const it.located.value, freeze));
+            finding.related = document.map(|it| related(it.document, "until", "the freeze is here"));
+            findings.push(finding);
         }
     }
-}
-
-/// An instant well before a freeze. Its own time is taken, not the day's: what is said of a commit never changes.
-fn before(freeze: &Freeze) -> Timestamp {
-    freeze.from.checked_sub_signed(Duration::days(30)).unwrap_or(freeze.from).and_utc()
 }
 
 /// Tenants that a freeze, a guardrail or `keywheel.yaml` names must exist: a misspelled one would guard nobody.

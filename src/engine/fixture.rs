@@ -28,7 +28,7 @@ pub(super) fn documents(config: &str, text: &str) -> Repository {
     let config = format!("apiVersion: keywheel/v1\nkind: Config\n{config}");
     let (common, own) = text.split_once("=====\n").unwrap_or(("", text));
     let files = [file("policies/rules.yaml", common), file("policies/acme/all.yaml", own)];
-    let loaded = document::load(Some(&file("keywheel.yaml", &config)), &files, capabilities);
+    let loaded = document::load(Some(&file("keywheel.yaml", &config)), &files, capabilities, at(NOW));
     assert!(!loaded.findings.iter().any(crate::diagnostic::Finding::is_error), "{:#?}", loaded.findings);
     loaded.repository
 }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use crate::document::{self, Keeper};
-use crate::model::{Address, EncryptionKey, Recorded};
+use crate::model::{Address, EncryptionKey, Recorded, Timestamp};
 use crate::plan::Sources;
 use crate::provider::capabilities;
 use crate::source::{Repo, Snapshot, SourceError, read_directory};
 use crate::store::ReadState;
 
-use super::{Desired, EngineError, Selection, Workspace, planning};
+use super::{Desired, EngineError, Selection, Workspace, clock, planning};
 
 impl From<SourceError> for EngineError {
     fn from(error: SourceError) -> Self {
@@ -27,7 +27,7 @@ impl From<SourceError> for EngineError {
 /// The documents could not be read at all. What is wrong *in* them is in [`Desired::findings`].
 pub fn load(workspace: &Workspace) -> Result<Desired, EngineError> {
     let (root, snapshot) = snapshot(workspace)?;
-    Ok(check(root, snapshot, &|_, _| None))
+    Ok(check(root, snapshot, clock::now(), &|_, _| None))
 }
 
 /// Documents, and what is recorded of them.
@@ -60,6 +60,11 @@ impl Known {
 
 /// Reads the record while the documents are checked. Who has an alias in the record keeps it.
 pub(super) async fn load_with_record(workspace: &Workspace, state: Option<&str>) -> Result<Known, EngineError> {
+    load_at(workspace, state, clock::now()).await
+}
+
+/// [`load_with_record`] as it is at an instant.
+pub(super) async fn load_at(workspace: &Workspace, state: Option<&str>, now: Timestamp) -> Result<Known, EngineError> {
     let (root, snapshot) = snapshot(workspace)?;
     let config = document::config(snapshot.config.as_ref());
     let location = config.map(|config| planning::location(&root, state.unwrap_or(&config.state)));
@@ -67,7 +72,7 @@ pub(super) async fn load_with_record(workspace: &Workspace, state: Option<&str>)
     let checking = tokio::task::spawn_blocking(move || {
         let recorded = OnceCell::new();
         // The record is waited for only where an alias is contested.
-        check(root, snapshot, &|name, claimants| {
+        check(root, snapshot, now, &|name, claimants| {
             let recorded = recorded.get_or_init(|| receive.recv().ok());
             recorded.as_ref().and_then(|recorded| owner(recorded, name, claimants))
         })
@@ -137,8 +142,8 @@ fn root(repo: &Repo, dir: &Path) -> PathBuf {
     repo.root().unwrap_or_else(|| dir.to_owned())
 }
 
-fn check(root: PathBuf, snapshot: Snapshot, keeper: &Keeper<'_>) -> Desired {
-    let loaded = document::load_with_record(snapshot.config.as_ref(), &snapshot.files, capabilities, keeper);
+fn check(root: PathBuf, snapshot: Snapshot, now: Timestamp, keeper: &Keeper<'_>) -> Desired {
+    let loaded = document::load_with_record(snapshot.config.as_ref(), &snapshot.files, capabilities, now, keeper);
     Desired {
         root,
         repository: loaded.repository,

@@ -10,7 +10,7 @@ use crate::plan::{self, Change, Inputs, Plan};
 use crate::provider::capabilities;
 use crate::store::{Location, ReadState, StoreError};
 
-use super::load::{Known, load_with_record};
+use super::load::{Known, load_at};
 use super::observe::{KnownVersions, Observed, observe};
 use super::providers::Observers;
 use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock};
@@ -49,7 +49,8 @@ async fn make(
     deep: bool,
 ) -> Result<Planned, EngineError> {
     progress.event(Event::PhaseStarted { phase: "load", total: None });
-    let Known { desired, state, recorded } = load_with_record(workspace, options.state.as_deref()).await?;
+    let now = options.as_of.unwrap_or_else(clock::now);
+    let Known { desired, state, recorded } = load_at(workspace, options.state.as_deref(), now).await?;
     if desired.repository.failed {
         return Ok(Planned { plan: empty(&desired, options), desired });
     }
@@ -61,7 +62,6 @@ async fn make(
     for version in &versions {
         known.entry(version.key_id).or_default().push(version.provider_ref.clone());
     }
-    let now = options.as_of.unwrap_or_else(clock::now);
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     let mut plan = if options.refresh {
         let observers = Observers::new(config.providers, desired.root.clone());

@@ -2,6 +2,7 @@
 
 use keywheel::diagnostic::Finding;
 use keywheel::document::{self, Loaded, SourceFile};
+use keywheel::model::Timestamp;
 use keywheel::provider::capabilities;
 
 mod bad_input;
@@ -30,16 +31,19 @@ key_type: system_data
 rotation_policy: quarterly
 ";
 
+/// Before any freeze.
+const EARLY: Timestamp = Timestamp::UNIX_EPOCH;
+
 fn file(path: &str, content: impl AsRef<[u8]>) -> SourceFile {
     SourceFile { path: path.into(), content: content.as_ref().into(), symlink: false }
 }
 
 fn load(files: &[SourceFile]) -> Loaded {
-    document::load(None, files, capabilities)
+    document::load(None, files, capabilities, EARLY)
 }
 
 fn load_with_config(config: &str, files: &[SourceFile]) -> Loaded {
-    document::load(Some(&file("keywheel.yaml", config)), files, capabilities)
+    document::load(Some(&file("keywheel.yaml", config)), files, capabilities, EARLY)
 }
 
 /// `CODE FILE:LINE:COLUMN` of each finding.

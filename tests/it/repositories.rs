@@ -15,7 +15,8 @@ fn root() -> &'static Path {
 /// The documents of a policy repository, in which nothing is to be found worth more than a note.
 fn documents(dir: &Path) -> Repository {
     let snapshot = read_directory(dir).unwrap();
-    let loaded = document::load(snapshot.config.as_ref(), &snapshot.files, capabilities);
+    let loaded =
+        document::load(snapshot.config.as_ref(), &snapshot.files, capabilities, keywheel::model::Timestamp::UNIX_EPOCH);
     let findings: Vec<_> = loaded.findings.iter().filter(|finding| finding.severity != Severity::Info).collect();
     assert!(findings.is_empty(), "{findings:#?}");
     loaded.repository

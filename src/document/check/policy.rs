@@ -233,7 +233,7 @@ fn time(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {
     let (problems, refuse) = match Timing::new(policy) {
         // How windows and a schedule go together is no question while the schedule itself is in doubt.
         Ok(_) if subject.failed() => return,
-        Ok(timing) => (timing.delays(&[], Timestamp::UNIX_EPOCH + ANY_DAY), false),
+        Ok(timing) => (timing.window_delay(Timestamp::UNIX_EPOCH + ANY_DAY).into_iter().collect(), false),
         Err(problems) => (problems, true),
     };
     for problem in problems {

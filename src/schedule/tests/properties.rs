@@ -194,7 +194,7 @@ proptest! {
         for freezes in [&[][..], &[&freeze]] {
             let _ = timing.decide(&key(), &history, freezes, now);
             let _ = timing.open_at(freezes, now);
-            let _ = timing.delays(freezes, now);
+            let _ = (timing.window_delay(now), timing.freeze_delays(freezes, now));
             let _ = timing.upcoming(&key(), &history, freezes, now, 3);
         }
     }

@@ -4,7 +4,7 @@ use keywheel::diagnostic::Finding;
 use keywheel::document::{self, SourceFile};
 use keywheel::provider::capabilities;
 
-use super::{KEY, POLICY, file};
+use super::{EARLY, KEY, POLICY, file};
 
 /// A mistake, and the one finding that it must make.
 struct Bad {
@@ -83,7 +83,7 @@ fn fill_in(body: &str) -> String {
 
 /// What is wrong with what was found, if anything is.
 fn judge(case: &Bad) -> Result<(), String> {
-    let loaded = document::load(case.config.as_ref(), &case.files, capabilities);
+    let loaded = document::load(case.config.as_ref(), &case.files, capabilities, EARLY);
     let fits = |finding: &&Finding| {
         let place = finding.place.as_ref();
         finding.code == case.code

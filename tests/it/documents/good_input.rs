@@ -1,7 +1,8 @@
 //! What must load without a word.
 
-use keywheel::document::Inherited;
+use keywheel::document::{self, Inherited};
 use keywheel::model::{Address, RotationTrigger};
+use keywheel::provider::capabilities;
 
 use super::{KEY, POLICY, file, load, load_with_config, summary};
 
@@ -194,6 +195,44 @@ fn a_key_policy_may_hold_any_json() {
     assert_eq!(summary(&loaded.findings), Vec::<String>::new());
     let policy = loaded.repository.keys[&address("acme/backups")].value.key_policy.clone().unwrap();
     assert_eq!(policy["Statement"][0]["Limit"], 1.5);
+}
+
+/// A freeze for every tenant.
+fn freeze(name: &str, from: &str, until: &str) -> String {
+    format!("apiVersion: keywheel/v1\nkind: Freeze\nname: {name}\nreason: r\nfrom: \"{from}\"\nuntil: \"{until}\"\n")
+}
+
+#[test]
+fn a_freeze_is_warned_of_until_it_is_over() {
+    let daily = POLICY.replace("rotation_interval_days: 90", "rotation_interval_days: 1");
+    let files = [
+        file("policies/rules.yaml", freeze("holidays", "2026-12-20T00:00:00", "2027-01-05T00:00:00")),
+        file("policies/acme/all.yaml", format!("{daily}---\n{KEY}")),
+    ];
+    let at = |now: &str| summary(&document::load(None, &files, capabilities, now.parse().unwrap()).findings);
+    let warned = ["policy/freeze-delays policies/acme/all.yaml:6:25"];
+    assert_eq!(at("2026-01-01T00:00:00Z"), warned);
+    assert_eq!(at("2027-01-04T23:59:59Z"), warned);
+    assert_eq!(at("2027-01-05T00:00:00Z"), [""; 0]);
+}
+
+#[test]
+fn freezes_that_delay_a_rotation_only_together_are_both_warned_of() {
+    let weekly = POLICY.replace("rotation_interval_days: 90", "rotation_interval_days: 7");
+    let (one, two) = (
+        freeze("one", "2026-12-20T00:00:00", "2026-12-25T00:00:00"),
+        freeze("two", "2026-12-25T00:00:00", "2026-12-29T00:00:00"),
+    );
+    let warned = |rules: &str| {
+        let files = [file("policies/rules.yaml", rules), file("policies/acme/all.yaml", format!("{weekly}---\n{KEY}"))];
+        let findings = load(&files).findings;
+        assert!(findings.iter().all(|finding| finding.code == "policy/freeze-delays"), "{findings:?}");
+        findings.iter().map(|finding| finding.related.as_ref().unwrap().place.line).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(&one), [0; 0]);
+    assert_eq!(warned(&two), [0; 0]);
+    // Each finding leads to the `until` of its own freeze.
+    assert_eq!(warned(&format!("{one}---\n{two}")), [6, 13]);
 }
 
 #[test]

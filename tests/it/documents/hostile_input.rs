@@ -8,7 +8,7 @@ use keywheel::provider::capabilities;
 use keywheel::render::findings::draw;
 use proptest::prelude::*;
 
-use super::{KEY, POLICY, file, load, load_with_config, summary};
+use super::{EARLY, KEY, POLICY, file, load, load_with_config, summary};
 
 const MIB: usize = 1 << 20;
 
@@ -344,7 +344,7 @@ proptest! {
             }
         }
         prop_assert!(!draw(&loaded.findings, true, 80).is_empty() || loaded.findings.is_empty());
-        let again = keywheel::document::load(None, &[file("policies/acme/all.yaml", &bytes)], capabilities);
+        let again = keywheel::document::load(None, &[file("policies/acme/all.yaml", &bytes)], capabilities, EARLY);
         prop_assert_eq!(loaded.findings, again.findings);
     }
 }
