@@ -166,7 +166,7 @@ fn keys(out: &mut String, explanation: &Explanation, page: Page) {
     }
     if !new.is_empty() {
         let shown = page.shown(new.len());
-        let names = new.iter().take(shown).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = new.iter().take(shown).map(crate::model::Name::as_str).collect::<Vec<_>>().join(", ");
         let more = if shown < new.len() { format!(" and {} more", new.len() - shown) } else { String::new() };
         heading(out, "Its keys that are not applied yet", "");
         behind(out, page, "  ", 2, &format!("{names}{more}"), Style::new());

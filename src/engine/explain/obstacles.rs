@@ -141,7 +141,7 @@ impl View<'_> {
             found.push(Obstacle::new("pending", format!("its first version is not ready{because}")));
         }
         if let Some((reason, until)) = held_back(self.wanted, self.recorded, record, self.now) {
-            let help = command(record.state, record_name(key.document));
+            let help = command(record.state, &record_name(key.document));
             found.push(Obstacle { reason, until, help });
         }
         if let Some(rotation) = self.recorded.unfinished_of(record.id) {
@@ -158,7 +158,7 @@ fn record_name(key: &EncryptionKey) -> Address {
 }
 
 /// What a person can do about a key's state.
-fn command(state: KeyState, key: Address) -> Option<String> {
+fn command(state: KeyState, key: &Address) -> Option<String> {
     let verb = match state {
         KeyState::Held => "release",
         KeyState::Parked => "resume",
