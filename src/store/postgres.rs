@@ -231,7 +231,7 @@ impl Attempts {
 
     /// Those of the transaction with which a database is opened: what cannot be reached then is an error at once.
     fn first() -> Self {
-        Self::new(LITTLE_PATIENCE, Failure::is_server_not_ready)
+        Self::new(LITTLE_PATIENCE, Failure::is_worth_repeating_at_first)
     }
 
     /// Waits for the next attempt, if there is to be one after this failure.
@@ -275,7 +275,8 @@ impl Connections {
                 return Ok(Lent { connection, idle: &self.idle, _permit: permit });
             }
         }
-        let connection = timeout(CONNECT_TIMEOUT, self.options.connect()).await.map_err(|_| Failure::TimedOut)??;
+        let connection = timeout(CONNECT_TIMEOUT, self.options.connect()).await.map_err(|_| Failure::TimedOut)?;
+        let connection = connection.map_err(Failure::Connecting)?;
         Ok(Lent { connection, idle: &self.idle, _permit: permit })
     }
 }

@@ -18,6 +18,8 @@ mod engine;
 #[cfg(test)]
 mod local_provider;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod repositories;
 #[cfg(test)]
 mod schedule;

@@ -1,8 +1,11 @@
 //! What the tests run keywheel against.
 
+pub mod cut;
 pub mod hostile;
 pub mod kms;
 pub mod localstack;
 pub mod moto;
+pub mod pgbouncer;
+pub mod postgres;
 pub mod rerun;
 pub mod sandbox;

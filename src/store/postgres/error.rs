@@ -1,5 +1,7 @@
 //! What PostgreSQL's error codes mean for the caller.
 
+use std::borrow::Cow;
+
 use crate::store::StoreError;
 
 /// What went wrong, before it is said where.
@@ -9,6 +11,8 @@ pub(super) enum Failure {
     Missing,
     /// PostgreSQL, the network or the driver failed.
     Sql(sqlx::Error),
+    /// The same while a connection was made.
+    Connecting(sqlx::Error),
     /// No answer came in time.
     TimedOut,
     /// Its content makes no sense.
@@ -56,15 +60,25 @@ const CRASH_SHUTDOWN: &str = "57P02";
 const CANNOT_CONNECT_NOW: &str = "57P03";
 
 impl Failure {
-    /// Is the server there, and will soon take another connection?
-    pub(super) fn is_server_not_ready(&self) -> bool {
-        matches!(self.code().as_deref(), Some(CANNOT_CONNECT_NOW | TOO_MANY_CONNECTIONS))
+    /// May the first transaction go better on a new connection? What could not be reached then is not waited for, unless
+    /// the server says that it will soon be ready.
+    pub(super) fn is_worth_repeating_at_first(&self) -> bool {
+        match self {
+            Self::TimedOut => false,
+            Self::Connecting(_) => matches!(self.code().as_deref(), Some(CANNOT_CONNECT_NOW | TOO_MANY_CONNECTIONS)),
+            other => other.is_worth_repeating(),
+        }
     }
 
     /// May the same transaction go better on a new connection? Either it was certainly rolled back, or nobody knows.
     pub(super) fn is_worth_repeating(&self) -> bool {
         match self {
-            Self::TimedOut | Self::Sql(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => true,
+            Self::TimedOut => true,
+            Self::Sql(error) | Self::Connecting(error)
+                if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) =>
+            {
+                true
+            }
             _ => self.code().is_some_and(|code| {
                 // Class 08 is that of lost connections; PgBouncer reports its own troubles in it.
                 code.starts_with("08")
@@ -84,7 +98,7 @@ impl Failure {
 
     fn code(&self) -> Option<String> {
         match self {
-            Self::Sql(error) => error.as_database_error()?.code().map(std::borrow::Cow::into_owned),
+            Self::Sql(error) | Self::Connecting(error) => error.as_database_error()?.code().map(Cow::into_owned),
             _ => None,
         }
     }
@@ -99,7 +113,7 @@ impl Failure {
             Self::Newer { found, known } => StoreError::Newer { location, found, known },
             Self::Other(message) => StoreError::Other { location, message },
             Self::TimedOut => StoreError::Other { location, message: "the server did not answer in time".to_owned() },
-            Self::Sql(error) => sql_error(location, &error),
+            Self::Sql(error) | Self::Connecting(error) => sql_error(location, &error),
         }
     }
 }

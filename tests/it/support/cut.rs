@@ -1,5 +1,6 @@
 //! A proxy in front of a PostgreSQL server, which understands just enough of the wire to cut a connection at a COMMIT.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,7 +24,7 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Plan {
-    cuts: Mutex<Vec<Cut>>,
+    commits: Mutex<VecDeque<Option<Cut>>>,
     cut: AtomicU32,
 }
 
@@ -43,9 +44,9 @@ impl Proxy {
         proxy
     }
 
-    /// Cuts the next commit, or the one after those that are to be cut already.
-    pub fn cut_next(&self, cut: Cut) {
-        self.plan.cuts.lock().unwrap().insert(0, cut);
+    /// Says what happens to the next commits, one after the other.
+    pub fn cut(&self, commits: impl IntoIterator<Item = Option<Cut>>) {
+        self.plan.commits.lock().unwrap().extend(commits);
     }
 
     /// How many commits were cut.
@@ -56,7 +57,7 @@ impl Proxy {
 
 impl Plan {
     fn next(&self) -> Option<Cut> {
-        let cut = self.cuts.lock().unwrap().pop();
+        let cut = self.commits.lock().unwrap().pop_front().flatten();
         if cut.is_some() {
             self.cut.fetch_add(1, Ordering::SeqCst);
         }

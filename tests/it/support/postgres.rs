@@ -3,6 +3,7 @@
 //! The shared server is started by the first test that wants it, whichever process that is in, and ends by itself some
 //! seconds after the last process that used it. Each test has a database of its own there.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -61,17 +62,18 @@ impl Server {
         let folder = lives.path().join("server");
         let port = free_port();
         make(&folder, port, configuration);
-        start(&folder);
+        start(&folder, &[]);
         Self { port, process: Arc::new(Process { folder, _lives: lives }) }
     }
 
-    pub fn start_again(&self) {
-        start(&self.process.folder);
+    /// Starts it after it was stopped, with further variables.
+    pub fn start_again(&self, variables: &[(&str, String)]) {
+        start(&self.process.folder, variables);
     }
 
     /// Stops it; `immediate` is like a crash, `fast` cuts connections in good order.
     pub fn stop(&self, mode: &str) {
-        run(as_server(&self.process.folder, "pg_ctl").args(["stop", "--wait", "--mode", mode]));
+        run(as_server(&self.process.folder, program("pg_ctl")).args(["stop", "--wait", "--mode", mode]));
     }
 
     pub fn url(&self, database: &str) -> String {
@@ -85,7 +87,7 @@ impl Server {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = as_server(&self.folder, "pg_ctl").args(["stop", "--mode", "immediate"]).output();
+        let _ = as_server(&self.folder, program("pg_ctl")).args(["stop", "--mode", "immediate"]).output();
     }
 }
 
@@ -129,7 +131,7 @@ fn shared_server() -> u16 {
         let port = free_port();
         // Nothing here outlives the machine, so nothing waits for its disk.
         make(&base, port, "fsync = off\nfull_page_writes = off\n");
-        start(&base);
+        start(&base, &[]);
         stop_when_unused(&base, &file("users"));
         fs::write(file("port"), port.to_string()).unwrap();
         port
@@ -154,7 +156,7 @@ fn make(folder: &Path, port: u16, configuration: &str) {
     fs::write(folder.join("password"), PASSWORD).unwrap();
     own(folder);
     let data = folder.join("data");
-    run(as_server(folder, "initdb")
+    run(as_server(folder, program("initdb"))
         .args(["--no-sync", "--username=keywheel", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"])
         .arg(format!("--pwfile={}", folder.join("password").display())));
     let settings = format!(
@@ -166,9 +168,13 @@ fn make(folder: &Path, port: u16, configuration: &str) {
     own(folder);
 }
 
-fn start(folder: &Path) {
+fn start(folder: &Path, variables: &[(&str, String)]) {
     let log = folder.join("log");
-    run(as_server(folder, "pg_ctl").args(["start", "--wait", "--log"]).arg(&log));
+    // Not of this process's child: what it would make as root, the server could not use.
+    let variables = variables.iter().map(|(name, value)| format!("{name}={value}"));
+    let mut command = as_server(folder, "env");
+    command.args(variables).arg(program("pg_ctl")).args(["start", "--wait", "--log"]).arg(&log);
+    run(&mut command);
 }
 
 fn run(command: &mut Command) {
@@ -176,14 +182,14 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
-/// A program of PostgreSQL's, run as somebody whom it serves: it refuses root.
-fn as_server(folder: &Path, name: &str) -> Command {
+/// A program, run as somebody as whom PostgreSQL runs: it refuses root.
+fn as_server(folder: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = if user_id() == 0 {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program(name));
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
         command
     } else {
-        Command::new(program(name))
+        Command::new(program)
     };
     command.env("PGDATA", folder.join("data")).current_dir("/");
     command

@@ -54,7 +54,7 @@ async fn a_commit_whose_answer_is_lost_is_found_out_and_not_repeated() {
     let (_database, proxy, state) = behind_proxy().await;
     let lease = lease(&state).await;
     for number in 0..6 {
-        proxy.cut_next([Cut::After, Cut::Before][usize::try_from(number % 2).unwrap()]);
+        proxy.cut([Some(if number % 2 == 0 { Cut::After } else { Cut::Before })]);
         state.commit(&lease, &batch(number)).await.unwrap();
     }
     assert_eq!(proxy.count(), 6);
@@ -65,9 +65,7 @@ async fn a_commit_whose_answer_is_lost_is_found_out_and_not_repeated() {
 async fn a_commit_that_is_cut_again_and_again_is_written_once() {
     let (_database, proxy, state) = behind_proxy().await;
     let lease = lease(&state).await;
-    for cut in [Cut::Before, Cut::Before, Cut::After, Cut::After] {
-        proxy.cut_next(cut);
-    }
+    proxy.cut([Cut::Before, Cut::Before, Cut::After, Cut::After].map(Some));
     state.commit(&lease, &batch(0)).await.unwrap();
     assert_eq!(proxy.count(), 4);
     written_once_each(&state, 1).await;
@@ -83,7 +81,7 @@ async fn a_written_batch_counts_even_if_the_lease_was_lost_before_that_was_known
                    CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON batches DEFERRABLE INITIALLY DEFERRED
                        FOR EACH ROW EXECUTE FUNCTION lose()";
     database.query(trigger).unwrap();
-    proxy.cut_next(Cut::After);
+    proxy.cut([Some(Cut::After)]);
     state.commit(&lease, &batch(0)).await.unwrap();
     written_once_each(&state, 1).await;
     let lost = state.commit(&lease, &batch(1)).await;
@@ -94,12 +92,12 @@ async fn a_written_batch_counts_even_if_the_lease_was_lost_before_that_was_known
 #[tokio::test]
 async fn a_lease_whose_answer_is_lost_is_ours() {
     let (_database, proxy, state) = behind_proxy().await;
-    proxy.cut_next(Cut::After);
+    proxy.cut([Some(Cut::After)]);
     let lease = lease(&state).await;
     state.commit(&lease, &batch(0)).await.unwrap();
-    proxy.cut_next(Cut::After);
+    proxy.cut([Some(Cut::After)]);
     state.renew(&lease, 60).await.unwrap();
-    proxy.cut_next(Cut::After);
+    proxy.cut([Some(Cut::After)]);
     state.release(&lease).await.unwrap();
     assert_eq!(proxy.count(), 3);
     // And another process of the same person does not take it for its own.
@@ -143,7 +141,7 @@ async fn a_server_that_restarts_in_the_middle_of_an_apply_is_waited_for() {
         server.stop(mode);
         let restart = tokio::task::spawn_blocking({
             let server = server.clone();
-            move || server.start_again()
+            move || server.start_again(&[])
         });
         let batch = batch(2 * number as u64 + 1);
         state.commit(&lease, &batch).await.unwrap();
@@ -166,7 +164,7 @@ async fn commits_that_a_crashing_server_interrupts_are_written_once_each() {
             for mark in [5, 17, 30, 46] {
                 while made.recv().unwrap() < mark {}
                 server.stop("immediate");
-                server.start_again();
+                server.start_again(&[]);
             }
         }
     });
