@@ -17,7 +17,7 @@ use chrono::Duration;
 use crate::model::{Outcome, Phase, RotationRecord, Step};
 
 /// How far a workflow has come, and the step that was started without a known outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Status {
     /// The phase.
     pub phase: Phase,

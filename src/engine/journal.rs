@@ -5,7 +5,7 @@
 //! effect.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -19,14 +19,19 @@ const QUEUE: usize = 4096;
 /// tenth of a second.
 const BATCH: usize = 8192;
 
-/// For how long a lease is taken, in seconds. The heartbeat prolongs it three times as often as needed.
+/// For how long a lease is taken, in seconds. The heartbeat prolongs it six times as often as needed.
 pub(super) const LEASE_SECONDS: u32 = 90;
+
+/// How long after its last prolongation a lease may still be counted on when a call begins. The minute that is left of it
+/// is for the call itself (the default of `operation_timeout`), so that no call of ours lands after another worker took over.
+const CALLS_BEGIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The one way into the state database while an apply runs.
 #[derive(Debug, Clone)]
 pub struct Journal {
     queue: mpsc::Sender<Submission>,
-    lost: watch::Receiver<bool>,
+    /// When the lease was last prolonged; none once another worker has it.
+    held: watch::Receiver<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -46,21 +51,29 @@ impl Journal {
     /// Starts the writer and the lease's heartbeat.
     pub(super) fn start(state: Arc<dyn State>, lease: Lease) -> (Self, Writer) {
         let (queue, submissions) = mpsc::channel(QUEUE);
-        let (lost_sender, lost) = watch::channel(false);
+        let (holding, held) = watch::channel(Some(Instant::now()));
         let commits = tokio::spawn(commit_all(state.clone(), lease.clone(), submissions));
         let heartbeat = tokio::spawn(async move {
-            let mut beat = tokio::time::interval(Duration::from_secs(u64::from(LEASE_SECONDS) / 3));
+            let mut beat = tokio::time::interval(Duration::from_secs(u64::from(LEASE_SECONDS) / 6));
             beat.tick().await;
             loop {
                 beat.tick().await;
-                if matches!(state.renew(&lease, LEASE_SECONDS).await, Err(StoreError::LeaseLost { .. })) {
+                let asked = Instant::now();
+                match state.renew(&lease, LEASE_SECONDS).await {
+                    Ok(()) => {
+                        let _ = holding.send(Some(asked));
+                    }
                     // Every later commit fails by its token; this only spares the calls before it.
-                    let _ = lost_sender.send(true);
-                    return;
+                    Err(StoreError::LeaseLost { .. }) => {
+                        let _ = holding.send(None);
+                        return;
+                    }
+                    // It is asked again; until then what was held counts, as long as it lasts.
+                    Err(_) => {}
                 }
             }
         });
-        (Self { queue, lost }, Writer { commits, heartbeat })
+        (Self { queue, held }, Writer { commits, heartbeat })
     }
 
     /// Makes writes durable, all of them or none.
@@ -77,10 +90,10 @@ impl Journal {
         outcome.await.map_err(|_| gone())?
     }
 
-    /// Has another worker taken the lease?
+    /// May another worker take the lease, or has it, before a call that begins now has ended?
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        *self.lost.borrow()
+        self.held.borrow().is_none_or(|prolonged| prolonged.elapsed() > CALLS_BEGIN_WITHIN)
     }
 }
 

@@ -16,6 +16,8 @@ mod e2e;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod exhaustive;
+#[cfg(test)]
 mod local_provider;
 #[cfg(test)]
 mod postgres;
