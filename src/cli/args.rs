@@ -88,7 +88,8 @@ impl FormatArg {
 /// `--state`.
 #[derive(Debug, Clone, Args)]
 pub struct StateArg {
-    /// Another state database than keywheel.yaml names, as sqlite:PATH
+    /// Another state database than keywheel.yaml names, as sqlite:PATH, a postgres:// URL without a password, or '${NAME}' of an
+    /// environment variable that holds either
     #[arg(long, visible_alias = "state-url", value_name = "URL")]
     pub state: Option<String>,
 }

@@ -32,6 +32,7 @@ mod rotate;
 mod runtime;
 mod schema;
 mod show;
+mod state;
 mod status;
 mod validate;
 mod version;
@@ -78,6 +79,7 @@ enum Command {
     Drift(drift::DriftCommand),
     Audit(audit::Audit),
     Lock(lock::Lock),
+    State(state::State),
     Data(data::Data),
     Completions(completions::Completions),
     Man(man::Man),
@@ -134,6 +136,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Drift(command) => command.run(global),
         Command::Audit(command) => command.run(global),
         Command::Lock(command) => command.run(global),
+        Command::State(command) => command.run(global),
         Command::Data(command) => command.run(global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

@@ -14,8 +14,8 @@ use crate::model::Name;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the state database is: `sqlite:PATH` (relative to the repository), or `${NAME}` of an environment
-    /// variable that holds it.
+    /// Where the state database is: `sqlite:PATH` (relative to the repository), a `postgres://` URL without a password,
+    /// or `${NAME}` of an environment variable that holds either.
     #[schemars(example = &"sqlite:.keywheel/state.db", example = &"${KEYWHEEL_STATE}")]
     pub state: String,
     /// The only ref whose commits may be applied; absent means any.

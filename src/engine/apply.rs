@@ -473,7 +473,9 @@ impl From<StoreError> for EngineError {
             StoreError::Locked { .. } => {
                 ("state/locked", "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself")
             }
-            StoreError::Busy { .. } => ("state/busy", "another program holds the file: close it, and apply again"),
+            StoreError::Busy { .. } => {
+                ("state/busy", "another program holds the database: let it end, and apply again")
+            }
             StoreError::LeaseLost { .. } => ("state/lease-lost", "another worker took over; apply again"),
             StoreError::Conflict { .. } => ("state/conflict", "apply again"),
             StoreError::Other { .. } => ("state/error", "apply again; `keywheel status` shows what is recorded"),

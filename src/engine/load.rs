@@ -117,6 +117,15 @@ fn owner(recorded: &Recorded, name: &str, claimants: &[&EncryptionKey]) -> Optio
     owners.next().filter(|_| owners.next().is_none())
 }
 
+/// Where relative paths start.
+pub(super) fn root_of(workspace: &Workspace) -> Result<PathBuf, EngineError> {
+    match open(&workspace.dir) {
+        Ok(repo) => Ok(root(&repo, &workspace.dir)),
+        Err(SourceError::NotARepository { .. }) => Ok(workspace.dir.clone()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn snapshot(workspace: &Workspace) -> Result<(PathBuf, Snapshot), EngineError> {
     match (open(&workspace.dir), &workspace.selection) {
         (Ok(repo), Selection::Ref(reference)) => Ok((root(&repo, &workspace.dir), repo.read_ref(reference)?)),

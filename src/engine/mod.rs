@@ -25,6 +25,7 @@ mod planning;
 mod providers;
 mod records;
 mod run;
+mod state_copy;
 mod status;
 mod versioned;
 mod workflow;
@@ -46,6 +47,7 @@ pub use load::load;
 pub use locks::{LockReport, break_lock, locks};
 pub use manual::Request;
 pub use planning::{drift, plan};
+pub use state_copy::{CopiedTable, CopyReport, copy_state};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
 pub use versioned::{OUTPUT_VERSION, Versioned};
 

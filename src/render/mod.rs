@@ -15,6 +15,7 @@ pub mod json;
 pub mod plan;
 pub mod report;
 pub mod schemas;
+pub mod state;
 pub mod status;
 pub mod style;
 pub mod table;

@@ -5,7 +5,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::document;
-use crate::engine::{AuditCheck, AuditReport, Explained, HistoryReport, LockReport, StatusReport, Versioned, Why};
+use crate::engine::{
+    AuditCheck, AuditReport, CopyReport, Explained, HistoryReport, LockReport, StatusReport, Versioned, Why,
+};
 use crate::plan::PlanDocument;
 
 use super::drift::DriftDocument;
@@ -26,6 +28,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("history.v1.json", output::<Versioned<HistoryReport>>()),
         ("lock-list.v1.json", output::<Versioned<LockReport>>()),
         ("plan.v1.json", output::<PlanDocument>()),
+        ("state-copy.v1.json", output::<Versioned<CopyReport>>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),
         ("version.v1.json", output::<VersionDocument>()),

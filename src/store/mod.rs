@@ -16,6 +16,7 @@ mod location;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+pub mod tables;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::model::{
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
 pub use location::{Location, LocationError, PostgresUrl, is_below};
+pub use tables::Table;
 
 /// Opens a state database to read it; nothing is written, not even beside it.
 ///
@@ -126,6 +128,18 @@ pub trait ReadState: Send + Sync {
     /// See [`StoreError`]; a broken link is a finding, not an error.
     async fn verify_audit(&self) -> Result<AuditCheck, StoreError>;
 
+    /// Which database this is.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn identity(&self) -> Result<Identity, StoreError>;
+
+    /// The next rows of a table in its order, after so many: each a JSON array, as [`tables`] says. None after the last.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn page(&self, table: &Table, after: u64) -> Result<Vec<String>, StoreError>;
+
     /// The time by the database's clock.
     ///
     /// # Errors
@@ -169,6 +183,13 @@ pub trait State: ReadState {
     /// [`StoreError::LeaseLost`] if the token is not the newest any more; nothing is written then, nor after any other
     /// error.
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError>;
+
+    /// Takes over the identity of another database and every row of its tables, in one transaction. Nobody may write the
+    /// other one meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if there is anything in this one; nothing is written then, nor after any other error.
+    async fn copy_from(&self, lease: &Lease, source: &dyn ReadState) -> Result<(), StoreError>;
 }
 
 /// One change of the state database.
@@ -206,6 +227,15 @@ pub enum Write {
     Audit(Box<AuditEntry>),
     /// Insert or replace an applied plan, by digest.
     AppliedPlan(Box<AppliedPlan>),
+}
+
+/// What makes a database this one and no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// A saved plan and the marks on keys name it.
+    pub lineage: Uuid,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
 /// Who holds a lease.

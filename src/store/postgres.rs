@@ -66,7 +66,7 @@ macro_rules! transaction {
                 let work = $work.await;
                 transaction.end(work).await
             };
-            match $crate::store::postgres::limited(attempt).await {
+            match $crate::store::postgres::limited(attempts.each, attempt).await {
                 Err(failure) if attempts.another(&failure).await => {}
                 result => break $state.at(result),
             }
@@ -212,8 +212,8 @@ impl Transaction<'_> {
 }
 
 /// An attempt, which fails when it takes too long.
-async fn limited<T>(attempt: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(ATTEMPT_TIMEOUT, attempt).await.unwrap_or(Err(Failure::TimedOut))
+async fn limited<T>(to: Duration, attempt: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout(to, attempt).await.unwrap_or(Err(Failure::TimedOut))
 }
 
 /// Whether, and until when, something is tried again.
@@ -221,12 +221,18 @@ async fn limited<T>(attempt: impl Future<Output = Result<T, Failure>>) -> Result
 struct Attempts {
     until: Instant,
     pause: Duration,
+    /// How long one may take.
+    each: Duration,
     worth_repeating: fn(&Failure) -> bool,
 }
 
 impl Attempts {
     fn new(patience: Duration, worth_repeating: fn(&Failure) -> bool) -> Self {
-        Self { until: Instant::now() + patience, pause: PAUSES.0, worth_repeating }
+        Self { until: Instant::now() + patience, pause: PAUSES.0, each: ATTEMPT_TIMEOUT, worth_repeating }
+    }
+
+    fn each_within(self, each: Duration) -> Self {
+        Self { each, ..self }
     }
 
     /// Those of the transaction with which a database is opened: what cannot be reached then is an error at once.

@@ -3,6 +3,7 @@
 use crate::support::postgres::PASSWORD;
 use crate::support::sandbox::{Done, Sandbox};
 
+mod copied;
 mod lost;
 mod pooled;
 mod refused;

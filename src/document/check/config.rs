@@ -46,8 +46,9 @@ fn state(subject: &mut Subject<'_, '_>, state: &str) {
     match scheme {
         "sqlite" if !rest.is_empty() => {}
         "postgres" | "postgresql" => {
-            let authority = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
-            if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+            // Also where a password has an @ or a / in it, or stands behind the question mark.
+            let user_info = rest.rsplit_once('@').map(|(user_info, _)| user_info);
+            if user_info.is_some_and(|user_info| user_info.contains(':')) || rest.contains("password=") {
                 subject.error(
                     "config/state-password",
                     "state",

@@ -19,7 +19,8 @@ use crate::store::rows::{
     AuditRow, ColumnType, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
     VersionRow,
 };
-use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, LeaseRecord, ReadState, StoreError};
+use crate::store::tables::PAGE;
+use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, ReadState, StoreError, Table};
 
 #[async_trait]
 impl<Access: Send + Sync> ReadState for Postgres<Access> {
@@ -89,6 +90,14 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
         transaction!(self, Begin::Read, |connection| verify_audit(connection))
     }
 
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        transaction!(self, Begin::Read, |connection| identity(connection))
+    }
+
+    async fn page(&self, table: &Table, after: u64) -> Result<Vec<String>, StoreError> {
+        transaction!(self, Begin::Read, |connection| page(connection, table, after))
+    }
+
     async fn now(&self) -> Result<Timestamp, StoreError> {
         transaction!(self, Begin::Read, |connection| now(connection))
     }
@@ -100,12 +109,18 @@ fn select<R: Row>(rest: &str) -> String {
 }
 
 fn array<R: Row>(table: &str) -> String {
-    let columns = R::COLUMNS.iter().zip(R::TYPES).map(|(column, column_type)| match column_type {
-        ColumnType::Instant => instant(&format!("{table}.{column}")),
-        ColumnType::Json => format!("{table}.{column}::text"),
-        _ => format!("{table}.{column}"),
-    });
+    let columns = R::COLUMNS.iter().zip(R::TYPES);
+    let columns = columns.map(|(column, column_type)| value(&format!("{table}.{column}"), *column_type));
     format!("json_build_array({})::text", columns.collect::<Vec<_>>().join(", "))
+}
+
+/// A column in the form that it has in a row.
+fn value(column: &str, column_type: ColumnType) -> String {
+    match column_type {
+        ColumnType::Instant => instant(column),
+        ColumnType::Json => format!("{column}::text"),
+        _ => column.to_owned(),
+    }
 }
 
 /// A column of time in the one form that instants have, whatever the session's time zone.
@@ -268,6 +283,35 @@ async fn verify_audit(connection: &mut PgConnection) -> Result<AuditCheck, Failu
         }
     }
     Ok(check)
+}
+
+async fn identity(connection: &mut PgConnection) -> Result<Identity, Failure> {
+    let sql = format!("SELECT lineage::text, {} FROM meta", instant("created_at"));
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await?;
+    let (lineage, created_at): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+    let lineage = lineage.parse().map_err(|_| Failure::Corrupt(format!("its lineage is {lineage:?}")))?;
+    Ok(Identity { lineage, created_at: moment(created_at)? })
+}
+
+async fn page(connection: &mut PgConnection, table: &Table, after: u64) -> Result<Vec<String>, Failure> {
+    let column = |(column, column_type): &(&str, ColumnType)| match column_type {
+        ColumnType::Boolean => format!("{column}::int"),
+        _ => value(column, *column_type),
+    };
+    let columns: Vec<_> = table.columns.iter().map(column).collect();
+    // Text is ordered by its bytes, as SQLite does; other types have one order only.
+    let order = table.order.iter().map(|name| {
+        let is_text = table.columns.contains(&(*name, ColumnType::Text));
+        if is_text { format!("{name} COLLATE \"C\"") } else { (*name).to_owned() }
+    });
+    let sql = format!(
+        "SELECT json_build_array({})::text FROM {} ORDER BY {} LIMIT {PAGE} OFFSET {after}",
+        columns.join(", "),
+        table.name,
+        order.collect::<Vec<_>>().join(", ")
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 async fn now(connection: &mut PgConnection) -> Result<Timestamp, Failure> {

@@ -1,5 +1,6 @@
 //! What is PostgreSQL's own: connections, the schema, errors. What every state database does is in the conformance suite.
 
+mod copied;
 mod integrity;
 mod lost;
 mod trouble;

@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::{Begin, Failure, Postgres, Writing, lease, transaction};
@@ -19,9 +20,13 @@ use crate::model::Name;
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
-    AuditRow, ColumnType, DocumentRow, KeyRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
+    AuditRow, ColumnType, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
+    VersionRow,
 };
-use crate::store::{Holder, Lease, State, StoreError, Write};
+use crate::store::{Holder, Lease, ReadState, State, StoreError, Write, tables};
+
+/// How long a copy may take: millions of rows.
+const COPY_TIMEOUT: Duration = Duration::from_hours(1);
 
 #[async_trait]
 impl State for Postgres<Writing> {
@@ -51,6 +56,13 @@ impl State for Postgres<Writing> {
         let id = Uuid::now_v7();
         transaction!(self, Begin::Write, |connection| write(&batch, id, connection, lease))
     }
+
+    #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]
+    async fn copy_from(&self, lease: &Lease, source: &dyn ReadState) -> Result<(), StoreError> {
+        let id = Uuid::now_v7();
+        let attempts = self.attempts().each_within(COPY_TIMEOUT);
+        transaction!(self, attempts, Begin::Write, |connection| copy(id, connection, lease, source))
+    }
 }
 
 async fn write(batch: &Batch<'_>, id: Uuid, connection: &mut PgConnection, lease: &Lease) -> Result<(), Failure> {
@@ -72,9 +84,55 @@ async fn write(batch: &Batch<'_>, id: Uuid, connection: &mut PgConnection, lease
         let links = batch.links(heads(connection, batch.audited()?).await?)?;
         sqlx::query(AUDIT.as_str()).bind(links).persistent(false).execute(&mut *connection).await?;
     }
+    note(id, connection).await
+}
+
+/// Notes that a batch is written, in the transaction that writes it.
+async fn note(id: Uuid, connection: &mut PgConnection) -> Result<(), Failure> {
     let sql = "INSERT INTO batches (id, committed_at) VALUES ($1::uuid, clock_timestamp())";
     sqlx::query(sql).bind(id.to_string()).persistent(false).execute(connection).await?;
     Ok(())
+}
+
+async fn copy(id: Uuid, connection: &mut PgConnection, lease: &Lease, source: &dyn ReadState) -> Result<(), Failure> {
+    let held = lease::lock(connection, lease).await?;
+    if was_written(id, connection).await? {
+        return Ok(());
+    }
+    if !held {
+        return Err(lease::lost(lease));
+    }
+    // The other database may be slow to answer.
+    let sql = "SELECT set_config('idle_in_transaction_session_timeout', '10min', true)";
+    sqlx::raw_sql(sql).execute(&mut *connection).await?;
+    let identity = source.identity().await?;
+    for table in tables::all() {
+        let some = format!("SELECT EXISTS (SELECT 1 FROM {})", table.name);
+        if sqlx::query(AssertSqlSafe(some)).persistent(false).fetch_one(&mut *connection).await?.try_get(0)? {
+            return Err(tables::not_empty(&table).into());
+        }
+        let sql = insert_into(table.name, table.columns.iter().copied());
+        let mut copied = 0;
+        loop {
+            let page = source.page(&table, copied).await?;
+            if page.is_empty() {
+                break;
+            }
+            copied += page.len() as u64;
+            let rows = format!("[{}]", page.join(","));
+            sqlx::query(AssertSqlSafe(sql.as_str())).bind(rows).persistent(false).execute(&mut *connection).await?;
+        }
+        if let Some(column) = table.sequence() {
+            let (table, next) = (table.name, format!("coalesce(max({column}), 0) + 1"));
+            let sql =
+                format!("SELECT setval(pg_get_serial_sequence('{table}', '{column}'), {next}, false) FROM {table}");
+            sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *connection).await?;
+        }
+    }
+    let sql = "UPDATE meta SET lineage = $1::uuid, created_at = $2::timestamptz";
+    let query = sqlx::query(sql).bind(identity.lineage.to_string()).bind(Moment(identity.created_at).to_string());
+    query.persistent(false).execute(&mut *connection).await?;
+    note(id, connection).await
 }
 
 async fn was_written(id: Uuid, connection: &mut PgConnection) -> Result<bool, Failure> {
@@ -141,10 +199,11 @@ fn sql(kind: Kind) -> &'static str {
     }
 }
 
-/// Inserts each row of the parameter, in the order of the parameter.
-pub(super) fn insert<R: Row>() -> String {
-    let values = R::TYPES.iter().enumerate().map(|(index, column)| {
-        let cast = match column {
+/// Inserts each row of the parameter, in the order of the parameter; what a sequence would give, the row gives.
+fn insert_into(table: &str, columns: impl Iterator<Item = (&'static str, ColumnType)> + Clone) -> String {
+    let names: Vec<_> = columns.clone().map(|(name, _)| name).collect();
+    let values = columns.enumerate().map(|(index, (_, column_type))| {
+        let cast = match column_type {
             ColumnType::Text => "",
             ColumnType::Integer => "::bigint",
             ColumnType::Boolean => "::boolean",
@@ -158,12 +217,15 @@ pub(super) fn insert<R: Row>() -> String {
         format!("(r ->> {index}){cast}")
     });
     format!(
-        "INSERT INTO {} ({}) SELECT {} FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS rows (r, place)
-         ORDER BY place",
-        R::TABLE,
-        R::COLUMNS.join(", "),
+        "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE
+         SELECT {} FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS rows (r, place) ORDER BY place",
+        names.join(", "),
         values.collect::<Vec<_>>().join(", ")
     )
+}
+
+fn insert<R: Row>() -> String {
+    insert_into(R::TABLE, R::COLUMNS.iter().copied().zip(R::TYPES.iter().copied()))
 }
 
 /// Inserts each row of the parameter, or replaces the one with the same key; `also` sets further columns then.

@@ -19,7 +19,8 @@ use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
     AuditRow, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
 };
-use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, LeaseRecord, ReadState, StoreError};
+use crate::store::tables::PAGE;
+use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, ReadState, StoreError, Table};
 
 #[async_trait]
 impl<Access: Send + Sync> ReadState for Sqlite<Access> {
@@ -90,6 +91,14 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
         self.at(verify_audit(&mut self.session().await.connection).await)
     }
 
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.at(identity(&mut self.session().await.connection).await)
+    }
+
+    async fn page(&self, table: &Table, after: u64) -> Result<Vec<String>, StoreError> {
+        self.at(page(&mut self.session().await.connection, table, after).await)
+    }
+
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.at(now(&mut self.session().await.connection).await)
     }
@@ -135,7 +144,7 @@ async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure
     static DOCUMENTS: LazyLock<String> = LazyLock::new(|| select::<DocumentRow>(""));
     static UNFINISHED: LazyLock<String> =
         LazyLock::new(|| select::<RotationRow>("WHERE phase NOT IN ('settled', 'abandoned') ORDER BY started_at, id"));
-    static LAST: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("ORDER BY started_at DESC, rowid DESC LIMIT 1"));
+    static LAST: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("ORDER BY started_at DESC, seq DESC LIMIT 1"));
 
     let lineage: String = sqlx::query("SELECT lineage FROM meta").fetch_one(&mut *connection).await?.try_get(0)?;
     let lineage = lineage.parse().map_err(|_| Failure::Corrupt(format!("its lineage is {lineage:?}")))?;
@@ -256,6 +265,20 @@ async fn verify_audit(connection: &mut SqliteConnection) -> Result<AuditCheck, F
         }
     }
     Ok(check)
+}
+
+async fn identity(connection: &mut SqliteConnection) -> Result<Identity, Failure> {
+    let row = sqlx::query("SELECT lineage, created_at FROM meta").fetch_one(connection).await?;
+    let (lineage, created_at): (&str, &str) = (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
+    let lineage = lineage.parse().map_err(|_| Failure::Corrupt(format!("its lineage is {lineage:?}")))?;
+    Ok(Identity { lineage, created_at: moment(created_at)? })
+}
+
+async fn page(connection: &mut SqliteConnection, table: &Table, after: u64) -> Result<Vec<String>, Failure> {
+    let (columns, name, order) = (table.column_names(), table.name, table.order.join(", "));
+    let sql = format!("SELECT json_array({columns}) FROM {name} ORDER BY {order} LIMIT {PAGE} OFFSET {after}");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(row.try_get_unchecked(0)?)).collect()
 }
 
 async fn now(connection: &mut SqliteConnection) -> Result<Timestamp, Failure> {

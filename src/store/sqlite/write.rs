@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Begin, Failure, Sqlite, Writing, lease};
 use crate::model::Name;
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
-    AuditRow, DocumentRow, KeyRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
+    AuditRow, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
 };
-use crate::store::{Holder, Lease, State, StoreError, Write};
+use crate::store::{Holder, Lease, ReadState, State, StoreError, Write, tables};
 
 #[async_trait]
 impl State for Sqlite<Writing> {
@@ -51,12 +51,48 @@ impl State for Sqlite<Writing> {
         };
         self.written(work.await)
     }
+
+    async fn copy_from(&self, lease: &Lease, source: &dyn ReadState) -> Result<(), StoreError> {
+        let mut session = self.session().await;
+        let work = async {
+            session.begin(Begin::Write).await?;
+            let work = copy(&mut session.connection, lease, source).await;
+            session.end(work).await
+        };
+        self.written(work.await)
+    }
 }
 
 impl Sqlite<Writing> {
     fn written<T>(&self, result: Result<T, Failure>) -> Result<T, StoreError> {
         self.at(result.map_err(Failure::while_writing))
     }
+}
+
+async fn copy(connection: &mut SqliteConnection, lease: &Lease, source: &dyn ReadState) -> Result<(), Failure> {
+    lease::check(connection, lease).await?;
+    let identity = source.identity().await?;
+    for table in tables::all() {
+        let some = format!("SELECT EXISTS (SELECT 1 FROM {})", table.name);
+        if sqlx::query(AssertSqlSafe(some)).fetch_one(&mut *connection).await?.try_get(0)? {
+            return Err(tables::not_empty(&table).into());
+        }
+        let sql = insert_into(table.name, &table.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        let mut copied = 0;
+        loop {
+            let page = source.page(&table, copied).await?;
+            if page.is_empty() {
+                break;
+            }
+            copied += page.len() as u64;
+            let rows = format!("[{}]", page.join(","));
+            sqlx::query(AssertSqlSafe(sql.as_str())).bind(rows).execute(&mut *connection).await?;
+        }
+    }
+    let sql = "UPDATE meta SET lineage = ?1, created_at = ?2";
+    let query = sqlx::query(sql).bind(identity.lineage.to_string()).bind(Moment(identity.created_at).to_string());
+    query.execute(connection).await?;
+    Ok(())
 }
 
 async fn write(batch: &Batch<'_>, connection: &mut SqliteConnection, lease: &Lease) -> Result<(), Failure> {
@@ -132,14 +168,17 @@ fn sql(kind: Kind) -> &'static str {
 
 /// Inserts each row of the parameter. The rows are made SQLite's own (`MATERIALIZED`) before they are taken apart:
 /// otherwise each column would read its whole row's text again.
-fn insert<R: Row>() -> String {
-    let values: Vec<_> = (0..R::COLUMNS.len()).map(|index| format!("r ->> {index}")).collect();
+fn insert_into(table: &str, columns: &[&str]) -> String {
+    let values: Vec<_> = (0..columns.len()).map(|index| format!("r ->> {index}")).collect();
     format!(
-        "INSERT INTO {} ({}) WITH rows (r) AS MATERIALIZED (SELECT value FROM jsonb_each(?1)) SELECT {} FROM rows",
-        R::TABLE,
-        R::COLUMNS.join(", "),
+        "INSERT INTO {table} ({}) WITH rows (r) AS MATERIALIZED (SELECT value FROM jsonb_each(?1)) SELECT {} FROM rows",
+        columns.join(", "),
         values.join(", ")
     )
+}
+
+fn insert<R: Row>() -> String {
+    insert_into(R::TABLE, R::COLUMNS)
 }
 
 /// Inserts each row of the parameter, or replaces the one with the same key; `also` sets further columns then.

@@ -262,7 +262,8 @@ CREATE TABLE documents (
 );
 
 CREATE TABLE applied_plans (
-    digest text PRIMARY KEY,
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- the order in which they were begun
+    digest text NOT NULL UNIQUE,
     origin_commit text NOT NULL,
     origin_author text NOT NULL,
     origin_committer text NOT NULL,
@@ -270,8 +271,7 @@ CREATE TABLE applied_plans (
     correlation_id text NOT NULL,
     started_at timestamptz NOT NULL,
     finished_at timestamptz,
-    override_reason text,
-    seq bigint GENERATED ALWAYS AS IDENTITY
+    override_reason text
 );
 
 CREATE INDEX applied_plans_started_at ON applied_plans (started_at);

@@ -246,7 +246,8 @@ CREATE TABLE documents (
 ) STRICT;
 
 CREATE TABLE applied_plans (
-    digest TEXT PRIMARY KEY NOT NULL,
+    seq INTEGER PRIMARY KEY,           -- the order in which they were begun
+    digest TEXT NOT NULL UNIQUE,
     origin_commit TEXT NOT NULL,
     origin_author TEXT NOT NULL,
     origin_committer TEXT NOT NULL,
