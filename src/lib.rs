@@ -56,3 +56,7 @@ pub mod engine;
 pub mod render;
 
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/it/support/confined.rs"]
+mod confined;

@@ -20,6 +20,8 @@ const LAYERS: &[&[&str]] = &[
     &["schedule", "guardrail"],
     &["diagnostic"],
     &["model"],
+    // For tests alone.
+    &["confined"],
 ];
 
 /// No I/O, no async, no clock, no randomness, no logging.

@@ -3,9 +3,9 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use super::{NIGHTLY, NOON, Sandbox};
+use crate::support::confined::{Confinement, SmallDisk, is_confined, read_only};
 
 const APPLY: &[&str] = &["apply", "--auto-approve", "--lock-timeout", "0s"];
 const NIGHT: &str = "2026-03-02 02:00:10";
@@ -66,23 +66,18 @@ fn a_database_of_a_newer_keywheel_is_not_used() {
 
 #[test]
 fn a_database_that_may_only_be_read_is_planned_from_and_not_applied_to() {
+    let name = concat!(module_path!(), "::a_database_that_may_only_be_read_is_planned_from_and_not_applied_to");
+    if !is_confined(Confinement::Modes, name) {
+        return;
+    }
     let sandbox = applied();
     let folder = sandbox.dir().join(".keywheel");
-    fs::set_permissions(sandbox.database(), Permissions::from_mode(0o444)).unwrap();
-    fs::set_permissions(&folder, Permissions::from_mode(0o555)).unwrap();
-    if fs::write(folder.join("probe"), "").is_ok() {
-        // To root, modes mean nothing; an immutable file is one that root may not write either.
-        fs::remove_file(folder.join("probe")).unwrap();
-        let immutable = Command::new("chattr").arg("+i").arg(sandbox.database()).output();
-        if !immutable.is_ok_and(|output| output.status.success()) {
-            return;
-        }
-    }
+    read_only(&sandbox.database());
+    read_only(&folder);
     let before = files(&folder);
     sandbox.at(NIGHT, &["plan", "--detailed-exitcode"]).exits(2);
     sandbox.at(NIGHT, APPLY).exits(1).error("state/read-only");
     assert!(files(&folder) == before, "a file was changed");
-    let _ = Command::new("chattr").arg("-i").arg(sandbox.database()).output();
     fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -113,30 +108,22 @@ fn another_root_key_opens_no_keystore() {
 
 #[test]
 fn a_full_disk_loses_nothing_and_apply_goes_on_when_there_is_room() {
+    let name = concat!(module_path!(), "::a_full_disk_loses_nothing_and_apply_goes_on_when_there_is_room");
+    if !is_confined(Confinement::OwnMounts, name) {
+        return;
+    }
     let sandbox = Sandbox::with("", &super::with_keys(40));
     let folder = sandbox.dir().join(".keywheel");
     fs::create_dir(&folder).unwrap();
-    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=192k", "keywheel"]).arg(&folder).output();
-    if !mount.is_ok_and(|output| output.status.success()) {
-        // Only root may mount.
-        return;
-    }
-    let _unmount = Unmount(&folder);
+    let _disk = SmallDisk::at(&folder, "16m");
+    let ballast = folder.join("ballast");
+    fs::write(&ballast, vec![0; (16 << 20) - (192 << 10)]).unwrap();
     // The disk fills up somewhere between the first write and the last.
     let full = sandbox.at(NOON, APPLY).ends();
     assert!(full.status != Some(0), "40 keys fit into 192 KiB\n{}", full.stdout);
     assert!(full.stderr.contains("disk") || full.stdout.contains("disk"), "{}\n{}", full.stdout, full.stderr);
     assert!(!full.stderr.contains("panicked"), "{}", full.stderr);
-    let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&folder).output().unwrap();
-    assert!(grown.status.success());
+    fs::remove_file(ballast).unwrap();
     sandbox.at("2026-03-01 12:10:00", APPLY).exits(0);
     sandbox.at("2026-03-01 12:11:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
-}
-
-struct Unmount<'a>(&'a Path);
-
-impl Drop for Unmount<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).output();
-    }
 }

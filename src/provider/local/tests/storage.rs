@@ -3,6 +3,7 @@
 use futures::future::join_all;
 
 use super::*;
+use crate::confined::{Confinement, SmallDisk, is_confined};
 
 /// The same keystore, with the root key wherever `change` puts it.
 fn with(location: &Location, change: impl FnOnce(&mut RootKeySource)) -> Location {
@@ -82,9 +83,14 @@ const FOLDER: &str = "KEYWHEEL_TEST_SMALL_DISK";
 
 #[tokio::test]
 async fn fill_a_small_disk() {
-    // The two tests below run it, in a process whose files cannot grow; elsewhere it has nothing to do.
+    // The test below runs it, in a process whose files cannot grow; elsewhere it has nothing to do.
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let folder = Path::new(&folder);
+    let made = fill(Path::new(&folder)).await;
+    fs::write(Path::new(&folder).join("made"), made.to_string()).unwrap();
+}
+
+/// Makes keys until there is no room for another, and looks at what is left; gives how many were made.
+async fn fill(folder: &Path) -> usize {
     let ballast = folder.join("ballast");
     let location = location(folder);
     let local = open(&location);
@@ -119,28 +125,20 @@ async fn fill_a_small_disk() {
         rotate(&local, &mut keys[0]).await.unwrap();
         assert_eq!(read(&location).unwrap().len(), made.len() + 1);
     }
-    fs::write(folder.join("made"), keys.len().to_string()).unwrap();
-}
-
-/// Runs [`fill_a_small_disk`] after `prepare`, a shell script that has the folder as `$1`.
-fn fill_after(folder: &Path, unshare: &[&str], prepare: &str) -> std::process::Output {
-    let script = format!("{prepare} && shift && exec \"$@\"");
-    let (program, options) = unshare.split_first().unwrap_or((&"sh", &[]));
-    let mut command = Command::new(program);
-    command.args(options);
-    if !unshare.is_empty() {
-        command.arg("sh");
-    }
-    command.args(["-c", &script, "sh"]).arg(folder).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", "--nocapture", "provider::local::tests::storage::fill_a_small_disk"]);
-    command.env(FOLDER, folder).output().unwrap()
+    keys.len()
 }
 
 #[tokio::test]
 async fn a_file_that_may_not_grow_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     // 16 KiB at most for a file; the signal that goes with it is ignored, so that the write fails as on a full disk.
-    let output = fill_after(folder.path(), &[], "trap '' XFSZ && ulimit -f 32");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ && ulimit -f 32 && exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "provider::local::tests::storage::fill_a_small_disk"])
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
 
     let made: usize = fs::read_to_string(folder.path().join("made")).unwrap().parse().unwrap();
@@ -150,16 +148,14 @@ async fn a_file_that_may_not_grow_loses_nothing() {
     rotate(&open(&location), &mut handle()).await.unwrap();
 }
 
-#[test]
-fn a_full_disk_loses_nothing_and_works_again_once_there_is_space() {
-    const OWN_MOUNTS: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
-    let folder = tempfile::tempdir().unwrap();
-    let mount = "mount -t tmpfs -o size=64k tmpfs \"$1\"";
-    if !fill_after(folder.path(), &OWN_MOUNTS, &format!("{mount} && exit 0")).status.success() {
-        // Some containers forbid it; the limit on the file's length above covers the same code.
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_works_again_once_there_is_space() {
+    let name = concat!(module_path!(), "::a_full_disk_loses_nothing_and_works_again_once_there_is_space");
+    if !is_confined(Confinement::OwnMounts, name) {
         return;
     }
-    let ballast = "head -c 20000 /dev/zero > \"$1/ballast\"";
-    let output = fill_after(folder.path(), &OWN_MOUNTS, &format!("{mount} && {ballast}"));
-    assert!(output.status.success(), "{output:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let _disk = SmallDisk::at(folder.path(), "64k");
+    fs::write(folder.path().join("ballast"), vec![0; 20_000]).unwrap();
+    assert!(fill(folder.path()).await > 0);
 }

@@ -1,11 +1,11 @@
 //! Files that are no databases, disks that are full, locks that others hold.
 
 use std::path::Path;
-use std::process::Command;
 
 use sqlx::ConnectOptions as _;
 
 use super::{by_hand, closed, empty, files};
+use crate::confined::{Confinement, SmallDisk, is_confined, read_only};
 use crate::store::conformance::samples::{key, policy};
 use crate::store::conformance::{holder, lease};
 use crate::store::sqlite::{Sqlite, Writing, open_or_create, open_read_only, options};
@@ -78,29 +78,18 @@ async fn a_missing_table_is_damage() {
     assert!(matches!(damaged, StoreError::Corrupt { .. }), "{damaged:?}");
 }
 
-/// Makes a file or directory unchangeable while it lives; for root, too, where the file system can.
+/// Makes a file or directory unchangeable while it lives.
 struct Unchangeable<'a>(&'a Path);
 
 impl<'a> Unchangeable<'a> {
-    fn make(path: &'a Path) -> Option<Self> {
-        let mut permissions = std::fs::metadata(path).unwrap().permissions();
-        permissions.set_readonly(true);
-        std::fs::set_permissions(path, permissions).unwrap();
-        // Permissions do not stop root; the immutable attribute does.
-        let _ = Command::new("chattr").arg("+i").arg(path).output();
-        let guard = Self(path);
-        let probe = if path.is_dir() {
-            std::fs::File::create_new(path.join("probe")).map(|_| std::fs::remove_file(path.join("probe")).unwrap())
-        } else {
-            std::fs::OpenOptions::new().append(true).open(path).map(drop)
-        };
-        probe.is_err().then_some(guard)
+    fn make(path: &'a Path) -> Self {
+        read_only(path);
+        Self(path)
     }
 }
 
 impl Drop for Unchangeable<'_> {
     fn drop(&mut self) {
-        let _ = Command::new("chattr").arg("-i").arg(self.0).output();
         let mut permissions = std::fs::metadata(self.0).unwrap().permissions();
         #[expect(clippy::permissions_set_readonly_false, reason = "the directory is about to be removed")]
         permissions.set_readonly(false);
@@ -110,9 +99,12 @@ impl Drop for Unchangeable<'_> {
 
 #[tokio::test]
 async fn a_read_only_file_is_read_and_refuses_writers() {
+    let name = concat!(module_path!(), "::a_read_only_file_is_read_and_refuses_writers");
+    if !is_confined(Confinement::Modes, name) {
+        return;
+    }
     let (_directory, path) = closed().await;
-    // Where nothing stops this user, there is nothing to see.
-    let Some(_guard) = Unchangeable::make(&path) else { return };
+    let _guard = Unchangeable::make(&path);
     assert_eq!(open_read_only(&path).await.unwrap().recorded().await.unwrap().policies.len(), 1);
     let refused = open_or_create(&path).await.unwrap_err();
     assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused:?}");
@@ -120,8 +112,12 @@ async fn a_read_only_file_is_read_and_refuses_writers() {
 
 #[tokio::test]
 async fn a_read_only_directory_is_read_and_refuses_the_first_write() {
+    let name = concat!(module_path!(), "::a_read_only_directory_is_read_and_refuses_the_first_write");
+    if !is_confined(Confinement::Modes, name) {
+        return;
+    }
     let (directory, path) = closed().await;
-    let Some(_guard) = Unchangeable::make(directory.path()) else { return };
+    let _guard = Unchangeable::make(directory.path());
     assert_eq!(open_read_only(&path).await.unwrap().recorded().await.unwrap().policies.len(), 1);
     let refused = match open_or_create(&path).await {
         Ok(state) => state.acquire("apply", &holder("alice@laptop"), 60).await.map(|_| ()),
@@ -168,30 +164,14 @@ async fn a_full_database_takes_nothing_of_a_batch() {
     fills_up(&state).await;
 }
 
-/// A very small disk, on which nothing else lies.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// None where this user may not mount one.
-    fn mount() -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        let mount = ["-t", "tmpfs", "-o", "size=400k", "tmpfs"];
-        let mounted = Command::new("mount").args(mount).arg(disk.0.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(disk)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: SQLite's thread may still be about to close the file.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_takes_nothing_of_a_batch() {
-    let Some(disk) = SmallDisk::mount() else { return };
-    let state = open_or_create(&disk.0.path().join("state.db")).await.unwrap();
+    if !is_confined(Confinement::OwnMounts, concat!(module_path!(), "::a_full_disk_takes_nothing_of_a_batch")) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let _disk = SmallDisk::at(folder.path(), "400k");
+    let state = open_or_create(&folder.path().join("state.db")).await.unwrap();
     fills_up(&state).await;
 }
 
