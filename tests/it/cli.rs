@@ -2,12 +2,12 @@
 
 mod json;
 mod prompt;
-mod sandbox;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sandbox::Sandbox;
+use crate::support::sandbox::Sandbox;
 
 const COMMANDS: &[&[&str]] = &[
     &["init"],
@@ -33,7 +33,7 @@ const COMMANDS: &[&[&str]] = &[
 fn every_command_explains_itself_with_an_example() {
     let sandbox = Sandbox::empty();
     for command in COMMANDS {
-        let help = sandbox.run(&[command, &["--help"][..]].concat()).ok();
+        let help = sandbox.keywheel(&[command, &["--help"][..]].concat()).exits(0).stdout;
         let name = command.join(" ");
         assert!(help.contains(&format!("Usage: keywheel {name}")), "{name}: {help}");
         assert!(help.contains("Example") && help.contains("keywheel "), "{name} has no example: {help}");
@@ -42,7 +42,7 @@ fn every_command_explains_itself_with_an_example() {
 
 #[test]
 fn the_help_names_every_exit_status() {
-    let help = Sandbox::empty().run(&["--help"]).ok();
+    let help = Sandbox::empty().keywheel(&["--help"]).exits(0).stdout;
     for status in 0..=7 {
         assert!(help.contains(&format!("\n  {status}  ")), "{status}: {help}");
     }
@@ -51,7 +51,7 @@ fn the_help_names_every_exit_status() {
 #[test]
 fn the_manual_has_a_page_for_each_command_with_the_exit_statuses() {
     let sandbox = Sandbox::empty();
-    sandbox.run(&["man", "pages"]).ok();
+    sandbox.keywheel(&["man", "pages"]).exits(0);
     let page = |name: &str| fs::read_to_string(sandbox.path(&format!("pages/{name}.1"))).unwrap();
     assert!(page("keywheel").contains("Exit status"), "{}", page("keywheel"));
     for command in COMMANDS {
@@ -73,8 +73,8 @@ fn a_wrong_command_line_is_status_1() {
         &["history", "--limit", "0"],
     ];
     for arguments in wrong {
-        let run = sandbox.run(arguments);
-        assert_eq!(run.status, 1, "{arguments:?}: {}", run.stderr);
+        let run = sandbox.keywheel(arguments).ends();
+        assert_eq!(run.status, Some(1), "{arguments:?}: {}", run.stderr);
         assert!(run.stdout.is_empty() && !run.stderr.is_empty(), "{arguments:?}");
     }
 }
@@ -83,22 +83,22 @@ fn a_wrong_command_line_is_status_1() {
 fn completions_know_the_commands() {
     let sandbox = Sandbox::empty();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(sandbox.run(&["completions", shell]).ok().contains("explain"), "{shell}");
+        assert!(sandbox.keywheel(&["completions", shell]).exits(0).stdout.contains("explain"), "{shell}");
     }
 }
 
 #[test]
 fn what_init_writes_is_valid_and_laid_out_and_stays_when_it_runs_again() {
     let sandbox = Sandbox::empty();
-    let first = sandbox.run(&["init", "--tenant", "healthcare-org-123"]).ok();
+    let first = sandbox.keywheel(&["init", "--tenant", "healthcare-org-123"]).exits(0).stdout;
     assert!(first.contains("+ keywheel.yaml") && first.contains("keywheel apply"), "{first}");
-    assert!(sandbox.run(&["validate"]).ok().contains("Valid."));
-    let check = sandbox.run(&["fmt", "--check"]);
-    assert_eq!((check.status, check.stdout.as_str()), (0, ""), "{}", check.stderr);
+    assert!(sandbox.keywheel(&["validate"]).exits(0).stdout.contains("Valid."));
+    let check = sandbox.keywheel(&["fmt", "--check"]).ends();
+    assert_eq!((check.status, check.stdout.as_str()), (Some(0), ""), "{}", check.stderr);
 
     let edited = "# mine\napiVersion: keywheel/v1\nkind: Config\n";
     fs::write(sandbox.path("keywheel.yaml"), edited).unwrap();
-    let second = sandbox.run(&["init", "--tenant", "healthcare-org-123"]).ok();
+    let second = sandbox.keywheel(&["init", "--tenant", "healthcare-org-123"]).exits(0).stdout;
     assert!(second.contains("nothing was written"), "{second}");
     assert_eq!(fs::read_to_string(sandbox.path("keywheel.yaml")).unwrap(), edited);
     assert_eq!(fs::read_to_string(sandbox.path(".gitignore")).unwrap().matches(".keywheel").count(), 1);
@@ -107,56 +107,56 @@ fn what_init_writes_is_valid_and_laid_out_and_stays_when_it_runs_again() {
 #[test]
 fn the_quick_start_encrypts_rotates_and_decrypts() {
     let sandbox = Sandbox::with_policies();
-    let applied = sandbox.run(&["apply", "--auto-approve"]);
-    assert_eq!(applied.status, 0, "{}", applied.stderr);
+    let applied = sandbox.keywheel(&["apply", "--auto-approve"]).exits(0);
     assert!(applied.stdout.contains("Plan: 4 to create."), "{}", applied.stdout);
     assert!(applied.stderr.contains("data encrypt my-team/first-key"), "{}", applied.stderr);
 
     let secret = "attending physician: Dr. Vega\n";
-    let encrypted = sandbox.run_with(&["data", "encrypt", "my-team/first-key"], secret.as_bytes());
-    assert_eq!(encrypted.status, 0, "{}", encrypted.stderr);
+    let encrypted = sandbox.keywheel(&["data", "encrypt", "my-team/first-key"]).input(secret.as_bytes()).exits(0);
     assert!(!encrypted.stdout.contains("Vega"));
-    let rotated = sandbox.run(&["rotate", "my-team/first-key", "--reason", "trying it out", "--auto-approve"]).ok();
+    let rotated = sandbox
+        .keywheel(&["rotate", "my-team/first-key", "--reason", "trying it out", "--auto-approve"])
+        .exits(0)
+        .stdout;
     assert!(rotated.contains("my-team/Quarterly  success"), "{rotated}");
-    let decrypted = sandbox.run_with(&["data", "decrypt", "my-team/first-key"], &encrypted.bytes);
+    let decrypted =
+        sandbox.keywheel(&["data", "decrypt", "my-team/first-key"]).input(encrypted.stdout.as_bytes()).ends();
     assert_eq!(decrypted.stdout, secret, "{}", decrypted.stderr);
 
-    let again = sandbox.run(&["apply", "--auto-approve"]).ok();
+    let again = sandbox.keywheel(&["apply", "--auto-approve"]).exits(0).stdout;
     assert!(again.contains("No changes."), "{again}");
-    assert!(sandbox.run(&["history", "-v"]).ok().contains("trying it out"));
+    assert!(sandbox.keywheel(&["history", "-v"]).exits(0).stdout.contains("trying it out"));
 }
 
 #[test]
 fn a_plan_tells_changes_by_its_exit_status_only_when_asked() {
     let sandbox = Sandbox::with_policies();
-    assert_eq!(sandbox.run(&["plan"]).status, 0);
-    assert_eq!(sandbox.run(&["plan", "--detailed-exitcode"]).status, 2);
-    sandbox.run(&["apply", "--auto-approve"]).ok();
-    assert_eq!(sandbox.run(&["plan", "--detailed-exitcode"]).status, 0);
-    assert_eq!(sandbox.run(&["drift", "--detailed-exitcode"]).status, 0);
+    sandbox.keywheel(&["plan"]).exits(0);
+    sandbox.keywheel(&["plan", "--detailed-exitcode"]).exits(2);
+    sandbox.keywheel(&["apply", "--auto-approve"]).exits(0);
+    sandbox.keywheel(&["plan", "--detailed-exitcode"]).exits(0);
+    sandbox.keywheel(&["drift", "--detailed-exitcode"]).exits(0);
     // In half a year the key is due.
-    let later = sandbox.run(&["plan", "--detailed-exitcode", "--as-of", "2099-01-01"]);
-    assert_eq!(later.status, 2);
+    let later = sandbox.keywheel(&["plan", "--detailed-exitcode", "--as-of", "2099-01-01"]).exits(2);
     assert!(later.stdout.contains("Plan: 1 to rotate."), "{}", later.stdout);
 }
 
 #[test]
 fn a_saved_plan_is_shown_applied_once_and_never_when_it_was_altered() {
     let sandbox = Sandbox::with_policies();
-    let saved = sandbox.run(&["plan", "--out", "plan.json"]);
+    let saved = sandbox.keywheel(&["plan", "--out", "plan.json"]).ends();
     assert!(saved.stderr.contains("keywheel apply plan.json"), "{}", saved.stderr);
-    assert_eq!(sandbox.run(&["show", "plan.json"]).ok(), saved.stdout);
+    assert_eq!(sandbox.keywheel(&["show", "plan.json"]).exits(0).stdout, saved.stdout);
 
     let plan = fs::read_to_string(sandbox.path("plan.json")).unwrap();
     fs::write(sandbox.path("altered.json"), plan.replace("\"create\"", "\"forget\"")).unwrap();
     for arguments in [["show", "altered.json"], ["apply", "altered.json"]] {
-        let refused = sandbox.run(&arguments);
-        assert_eq!(refused.status, 4, "{}", refused.stderr);
+        let refused = sandbox.keywheel(&arguments).exits(4);
         assert!(refused.stderr.contains("error[plan/file]") && refused.stderr.contains("help: "), "{}", refused.stderr);
     }
 
-    sandbox.run(&["apply", "plan.json"]).ok();
-    assert_eq!(sandbox.run(&["apply", "plan.json"]).status, 4);
+    sandbox.keywheel(&["apply", "plan.json"]).exits(0);
+    sandbox.keywheel(&["apply", "plan.json"]).exits(4);
 }
 
 #[test]
@@ -164,8 +164,7 @@ fn nothing_is_applied_where_nobody_can_be_asked() {
     let sandbox = Sandbox::with_policies();
     for arguments in [&["apply"][..], &["apply", "--format", "json"], &["rotate", "my-team/first-key", "--reason", "x"]]
     {
-        let refused = sandbox.run(arguments);
-        assert_eq!(refused.status, 1);
+        let refused = sandbox.keywheel(arguments).exits(1);
         assert!(refused.stderr.contains("error[apply/no-approval]"), "{}", refused.stderr);
         assert!(refused.stdout.is_empty(), "{}", refused.stdout);
     }
@@ -178,27 +177,25 @@ fn documents_with_mistakes_show_all_of_them_and_end_with_1() {
     let path = sandbox.path("policies/my-team/keys.yaml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("rotation_interval_days", "rotation_intervall_days")).unwrap();
-    let found = sandbox.run(&["validate"]);
-    assert_eq!(found.status, 1);
+    let found = sandbox.keywheel(&["validate"]).exits(1);
     assert!(found.stdout.contains("policies/my-team/keys.yaml:"), "{}", found.stdout);
     assert!(found.stdout.contains("rotation_interval_days"), "{}", found.stdout);
     // The tenant is left out of the plan, and the plan says so.
-    let plan = sandbox.run(&["plan"]);
-    assert_eq!(plan.status, 7, "{}", plan.stderr);
+    let plan = sandbox.keywheel(&["plan"]).exits(7);
     assert!(plan.stdout.contains("Left out: 1 tenant"), "{}", plan.stdout);
 }
 
 #[test]
-fn the_documents_of_this_repository_are_laid_out_and_sound() {
-    let here = env!("CARGO_MANIFEST_DIR");
-    for dir in [".", "examples/aws"] {
+fn the_documents_of_this_repository_and_of_every_example_are_laid_out_and_sound() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let examples = fs::read_dir(here.join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    let examples = examples.filter(|folder| folder.join("keywheel.yaml").is_file());
+    let repositories: Vec<PathBuf> = examples.chain([here.to_owned()]).collect();
+    assert!(repositories.len() > 1, "there are no examples");
+    for dir in repositories {
         for command in [&["fmt", "--check"][..], &["validate"]] {
-            let output = Command::new(env!("CARGO_BIN_EXE_keywheel"))
-                .current_dir(std::path::Path::new(here).join(dir))
-                .args(command)
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "{dir}: {command:?}: {output:?}");
+            let output = Command::new(env!("CARGO_BIN_EXE_keywheel")).current_dir(&dir).args(command).output().unwrap();
+            assert!(output.status.success(), "{}: {command:?}: {output:?}", dir.display());
         }
     }
 }
@@ -206,12 +203,13 @@ fn the_documents_of_this_repository_are_laid_out_and_sound() {
 #[test]
 fn the_manual_is_one_page_on_standard_output_or_a_page_for_each_command_in_a_folder() {
     let sandbox = Sandbox::with_policies();
-    let page = sandbox.run(&["man"]).ok();
+    let page = sandbox.keywheel(&["man"]).exits(0).stdout;
     assert!(page.contains(".TH keywheel"), "{}", page);
     assert!(!sandbox.path("keywheel.1").exists());
-    sandbox.run(&["man", "pages"]).ok();
+    sandbox.keywheel(&["man", "pages"]).exits(0);
     assert!(sandbox.path("pages/keywheel-apply.1").exists());
-    let (help, same) = (sandbox.run(&["help", "plan"]).ok(), sandbox.run(&["plan", "--help"]).ok());
+    let (help, same) =
+        (sandbox.keywheel(&["help", "plan"]).exits(0).stdout, sandbox.keywheel(&["plan", "--help"]).exits(0).stdout);
     assert_eq!(help, same);
 }
 
@@ -221,21 +219,21 @@ fn fmt_rewrites_what_is_not_laid_out_and_keeps_comments() {
     let path = sandbox.path("policies/my-team/tenant.yaml");
     let before = fs::read_to_string(&path).unwrap();
     fs::write(&path, before.replace("timezone: UTC", "timezone:    UTC # ours")).unwrap();
-    let check = sandbox.run(&["fmt", "--check"]);
-    assert_eq!((check.status, check.stdout.as_str()), (1, "policies/my-team/tenant.yaml\n"));
-    sandbox.run(&["fmt"]).ok();
+    let check = sandbox.keywheel(&["fmt", "--check"]).ends();
+    assert_eq!((check.status, check.stdout.as_str()), (Some(1), "policies/my-team/tenant.yaml\n"));
+    sandbox.keywheel(&["fmt"]).exits(0);
     assert!(fs::read_to_string(&path).unwrap().contains("timezone: UTC # ours"));
-    assert_eq!(sandbox.run(&["fmt", "--check"]).status, 0);
+    sandbox.keywheel(&["fmt", "--check"]).exits(0);
 }
 
 #[test]
 fn colours_are_for_terminals_and_for_who_asks() {
     let sandbox = Sandbox::with_policies();
-    let colored = |arguments: &[&str]| sandbox.run(arguments).stdout.contains('\u{1b}');
+    let colored = |arguments: &[&str]| sandbox.keywheel(arguments).ends().stdout.contains('\u{1b}');
     assert!(!colored(&["plan"]));
     assert!(!colored(&["plan", "--color", "never"]));
     assert!(colored(&["plan", "--color", "always"]));
-    assert!(!sandbox.command(&["plan"]).env("NO_COLOR", "1").output().unwrap().stdout.contains(&0x1b));
+    assert!(!sandbox.keywheel(&["plan"]).command.env("NO_COLOR", "1").output().unwrap().stdout.contains(&0x1b));
 }
 
 #[test]
@@ -244,7 +242,7 @@ fn a_reader_that_has_gone_ends_a_command_quietly() {
     for arguments in [&["schema"][..], &["plan"], &["validate"], &["status", "--format", "json"], &["--help"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let run = sandbox.command(arguments).stdout(Stdio::from(writer)).output().unwrap();
+        let run = sandbox.keywheel(arguments).command.stdout(Stdio::from(writer)).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&run.stderr), "", "{arguments:?}");
         assert_eq!(run.status.code(), Some(0), "{arguments:?}");
     }
@@ -255,18 +253,18 @@ fn a_plan_that_nobody_saw_is_not_applied() {
     let sandbox = Sandbox::with_policies();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let run = sandbox.command(&["apply", "--auto-approve"]).stdout(Stdio::from(writer)).output().unwrap();
+    let run = sandbox.keywheel(&["apply", "--auto-approve"]).command.stdout(Stdio::from(writer)).output().unwrap();
     assert_eq!(run.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&run.stderr);
     assert!(stderr.contains("error[apply/not-shown]") && !stderr.contains("panicked"), "{stderr}");
-    assert!(sandbox.run(&["status"]).ok().contains("No key was applied yet"));
+    assert!(sandbox.keywheel(&["status"]).exits(0).stdout.contains("No key was applied yet"));
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_behind_standard_output_is_an_error() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let run = Sandbox::with_policies().command(&["plan"]).stdout(Stdio::from(full)).output().unwrap();
+    let run = Sandbox::with_policies().keywheel(&["plan"]).command.stdout(Stdio::from(full)).output().unwrap();
     assert_eq!(run.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&run.stderr).contains("error[cli/output]"));
 }
@@ -274,21 +272,25 @@ fn a_full_disk_behind_standard_output_is_an_error() {
 #[test]
 fn a_slip_in_a_name_gets_the_name_that_was_meant() {
     let sandbox = Sandbox::with_policies();
-    let run = sandbox.run(&["explain", "my-team/frist-key"]);
-    assert_eq!(run.status, 1);
+    let run = sandbox.keywheel(&["explain", "my-team/frist-key"]).exits(1);
     assert!(run.stderr.contains("my-team/first-key"), "{}", run.stderr);
 }
 
 #[test]
 fn explain_says_where_a_value_comes_from_and_what_would_stop_a_rotation() {
     let sandbox = Sandbox::with_policies();
-    let before = sandbox.run(&["explain", "my-team/first-key"]).ok();
+    let before = sandbox.keywheel(&["explain", "my-team/first-key"]).exits(0).stdout;
     assert!(before.contains("not applied yet"), "{before}");
-    sandbox.run(&["apply", "--auto-approve"]).ok();
-    let policy = sandbox.run(&["explain", "my-team/Quarterly"]).ok();
+    sandbox.keywheel(&["apply", "--auto-approve"]).exits(0);
+    let policy = sandbox.keywheel(&["explain", "my-team/Quarterly"]).exits(0).stdout;
     assert!(policy.contains("policies/my-team/keys.yaml:"), "{policy}");
     assert!(policy.contains("defaults of the tenant") && policy.contains("  default\n"), "{policy}");
     assert!(policy.contains("What would stop a rotation now? nothing"), "{policy}");
-    let off = sandbox.command(&["explain", "my-team/first-key"]).env("KEY_ROTATION_ENABLED", "false").output().unwrap();
+    let off = sandbox
+        .keywheel(&["explain", "my-team/first-key"])
+        .command
+        .env("KEY_ROTATION_ENABLED", "false")
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&off.stdout).contains("KEY_ROTATION_ENABLED=false"));
 }

@@ -1,12 +1,12 @@
 //! The engine on a real git repository, SQLite and the local provider.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 
 use keywheel::engine::{self, ApplyOptions, Event, PlanOptions, Progress, Report, Selection, Workspace};
 use keywheel::plan::Action;
 use keywheel::store::{self, Location};
+
+use crate::support::sandbox::Sandbox;
 
 /// Keeps every event.
 #[derive(Default)]
@@ -16,18 +16,6 @@ impl Progress for Events {
     fn event(&self, event: Event) {
         self.0.lock().unwrap().push(event);
     }
-}
-
-pub fn git(dir: &Path, arguments: &[&str]) {
-    let output = Command::new("git")
-        .current_dir(dir)
-        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"])
-        .args(arguments)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 const POLICY: &str = "
@@ -47,29 +35,15 @@ key_type: phi_data
 rotation_policy: Daily
 ";
 
-struct Fixture {
-    dir: tempfile::TempDir,
-}
+struct Fixture(Sandbox);
 
 impl Fixture {
     fn new(documents: &str) -> Self {
-        let fixture = Self { dir: tempfile::tempdir().unwrap() };
-        git(fixture.dir.path(), &["init", "-q"]);
-        std::fs::write(fixture.dir.path().join("keywheel.yaml"), "apiVersion: keywheel/v1\nkind: Config\n").unwrap();
-        std::fs::write(fixture.dir.path().join(".gitignore"), ".keywheel/\n").unwrap();
-        fixture.commit(documents);
-        fixture
-    }
-
-    fn commit(&self, documents: &str) {
-        std::fs::create_dir_all(self.dir.path().join("policies/acme")).unwrap();
-        std::fs::write(self.dir.path().join("policies/acme/keys.yaml"), documents).unwrap();
-        git(self.dir.path(), &["add", "-A"]);
-        git(self.dir.path(), &["commit", "-qm", "change"]);
+        Self(Sandbox::with("", documents))
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace { dir: self.dir.path().to_owned(), selection: Selection::WorkTree }
+        Workspace { dir: self.0.dir(), selection: Selection::WorkTree }
     }
 
     async fn plan(&self) -> keywheel::plan::Plan {
@@ -86,7 +60,7 @@ impl Fixture {
 
     fn files(&self) -> Vec<(String, Vec<u8>)> {
         let mut files = Vec::new();
-        let state = self.dir.path().join(".keywheel");
+        let state = self.0.path(".keywheel");
         for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
             files.push((entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path()).unwrap()));
         }
@@ -135,7 +109,7 @@ async fn data_of_before_a_rotation_decrypts_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dirty_tree_is_refused_and_nothing_is_made() {
     let fixture = Fixture::new(POLICY);
-    std::fs::write(fixture.dir.path().join("policies/acme/keys.yaml"), format!("{POLICY}# edited\n")).unwrap();
+    fixture.0.write("policies/acme/keys.yaml", &format!("{POLICY}# edited\n"));
     let refused =
         engine::apply(&fixture.workspace(), &ApplyOptions::default(), &|_| Ok(true), &Events::default()).await;
     assert_eq!(refused.unwrap_err().code, "apply/dirty");
@@ -146,9 +120,8 @@ async fn a_dirty_tree_is_refused_and_nothing_is_made() {
 async fn removing_everything_is_stopped_by_the_limits() {
     let fixture = Fixture::new(POLICY);
     fixture.apply().await;
-    std::fs::remove_dir_all(fixture.dir.path().join("policies")).unwrap();
-    git(fixture.dir.path(), &["add", "-A"]);
-    git(fixture.dir.path(), &["commit", "-qm", "oops"]);
+    std::fs::remove_dir_all(fixture.0.path("policies")).unwrap();
+    fixture.0.commit_all("oops");
     let before = fixture.files();
     let refused =
         engine::apply(&fixture.workspace(), &ApplyOptions::default(), &|_| Ok(true), &Events::default()).await;

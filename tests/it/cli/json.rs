@@ -6,7 +6,7 @@ use std::path::Path;
 use keywheel::render::schemas;
 use serde_json::Value;
 
-use super::sandbox::Sandbox;
+use crate::support::sandbox::Sandbox;
 
 #[test]
 fn the_schemas_in_the_repository_are_those_of_the_types() {
@@ -44,15 +44,17 @@ fn every_json_output_is_one_document_of_its_schema() {
             ("lock-list", &["lock", "list"]),
         ];
         for (schema, arguments) in outputs.iter().chain(of_state.iter().filter(|_| step > 0)) {
-            let run = sandbox.run(&[arguments, &["--format", "json"][..]].concat());
-            assert_eq!((run.status, run.stderr.as_str()), (0, ""), "{arguments:?}");
+            let run = sandbox.keywheel(&[arguments, &["--format", "json"][..]].concat()).ends();
+            assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""), "{arguments:?}");
             let document: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}"));
             assert!(document.get("format_version").is_some(), "{arguments:?}: {document}");
             holds(&format!("{schema}.v1.json"), &document);
         }
         if step == 0 {
-            sandbox.run(&["apply", "--auto-approve"]).ok();
-            sandbox.run(&["rotate", "my-team/first-key", "--reason", "a second version", "--auto-approve"]).ok();
+            sandbox.keywheel(&["apply", "--auto-approve"]).exits(0);
+            sandbox
+                .keywheel(&["rotate", "my-team/first-key", "--reason", "a second version", "--auto-approve"])
+                .exits(0);
         }
     }
 }
@@ -60,15 +62,15 @@ fn every_json_output_is_one_document_of_its_schema() {
 #[test]
 fn a_saved_plan_is_what_the_json_of_the_plan_is() {
     let sandbox = Sandbox::with_policies();
-    let printed = sandbox.run(&["plan", "--out", "plan.json", "--format", "json"]).ok();
+    let printed = sandbox.keywheel(&["plan", "--out", "plan.json", "--format", "json"]).exits(0).stdout;
     assert_eq!(fs::read_to_string(sandbox.path("plan.json")).unwrap(), printed);
-    assert_eq!(sandbox.run(&["show", "plan.json", "--format", "json"]).ok(), printed);
+    assert_eq!(sandbox.keywheel(&["show", "plan.json", "--format", "json"]).exits(0).stdout, printed);
 }
 
 #[test]
 fn apply_streams_lines_from_the_version_to_the_report() {
     let sandbox = Sandbox::with_policies();
-    let stream = sandbox.run(&["apply", "--auto-approve", "--format", "json"]).ok();
+    let stream = sandbox.keywheel(&["apply", "--auto-approve", "--format", "json"]).exits(0).stdout;
     let lines: Vec<Value> = stream.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for line in &lines {
         holds("apply-line.v1.json", line);
@@ -83,8 +85,7 @@ fn apply_streams_lines_from_the_version_to_the_report() {
 fn a_stream_that_fails_ends_with_the_error() {
     let sandbox = Sandbox::with_policies();
     fs::write(sandbox.path("policies/my-team/new.yaml"), "").unwrap();
-    let run = sandbox.run(&["apply", "--auto-approve", "--format", "json"]);
-    assert_eq!(run.status, 3);
+    let run = sandbox.keywheel(&["apply", "--auto-approve", "--format", "json"]).exits(3);
     let last: Value = serde_json::from_str(run.stdout.lines().last().unwrap()).unwrap();
     holds("apply-line.v1.json", &last);
     assert_eq!(last["type"], "error");

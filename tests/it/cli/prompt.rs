@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use super::sandbox::Sandbox;
+use crate::support::sandbox::Sandbox;
 
 /// Runs a command on a terminal of its own, types an answer at the question, and exits as the command does.
 const TERMINAL: &str = r#"
@@ -42,17 +42,18 @@ fn anything_else_and_an_interrupt_change_nothing() {
         let run = answered(&sandbox, answer);
         assert_eq!(run.status.code(), Some(1), "{answer}: {}", text(&run));
         assert!(shows(&run, "error[apply/cancelled]"), "{answer}: {}", text(&run));
-        assert!(sandbox.run(&["status"]).ok().contains("No key was applied yet"), "{answer}");
+        assert!(sandbox.keywheel(&["status"]).exits(0).stdout.contains("No key was applied yet"), "{answer}");
         // The lock was given back: nobody waits for a run that was called off.
-        assert_eq!(sandbox.run(&["apply", "--auto-approve", "--lock-timeout", "0s"]).status, 0, "{answer}");
+        sandbox.keywheel(&["apply", "--auto-approve", "--lock-timeout", "0s"]).exits(0);
     }
 }
 
 fn answered(sandbox: &Sandbox, answer: &str) -> Output {
-    let keywheel = sandbox.command(&["apply"]);
+    let keywheel = sandbox.keywheel(&["apply"]).command;
     let mut terminal = Command::new("python3");
     terminal.args(["-c", TERMINAL, answer]).arg(keywheel.get_program()).args(keywheel.get_args());
-    terminal.env_clear().env("TERM", "xterm").current_dir(keywheel.get_current_dir().unwrap());
+    terminal.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TERM", "xterm");
+    terminal.current_dir(keywheel.get_current_dir().unwrap());
     terminal.envs(keywheel.get_envs().filter_map(|(name, value)| Some((name, value?))));
     terminal.output().unwrap()
 }

@@ -17,13 +17,28 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A repository on branch `main` without a commit; `config` is what `keywheel.yaml` says after its first two lines.
-    pub fn new(config: &str) -> Self {
+    /// An empty folder, without git.
+    pub fn empty() -> Self {
         let sandbox = Self { root: tempfile::tempdir().unwrap(), variables: BTreeMap::new() };
         for folder in ["repo", "home"] {
             fs::create_dir(sandbox.root.path().join(folder)).unwrap();
         }
-        git(sandbox.dir(), &["init", "-q"]);
+        sandbox
+    }
+
+    /// What `init` writes, committed.
+    pub fn with_policies() -> Self {
+        let sandbox = Self::empty();
+        sandbox.keywheel(&["init"]).exits(0);
+        sandbox.git(&["init", "-q"]);
+        sandbox.commit_all("policies");
+        sandbox
+    }
+
+    /// A repository on branch `main` without a commit; `config` is what `keywheel.yaml` says after its first two lines.
+    pub fn new(config: &str) -> Self {
+        let sandbox = Self::empty();
+        sandbox.git(&["init", "-q"]);
         sandbox.write("keywheel.yaml", &format!("apiVersion: keywheel/v1\nkind: Config\n{config}"));
         sandbox.write(".gitignore", ".keywheel/\n*.json\n");
         sandbox
@@ -46,16 +61,21 @@ impl Sandbox {
         self.root.path().join("repo")
     }
 
+    /// A path in the repository.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir().join(path)
+    }
+
     /// Writes a file of the repository.
     pub fn write(&self, path: &str, text: &str) {
-        let path = self.dir().join(path);
+        let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Reads a file of the repository.
     pub fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.dir().join(path)).unwrap()
+        fs::read_to_string(self.path(path)).unwrap()
     }
 
     /// Writes `policies/acme/keys.yaml` and commits everything.
@@ -93,7 +113,7 @@ impl Sandbox {
 
     /// The state database.
     pub fn database(&self) -> PathBuf {
-        self.dir().join(".keywheel/state.db")
+        self.path(".keywheel/state.db")
     }
 
     /// What a plain SQLite client reads: the rows of a query as JSON objects.
@@ -114,7 +134,7 @@ impl Sandbox {
     /// Every file below `.keywheel`, with its content. Of the database it is what its tables say, but for the lease: to
     /// take the lock and to give it back is no change.
     pub fn state(&self) -> BTreeMap<OsString, Vec<u8>> {
-        let entries = fs::read_dir(self.dir().join(".keywheel")).into_iter().flatten().map(Result::unwrap);
+        let entries = fs::read_dir(self.path(".keywheel")).into_iter().flatten().map(Result::unwrap);
         let content = |path: &Path| if path == self.database() { self.dump() } else { fs::read(path).unwrap() };
         entries.map(|entry| (entry.file_name(), content(&entry.path()))).collect()
     }
@@ -215,7 +235,7 @@ impl Done {
 }
 
 /// Runs git with an identity, and without the machine's settings.
-pub fn git(dir: impl AsRef<Path>, arguments: &[&str]) -> String {
+fn git(dir: impl AsRef<Path>, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(dir)
         .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"])
