@@ -465,10 +465,15 @@ impl From<StoreError> for EngineError {
             StoreError::Corrupt { .. } => {
                 ("state/corrupt", "restore the file from a backup; do not start with an empty one")
             }
+            StoreError::Unreachable { .. } => (
+                "state/unreachable",
+                "check the URL that `state` leads to, and that its server is there; then apply again",
+            ),
             StoreError::Newer { .. } => ("state/newer", "use the keywheel that wrote it, or a newer one"),
-            StoreError::ReadOnly { .. } => {
-                ("state/read-only", "check the owner and mode of the file and of its directory")
-            }
+            StoreError::ReadOnly { .. } => (
+                "state/read-only",
+                "check the owner and mode of the file and of its directory; in PostgreSQL, the rights of the role",
+            ),
             StoreError::Full { .. } => ("state/full", "make room; nothing was lost, and apply goes on from there"),
             StoreError::Locked { .. } => {
                 ("state/locked", "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself")

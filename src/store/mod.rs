@@ -380,6 +380,14 @@ pub enum StoreError {
         /// Where it was looked for, without a password.
         location: String,
     },
+    /// Its server cannot be reached, or refuses to serve.
+    #[error("the state database {location} cannot be reached: {message}")]
+    Unreachable {
+        /// Where it was looked for, without a password.
+        location: String,
+        /// What the network or the server said.
+        message: String,
+    },
     /// The file is not one, or is damaged.
     #[error("the state database {location} is damaged: {message}")]
     Corrupt {

@@ -42,7 +42,6 @@ impl From<StoreError> for Failure {
 // PostgreSQL's error codes (postgresql.org/docs/15/errcodes-appendix.html).
 const READ_ONLY_SQL_TRANSACTION: &str = "25006";
 const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
-const INVALID_PASSWORD: &str = "28P01";
 const INVALID_CATALOG_NAME: &str = "3D000";
 const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
 const UNTRANSLATABLE_CHARACTER: &str = "22P05";
@@ -112,7 +111,9 @@ impl Failure {
             Self::Corrupt(message) => StoreError::Corrupt { location, message },
             Self::Newer { found, known } => StoreError::Newer { location, found, known },
             Self::Other(message) => StoreError::Other { location, message },
-            Self::TimedOut => StoreError::Other { location, message: "the server did not answer in time".to_owned() },
+            Self::TimedOut => {
+                StoreError::Unreachable { location, message: "the server did not answer in time".to_owned() }
+            }
             Self::Sql(error) | Self::Connecting(error) => sql_error(location, &error),
         }
     }
@@ -120,7 +121,12 @@ impl Failure {
 
 fn sql_error(location: String, error: &sqlx::Error) -> StoreError {
     let Some(database) = error.as_database_error() else {
-        return StoreError::Other { location, message: unreachable(error) };
+        let message = match error {
+            // The word of the system, without that of the driver.
+            sqlx::Error::Io(error) => error.to_string(),
+            error => error.to_string(),
+        };
+        return StoreError::Unreachable { location, message };
     };
     let message = database.message().to_owned();
     let code = database.code().unwrap_or_default();
@@ -128,11 +134,13 @@ fn sql_error(location: String, error: &sqlx::Error) -> StoreError {
         DISK_FULL => StoreError::Full { location },
         READ_ONLY_SQL_TRANSACTION | INSUFFICIENT_PRIVILEGE => StoreError::ReadOnly { location, message },
         LOCK_NOT_AVAILABLE => StoreError::Busy { location },
-        INVALID_CATALOG_NAME => StoreError::Other {
+        INVALID_CATALOG_NAME => StoreError::Unreachable {
             location,
             message: format!("{message}: create it first, keywheel makes only its tables"),
         },
-        INVALID_PASSWORD => StoreError::Other { location, message: format!("the server refused the login: {message}") },
+        TOO_MANY_CONNECTIONS | ADMIN_SHUTDOWN | CRASH_SHUTDOWN | CANNOT_CONNECT_NOW => {
+            StoreError::Unreachable { location, message }
+        }
         DUPLICATE_TABLE => StoreError::Other {
             location,
             message: format!("{message}, and it is not keywheel's: give keywheel a schema or a database of its own"),
@@ -142,20 +150,12 @@ fn sql_error(location: String, error: &sqlx::Error) -> StoreError {
         UNTRANSLATABLE_CHARACTER | CHARACTER_NOT_IN_REPERTOIRE => StoreError::Conflict {
             message: "a text has the character U+0000, which PostgreSQL does not keep".to_owned(),
         },
-        // Class 22 is a value that its column cannot hold, class 23 a broken rule.
+        // Classes: 08 lost connections, 28 refused logins, 22 values that their column cannot hold, 23 broken rules.
+        code if code.starts_with("08") || code.starts_with("28") => StoreError::Unreachable { location, message },
         code if code.starts_with("22") || code.starts_with("23") => {
             StoreError::Conflict { message: constraint(database.constraint(), &message) }
         }
         _ => StoreError::Other { location, message },
-    }
-}
-
-/// What the driver says, in words of the network.
-fn unreachable(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Io(error) => format!("the server cannot be reached: {error}"),
-        sqlx::Error::Tls(error) => format!("no encrypted connection: {error}"),
-        error => error.to_string(),
     }
 }
 

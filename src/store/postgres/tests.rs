@@ -3,6 +3,7 @@
 mod copied;
 mod integrity;
 mod lost;
+mod session;
 mod trouble;
 
 #[path = "../../../tests/it/support/cut.rs"]

@@ -43,6 +43,7 @@ fn an_apply_goes_on_after_its_server_crashed_and_restarted() {
         apply.join().unwrap()
     });
     assert_eq!(done.status, Some(0), "{done:?}");
+    assert!(server.log().contains("database system was not properly shut down"));
     sandbox.keywheel(&["plan", "--detailed-exitcode"]).exits(0).says("No changes");
     assert_eq!(server.query("postgres", TWINS).unwrap(), "0");
     assert_eq!(server.query("postgres", "SELECT count(*) FROM key_versions").unwrap(), "300");

@@ -9,7 +9,7 @@ use crate::support::sandbox::Sandbox;
 /// Fails unless plan and apply are both refused with these words.
 fn refused(sandbox: &Sandbox, words: &str) {
     for arguments in [&["plan", "-vv"][..], APPLY] {
-        let done = discreet(sandbox.keywheel(arguments).env("RUST_LOG", "trace").exits(1)).error("state/error");
+        let done = discreet(sandbox.keywheel(arguments).env("RUST_LOG", "trace").exits(1)).error("state/unreachable");
         assert!(done.stderr.contains(words), "no {words:?} in\n{}", done.stderr);
     }
 }
@@ -18,9 +18,9 @@ fn refused(sandbox: &Sandbox, words: &str) {
 fn what_cannot_be_reached_is_named_without_its_password() {
     let database = database();
     let wrong = database.url.replace(PASSWORD, &PASSWORD.to_uppercase());
-    refused(&sandbox(&wrong, 1), "the server refused the login");
+    refused(&sandbox(&wrong, 1), "password authentication failed");
     refused(&sandbox(&url(database.port, "typing_mistake"), 1), "\"typing_mistake\" does not exist: create it first");
-    refused(&sandbox(&url(free_port(), "keywheel"), 1), "the server cannot be reached");
+    refused(&sandbox(&url(free_port(), "keywheel"), 1), "Connection refused");
 }
 
 #[test]
@@ -40,6 +40,17 @@ fn a_url_without_a_password_may_stand_in_the_file() {
     let sandbox = Sandbox::with(&format!("state: {plain}\n"), &documents(1));
     sandbox.keywheel(APPLY).env("PGPASSWORD", PASSWORD).exits(0);
     assert_eq!(database.query("SELECT count(*) FROM encryption_keys").unwrap(), "1");
+}
+
+#[test]
+fn a_standby_is_planned_from_and_not_applied_to() {
+    let primary = Server::start("");
+    let sandbox = sandbox(&primary.url("postgres"), 1);
+    sandbox.keywheel(APPLY).exits(0);
+    let standby = primary.standby();
+    let url = standby.url("postgres");
+    sandbox.keywheel(&["plan", "--detailed-exitcode"]).env("KEYWHEEL_STATE", &url).exits(0).says("No changes");
+    sandbox.keywheel(APPLY).env("KEYWHEEL_STATE", &url).exits(1).error("state/read-only");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,6 +75,28 @@ impl Server {
     /// Stops it; `immediate` is like a crash, `fast` cuts connections in good order.
     pub fn stop(&self, mode: &str) {
         run(as_server(&self.process.folder, program("pg_ctl")).args(["stop", "--wait", "--mode", mode]));
+    }
+
+    /// A standby that follows it: it can be read, and not be written.
+    pub fn standby(&self) -> Self {
+        let lives = tempfile::tempdir().unwrap();
+        let folder = lives.path().join("server");
+        let port = free_port();
+        fs::create_dir(&folder).unwrap();
+        own(&folder);
+        let address = format!("host=127.0.0.1 port={} user=keywheel password={PASSWORD}", self.port);
+        run(as_server(&folder, program("pg_basebackup"))
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--dbname", &address, "--pgdata"])
+            .arg(folder.join("data")));
+        let mut settings = File::options().append(true).open(folder.join("data/postgresql.auto.conf")).unwrap();
+        writeln!(settings, "port = {port}\nunix_socket_directories = '{}'", folder.display()).unwrap();
+        start(&folder, &[]);
+        Self { port, process: Arc::new(Process { folder, _lives: lives }) }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.process.folder.join("log")).unwrap()
     }
 
     pub fn url(&self, database: &str) -> String {
