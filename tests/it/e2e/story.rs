@@ -1,8 +1,10 @@
 //! A key that exists comes under a policy by way of a pull request, and rotates the night after.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Kms, Moto, NOON, Sandbox, actions, aws_sandbox};
+use super::{Kms, Moto, NOON, Sandbox, actions, aws, aws_sandbox};
+use crate::support::postgres::Server;
+use crate::support::sandbox::faked;
 
 /// The policy of the original description, and a key as a pull request adds them.
 fn documents(kms_key_id: &str) -> String {
@@ -46,11 +48,15 @@ const FILE: &str = "policies/healthcare-org-123/phi.yaml";
 /// A repository whose `main` has no documents yet, and a branch that adds them.
 fn pull_request(endpoint: &str, kms_key_id: &str) -> Sandbox {
     let sandbox = aws_sandbox(endpoint);
+    open_pull_request(&sandbox, kms_key_id);
+    sandbox
+}
+
+fn open_pull_request(sandbox: &Sandbox, kms_key_id: &str) {
     sandbox.commit_all("an empty policy repository");
     sandbox.git(&["checkout", "-qb", "daily-phi-rotation"]);
     sandbox.write(FILE, &documents(kms_key_id));
     sandbox.commit_all("rotate PHI keys daily");
-    sandbox
 }
 
 fn merge(sandbox: &Sandbox) {
@@ -60,6 +66,37 @@ fn merge(sandbox: &Sandbox) {
 
 #[test]
 fn an_existing_key_is_adopted_by_a_pull_request_and_rotates_the_night_after() {
+    an_existing_key_rotates(aws_sandbox, |_| {}, Sandbox::sql);
+}
+
+#[test]
+fn so_it_is_with_the_state_in_postgresql() {
+    let server = Server::start("");
+    let sandbox = |endpoint: &str| {
+        let mut sandbox = aws_sandbox(endpoint);
+        let config = format!("apiVersion: keywheel/v1\nkind: Config\nstate: ${{KEYWHEEL_STATE}}\n{}", aws(endpoint));
+        sandbox.write("keywheel.yaml", &config);
+        sandbox.set("KEYWHEEL_STATE", &server.url("postgres"));
+        sandbox
+    };
+    let move_to = |instant: &str| {
+        server.stop("fast");
+        server.start_again(&faked(instant));
+    };
+    let rows = |_: &Sandbox, sql: &str| {
+        let rows = server.query("postgres", &format!("SELECT json_agg(row_to_json(t)) FROM ({sql}) AS t")).unwrap();
+        serde_json::from_str(&rows).unwrap()
+    };
+    an_existing_key_rotates(sandbox, move_to, rows);
+}
+
+/// The story, in a repository of AWS keys whose state is somewhere: the clock there moves when it is told so, and a plain
+/// client reads rows.
+fn an_existing_key_rotates(
+    sandbox: impl Fn(&str) -> Sandbox,
+    move_to: impl Fn(&str),
+    rows: impl Fn(&Sandbox, &str) -> Vec<Value>,
+) {
     let moto = Moto::start_at(NOON);
     let kms = Kms::new(moto.endpoint());
     let key_policy = json!({"Version": "2012-10-17", "Statement": [{
@@ -80,7 +117,8 @@ fn an_existing_key_is_adopted_by_a_pull_request_and_rotates_the_night_after() {
     assert_eq!(by, first);
 
     // The review of the pull request: a plan, and nothing is written.
-    let sandbox = pull_request(moto.endpoint(), &first);
+    let sandbox = sandbox(moto.endpoint());
+    open_pull_request(&sandbox, &first);
     let plan = sandbox.at("2026-03-01 12:10:00", &["plan", "--format", "json"]).exits(0).json();
     let adoption = ["create keywheel.yaml", "create Daily PHI Key Rotation", "adopt patient-data-encryption-key"];
     assert_eq!(actions(&plan), adoption);
@@ -92,12 +130,14 @@ fn an_existing_key_is_adopted_by_a_pull_request_and_rotates_the_night_after() {
     // The merge: the plan is saved, and applied by the job of `main`.
     merge(&sandbox);
     sandbox.at("2026-03-01 12:20:00", &["plan", "--out", "plan.json"]).exits(0).says("Daily PHI Key Rotation");
+    move_to("2026-03-01 12:21:00");
     sandbox.at("2026-03-01 12:21:00", &["apply", "plan.json"]).exits(0);
     assert_eq!(kms.keys(), std::slice::from_ref(&first), "adoption makes and rotates nothing");
     sandbox.at("2026-03-01 12:22:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
     sandbox.at("2026-03-02 01:59:50", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
 
     // At two in the night it is due.
+    move_to("2026-03-02 02:00:05");
     let due = sandbox.at("2026-03-02 02:00:05", &["plan", "--detailed-exitcode", "--format", "json"]).exits(2).json();
     assert_eq!(actions(&due), ["rotate patient-data-encryption-key"]);
     let applied = sandbox.at("2026-03-02 02:00:10", &["apply", "--auto-approve", "--format", "json"]).exits(0);
@@ -134,14 +174,18 @@ fn an_existing_key_is_adopted_by_a_pull_request_and_rotates_the_night_after() {
     assert_eq!((&rotation["status"], &rotation["cause"]), (&json!("settled"), &json!("due")), "{history:#}");
     assert_eq!(rotation["correlation_id"], report["correlation_id"]);
     assert_eq!((&rotation["from_ref"], &rotation["to_ref"]), (&json!(first), &json!(second)));
-    let versions = sandbox.sql("SELECT provider_ref, state FROM key_versions ORDER BY number");
+    let versions = rows(&sandbox, "SELECT provider_ref, state FROM key_versions ORDER BY number");
     let expected = [(&first, "deactivated"), (&second, "active")];
     let expected = expected.map(|(arn, state)| json!({"provider_ref": arn, "state": state}));
     assert_eq!(versions, expected);
-    let policy = &sandbox.sql("SELECT * FROM key_rotation_policies")[0];
-    assert_eq!(policy["next_rotation_at"], "2026-03-03T02:00:00.000000Z");
-    assert_eq!(policy["compliance_tags"], r#"["HIPAA","SOC2"]"#);
-    assert_eq!(policy["last_modified_by_author"], "Ada <ada@example.org>");
+    let policy = "SELECT CAST(next_rotation_at AS text) AS next, CAST(compliance_tags AS text) AS tags,
+                      last_modified_by_author AS author FROM key_rotation_policies";
+    let policy = &rows(&sandbox, policy)[0];
+    assert!(policy["next"].as_str().unwrap().replace(' ', "T").starts_with("2026-03-03T02:00:00"), "{policy}");
+    let tags: Value = serde_json::from_str(policy["tags"].as_str().unwrap()).unwrap();
+    assert_eq!(tags, json!(["HIPAA", "SOC2"]));
+    assert_eq!(policy["author"], "Ada <ada@example.org>");
+    move_to("2026-03-02 02:06:00");
     sandbox.at("2026-03-02 02:06:00", &["apply", "--auto-approve"]).exits(0).says("No changes");
     assert_eq!(kms.keys().len(), 2);
 }
