@@ -1,11 +1,14 @@
 //! Servers that are not there, refuse, or hold something else.
 
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+
 use super::server::{self, PASSWORD, Server};
 use super::{empty, location};
 use crate::store::conformance::samples::{key, policy};
 use crate::store::conformance::{holder, lease, write};
 use crate::store::postgres::{open_or_create, open_read_only};
-use crate::store::{ReadState, State, StoreError, Write};
+use crate::store::{Lease, ReadState, State, StoreError, Write};
 
 /// What both ways of opening say; never the password.
 async fn refusals(url: &str) -> [StoreError; 2] {
@@ -210,4 +213,37 @@ async fn a_full_disk_takes_nothing_of_a_batch() {
     // PostgreSQL gives the room of what was rolled back free at a vacuum.
     server.query("small", "VACUUM encryption_keys").unwrap();
     state.commit(&lease, &[Write::Policy(Box::new(policy(2, "acme", "Weekly")))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_is_not_taken_over_in_the_middle_of_a_commit() {
+    let (database, first) = empty().await;
+    let second = open_or_create(&location(&database.url)).await.unwrap();
+    // It has expired when it is made, and nobody has taken it over yet.
+    let expired = first.acquire("apply", &holder("alice@laptop"), 0).await.unwrap();
+    let mut by_hand = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE key_rotation_policies IN SHARE MODE").execute(&mut by_hand).await.unwrap();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let are_waiting = |count: &str| database.query(waiting).unwrap() == count;
+    let commit = tokio::spawn(async move {
+        let written = first.commit(&expired, &[Write::Policy(Box::new(policy(1, "acme", "Daily")))]).await;
+        (written, first)
+    });
+    while !are_waiting("1") {
+        tokio::task::yield_now().await;
+    }
+    let takeover = tokio::spawn(async move { (second.acquire("apply", &holder("bob@ci"), 60).await, second) });
+    while !are_waiting("2") {
+        assert!(!takeover.is_finished(), "taken over while its holder could still commit");
+        tokio::task::yield_now().await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut by_hand).await.unwrap();
+    let (written, first) = commit.await.unwrap();
+    written.unwrap();
+    let (taken, second) = takeover.await.unwrap();
+    assert_eq!(taken.unwrap().token, 2);
+    assert_eq!(second.recorded().await.unwrap().policies.len(), 1);
+    let late = first.commit(&Lease { scope: "apply".to_owned(), token: 1 }, &[]).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
 }
