@@ -168,7 +168,7 @@ pub(super) async fn key_change(
                 change.after.as_ref().and_then(|after| after.get("provider_ref")?.as_str()).ok_or_else(vanished)?;
             let manager = scope.managers.of(&document).await.map_err(|error| Stopped::from(&error))?;
             let handle = handle(&address, &document, None, &KnownVersions::new());
-            manager.update_settings(&handle, named).await.map_err(|error| Stopped::from(&error))?;
+            manager.update_settings(&handle, None, named).await.map_err(|error| Stopped::from(&error))?;
         }
         let writes = adopt(scope, &address, document, observed, policy_ids).ok_or_else(vanished)?;
         return Ok(journal.write(writes.into_iter().chain([scope.audit_change(change)]).collect()).await?);
@@ -192,7 +192,8 @@ pub(super) async fn key_change(
                 )])
                 .await?;
             if at_provider {
-                manager.update_settings(&handle, primary).await.map_err(|error| Stopped::from(&error))?;
+                let former = Some(&record.key);
+                manager.update_settings(&handle, former, primary).await.map_err(|error| Stopped::from(&error))?;
             }
             if new_alias {
                 let leads_to = manager.primary(&handle).await.map_err(|error| Stopped::from(&error))?;

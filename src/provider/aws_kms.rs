@@ -9,6 +9,7 @@
 //! - `error`: what AWS's answers mean
 //! - `lookup`, `marks`: reading one key, and finding keys by tag
 //! - `successor`, `alias`, `prove`: making a version, moving the name, proving both
+//! - `settings`: description and tags
 //!
 //! AWS KMS is eventually consistent: what was made a moment ago may be unknown for seconds. Requests about such things
 //! are repeated for as long as one call may take ([`crate::document::AwsKmsConfig::operation_timeout`]).
@@ -20,6 +21,7 @@ mod lookup;
 mod marks;
 mod operation;
 mod prove;
+mod settings;
 mod successor;
 
 use std::collections::BTreeMap;
@@ -39,7 +41,7 @@ use self::lookup::Described;
 use self::operation::Operation;
 use self::prove::Context;
 use crate::document::{AwsKmsConfig, Capabilities};
-use crate::model::{Name, Observation, ObservedKey, ObservedVersion, RotationStrategy, VersionState};
+use crate::model::{EncryptionKey, Name, Observation, ObservedKey, ObservedVersion, RotationStrategy, VersionState};
 use crate::provider::{
     CreateVersion, ErrorKind, Found, KeyHandle, KeyManager, MAX_PLAINTEXT, Observe, Owned, ProviderError, tag,
 };
@@ -120,7 +122,7 @@ impl AwsKms {
             }
         }
         let settings = match primary.as_ref().or(named.as_ref()).or_else(|| versions.values().next()) {
-            Some(found) => settings(&home, found, !key.key.tags.is_empty()).await?,
+            Some(found) => settings::observed(&home, found, !key.key.tags.is_empty()).await?,
             None => return Ok(Observation::Missing),
         };
         Ok(Observation::Present(ObservedKey {
@@ -223,26 +225,6 @@ impl AwsKms {
         }
         Ok(())
     }
-
-    async fn restore_settings(&self, key: &KeyHandle, version: &str) -> Result<(), Failure> {
-        let home = self.account.home();
-        let described = lookup::describe(&home, version, Repeat::Settling).await?;
-        let wanted = key.key.description.as_deref();
-        if let Some(text) = wanted.filter(|text| described.metadata.description.as_deref().unwrap_or_default() != *text)
-        {
-            let send = || home.kms.update_key_description().key_id(&described.arn).description(text).send();
-            home.call(Operation::UpdateKeyDescription, Repeat::Safe, send).await?;
-        }
-        let there = lookup::tags(&home, &described.arn).await?;
-        let mut lacking = key.key.tags.clone();
-        lacking.retain(|name, value| !successor::is_reserved(name) && there.get(name) != Some(value));
-        if !lacking.is_empty() {
-            let tags = successor::to_tags(&lacking)?;
-            let send = || home.kms.tag_resource().key_id(&described.arn).set_tags(Some(tags.clone())).send();
-            home.call(Operation::TagResource, Repeat::Safe, send).await?;
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -309,8 +291,13 @@ impl KeyManager for AwsKms {
         Ok(self.disable_everywhere(key, version).await?)
     }
 
-    async fn update_settings(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
-        Ok(self.restore_settings(key, version).await?)
+    async fn update_settings(
+        &self,
+        key: &KeyHandle,
+        former: Option<&EncryptionKey>,
+        version: &str,
+    ) -> Result<(), ProviderError> {
+        Ok(settings::restore(&self.account.home(), &key.key, former, version).await?)
     }
 
     async fn encrypt(&self, key: &KeyHandle, plaintext: &[u8]) -> Result<Vec<u8>, ProviderError> {
@@ -340,25 +327,6 @@ fn stable_name(key: &KeyHandle, operation: Operation) -> Result<&str, Failure> {
     let name = key.key.kms_alias.as_ref().or(key.key.kms_key_id.as_ref()).or(key.primary.as_ref());
     let nameless = || Failure::new(ErrorKind::NotFound, operation, format!("{} has no key yet", key.address));
     name.map(String::as_str).ok_or_else(nameless)
-}
-
-/// The settings that a plan compares, in the document's names. Tags are a request and a permission of their own, and
-/// asked for only where the document sets some.
-async fn settings(home: &Regional, key: &Described, tagged: bool) -> Result<BTreeMap<String, String>, Failure> {
-    let metadata = &key.metadata;
-    let tags = if tagged { lookup::tags(home, &key.arn).await? } else { BTreeMap::new() };
-    let tags = tags.into_iter().filter(|(name, _)| !successor::is_reserved(name));
-    let mut settings: BTreeMap<String, String> = tags.map(|(name, value)| (format!("tag:{name}"), value)).collect();
-    let description = metadata.description.clone().unwrap_or_default();
-    settings.insert("description".to_owned(), description);
-    settings.insert("multi_region".to_owned(), (metadata.multi_region == Some(true)).to_string());
-    if let Some(spec) = &metadata.key_spec {
-        settings.insert("key_spec".to_owned(), spec.as_str().to_owned());
-    }
-    if let Some(usage) = &metadata.key_usage {
-        settings.insert("key_usage".to_owned(), usage.as_str().to_owned());
-    }
-    Ok(settings)
 }
 
 /// The versions, the oldest first; of two that AWS dates alike, the one recorded first.

@@ -44,7 +44,7 @@ use self::version_ref::{VersionRef, key_name, recorded_versions};
 use super::{CreateVersion, ErrorKind, Found, KeyHandle, KeyManager, MAX_PLAINTEXT, Observe, Owned, ProviderError};
 use crate::diagnostic::Finding;
 use crate::document::{Capabilities, LocalConfig};
-use crate::model::{Observation, RotationStrategy, Timestamp, VersionState};
+use crate::model::{EncryptionKey, Observation, RotationStrategy, Timestamp, VersionState};
 
 /// What the local provider can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
@@ -243,7 +243,12 @@ impl KeyManager for Local {
     }
 
     /// The keystore has neither description nor tags, so that there is nothing to update.
-    async fn update_settings(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
+    async fn update_settings(
+        &self,
+        key: &KeyHandle,
+        _former: Option<&EncryptionKey>,
+        version: &str,
+    ) -> Result<(), ProviderError> {
         const OPERATION: &str = "update_settings";
         check_spec(OPERATION, key)?;
         let version = version_of(OPERATION, key, version)?;

@@ -172,9 +172,17 @@ pub trait KeyManager: Observe {
 
     /// Makes the primary's description and tags those of the document. Idempotent.
     ///
+    /// `former` is the document that was applied last. What it set and the document does not is taken away, if it still
+    /// is as `former` set it; whatever else is there belongs to somebody else, and stays.
+    ///
     /// # Errors
     /// See [`ProviderError`].
-    async fn update_settings(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError>;
+    async fn update_settings(
+        &self,
+        key: &KeyHandle,
+        former: Option<&EncryptionKey>,
+        version: &str,
+    ) -> Result<(), ProviderError>;
 
     /// Encrypts under the primary, through the stable name. The answer is the provider's own ciphertext, at most
     /// [`MAX_PLAINTEXT`] bytes of plaintext.

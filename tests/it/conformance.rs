@@ -85,8 +85,8 @@ async fn a_promoted_version_is_primary_and_proven(manager: &dyn KeyManager, fixt
     let observed = present(manager, &key).await;
     assert_eq!(observed.primary, Some(version.clone()));
     assert_eq!(states(&observed), [VersionState::Active]);
-    manager.update_settings(&key, &version).await.unwrap();
-    manager.update_settings(&key, &version).await.expect("the same settings twice are no change");
+    manager.update_settings(&key, Some(&key.key), &version).await.unwrap();
+    manager.update_settings(&key, Some(&key.key), &version).await.expect("the same settings twice are no change");
 }
 
 async fn what_is_encrypted_decrypts_to_the_same(manager: &dyn KeyManager, fixture: &Fixture) {

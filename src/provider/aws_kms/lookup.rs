@@ -85,12 +85,12 @@ pub(super) async fn describe_if_there(regional: &Regional, id: &str) -> Result<O
 }
 
 /// A key's tags.
-pub(super) async fn tags(regional: &Regional, id: &str) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) async fn tags(regional: &Regional, id: &str, repeat: Repeat) -> Result<BTreeMap<String, String>, Failure> {
     let mut tags = BTreeMap::new();
     let mut marker: Option<String> = None;
     loop {
         let answer = regional
-            .call(Operation::ListResourceTags, Repeat::Safe, || {
+            .call(Operation::ListResourceTags, repeat, || {
                 regional.kms.list_resource_tags().key_id(id).set_marker(marker.clone()).send()
             })
             .await?;

@@ -120,7 +120,7 @@ async fn list(account: &Account, wanted: impl Fn(&Tags) -> bool) -> Result<Liste
     let mut answers = stream::iter(arns)
         .map(|arn| {
             let home = &home;
-            async move { (lookup::tags(home, &arn).await, arn) }
+            async move { (lookup::tags(home, &arn, Repeat::Safe).await, arn) }
         })
         .buffer_unordered(account.max_concurrent);
     let mut listed = Listed { marked: BTreeMap::new(), hidden: None };

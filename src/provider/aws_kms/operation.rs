@@ -25,6 +25,7 @@ pub(super) enum Operation {
     ReplicateKey,
     Sign,
     TagResource,
+    UntagResource,
     UpdateAlias,
     UpdateKeyDescription,
     Verify,
@@ -56,6 +57,7 @@ impl Operation {
             Self::ReplicateKey => "ReplicateKey",
             Self::Sign => "Sign",
             Self::TagResource => "TagResource",
+            Self::UntagResource => "UntagResource",
             Self::UpdateAlias => "UpdateAlias",
             Self::UpdateKeyDescription => "UpdateKeyDescription",
             Self::Verify => "Verify",
@@ -78,9 +80,12 @@ impl Operation {
     /// Guide. Cryptographic operations have a shared quota of 500 (RSA, ECC) or 10,000 (symmetric) and more.
     pub(super) fn per_second(self) -> u32 {
         match self {
-            Self::CreateAlias | Self::CreateKey | Self::DisableKey | Self::UpdateAlias | Self::UpdateKeyDescription => {
-                5
-            }
+            Self::CreateAlias
+            | Self::CreateKey
+            | Self::DisableKey
+            | Self::UntagResource
+            | Self::UpdateAlias
+            | Self::UpdateKeyDescription => 5,
             // One counts as two CreateKey in the replica's region.
             Self::ReplicateKey => 2,
             Self::TagResource => 10,

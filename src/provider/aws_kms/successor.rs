@@ -85,7 +85,7 @@ async fn like(home: &Regional, predecessor: &str, request: &CreateVersion) -> Re
         )
         .help("write \"Resource\": \"*\" there: in a key policy it means the key that the policy belongs to"));
     }
-    let mut tags = lookup::tags(home, predecessor).await?;
+    let mut tags = lookup::tags(home, predecessor, Repeat::Safe).await?;
     tags.extend(request.key.key.tags.clone());
     let description = request.key.key.description.clone().or_else(|| old.metadata.description.clone());
     Ok(Wanted {
@@ -156,7 +156,7 @@ pub(super) fn to_tags(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>, Failu
 pub(super) async fn take_over(account: &Account, old: &Described, new: &Described) -> Result<(), Failure> {
     let home = account.home();
     let there: BTreeSet<&str> = new.replica_regions().into_iter().collect();
-    let marks = lookup::tags(&home, &new.arn).await?;
+    let marks = lookup::tags(&home, &new.arn, Repeat::Settling).await?;
     for region in old.replica_regions() {
         if !there.contains(region) {
             replicate(&home, &account.region(region), old, new, &marks).await?;
@@ -180,7 +180,7 @@ async fn replicate(
 ) -> Result<(), Failure> {
     let replica = lookup::describe(there, old.key_id(), Repeat::Safe).await?;
     let policy = lookup::policy(there, old.key_id()).await?;
-    let mut tags = lookup::tags(there, old.key_id()).await?;
+    let mut tags = lookup::tags(there, old.key_id(), Repeat::Safe).await?;
     tags.retain(|name, _| !is_reserved(name));
     tags.extend(marks.iter().filter(|(name, _)| name.starts_with("keywheel:")).map(|(n, v)| (n.clone(), v.clone())));
     let tags = to_tags(&tags)?;

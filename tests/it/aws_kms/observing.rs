@@ -77,11 +77,35 @@ fn settings_that_somebody_changed_are_set_again_and_others_left_alone() {
         changed.send().await.unwrap();
         assert_eq!(present(&manager, &key).await.settings["tag:team"], "nobody");
 
-        manager.update_settings(&key, &version).await.unwrap();
+        manager.update_settings(&key, Some(&key.key), &version).await.unwrap();
         let settings = present(&manager, &key).await.settings;
         assert_eq!(settings["description"], "of patients");
         assert_eq!(settings["tag:team"], "platform");
         assert_eq!(settings["tag:cost"], "42", "a tag that the document does not name is its owner's");
+    });
+}
+
+#[test]
+fn what_left_the_document_is_taken_away_unless_somebody_changed_it() {
+    let name = "aws_kms::observing::what_left_the_document_is_taken_away_unless_somebody_changed_it";
+    moto::test(name, |endpoint| async move {
+        let (manager, own) = (connect(&endpoint).await, aws(&endpoint, REGION).await);
+        let tags = json!({"team": "platform", "cost": "42", "stage": "live"});
+        let mut key = handle("edited", &json!({"description": "of patients", "tags": tags}));
+        let version = rotate(&manager, &mut key).await;
+        let theirs = aws_sdk_kms::types::Tag::builder().tag_key("cost").tag_value("43").build().unwrap();
+        own.tag_resource().key_id(&version).tags(theirs).send().await.unwrap();
+
+        let former = key.key.clone();
+        key.key.description = None;
+        key.key.tags = [("stage".to_owned(), "test".to_owned())].into();
+        for _ in 0..2 {
+            manager.update_settings(&key, Some(&former), &version).await.unwrap();
+            let mut settings = present(&manager, &key).await.settings;
+            settings.retain(|name, _| name == "description" || name.starts_with("tag:"));
+            let settings = serde_json::to_value(settings).unwrap();
+            assert_eq!(settings, json!({"description": "", "tag:cost": "43", "tag:stage": "test"}));
+        }
     });
 }
 
