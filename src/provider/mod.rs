@@ -118,7 +118,8 @@ pub trait Observe: Send + Sync {
     /// The provider gave no usable answer.
     async fn intent(&self, key: &KeyHandle) -> Result<Value, ProviderError>;
 
-    /// The versions that carry a rotation's mark, the oldest first.
+    /// The versions that carry a rotation's mark, the oldest first. None is left out because the provider contradicts
+    /// itself about it: that is an error.
     ///
     /// # Errors
     /// The provider gave no usable answer; then nothing may be concluded.

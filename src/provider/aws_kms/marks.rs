@@ -3,6 +3,9 @@
 //! There are two ways. The tagging API finds them in one go, but lags behind, is a permission of its own, and emulators
 //! lack it. Listing every key and asking for its tags is the truth, as far as the caller may see it. Whether a version
 //! was made is asked in both ways, since the answer decides whether another one is made.
+//!
+//! Invariant: a key that one answer names and another does not know is neither there nor absent. AWS KMS is eventually
+//! consistent, and whoever takes such a key for absent makes its twin.
 
 use std::collections::BTreeMap;
 
@@ -51,8 +54,9 @@ pub(super) async fn made_by(account: &Account, rotation_id: Uuid) -> Result<Vec<
     let home = account.home();
     let mut found = Vec::new();
     while let Some((arn, _)) = marked.pop_first() {
-        let described = lookup::describe_if_there(&home, &arn).await?;
-        found.extend(described.filter(|key| !key.is_pending_deletion()));
+        let described = lookup::describe(&home, &arn, Repeat::Settling).await;
+        let key = described.map_err(|failure| contradicted(&arn, failure))?;
+        found.extend(Some(key).filter(|key| !key.is_pending_deletion()));
     }
     found.sort_by_cached_key(|key| (key.created_at(), key.arn.clone()));
     Ok(found.into_iter().map(|key| Found { created_at: key.created_at(), provider_ref: key.arn }).collect())
@@ -120,7 +124,7 @@ async fn list(account: &Account, wanted: impl Fn(&Tags) -> bool) -> Result<Liste
     let mut answers = stream::iter(arns)
         .map(|arn| {
             let home = &home;
-            async move { (lookup::tags(home, &arn, Repeat::Safe).await, arn) }
+            async move { (lookup::tags(home, &arn, Repeat::Settling).await, arn) }
         })
         .buffer_unordered(account.max_concurrent);
     let mut listed = Listed { marked: BTreeMap::new(), hidden: None };
@@ -130,15 +134,23 @@ async fn list(account: &Account, wanted: impl Fn(&Tags) -> bool) -> Result<Liste
                 listed.marked.insert(arn, tags);
             }
             Ok(_) => {}
-            // It was deleted since it was listed.
-            Err(failure) if failure.kind() == ErrorKind::NotFound => {}
             Err(failure) if failure.kind() == ErrorKind::Denied => {
                 listed.hidden.get_or_insert(failure);
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => return Err(contradicted(&arn, failure)),
         }
     }
     Ok(listed)
+}
+
+/// That a key is not found which was named a moment ago means nothing: it is too new, or was deleted just now.
+fn contradicted(arn: &str, mut failure: Failure) -> Failure {
+    if failure.kind() != ErrorKind::NotFound {
+        return failure;
+    }
+    failure.error.kind = ErrorKind::Unknown;
+    failure.error.message = format!("{arn} is listed, and yet not found: {}", failure.error.message);
+    failure.help("AWS KMS may take minutes to know a new key everywhere, or to forget a deleted one: try again then")
 }
 
 async fn every_key(home: &Regional) -> Result<Vec<String>, Failure> {

@@ -250,3 +250,30 @@ fn a_key_whose_making_was_not_answered_is_found_by_its_mark() {
         assert_eq!(manager.find_created(&wanted).await, Ok(vec![twins[1].clone()]), "what goes away is no version");
     });
 }
+
+#[test]
+fn a_key_that_is_named_and_not_found_is_neither_there_nor_absent() {
+    let name = "aws_kms::hostile::a_key_that_is_named_and_not_found_is_neither_there_nor_absent";
+    moto::test(name, |endpoint| async move {
+        let wanted = request(&new_key("patient-data"));
+        let made = super::connect(&endpoint).await.create_version(&wanted).await.unwrap();
+        // AWS KMS knows a new key in one place sooner than in another.
+        for operation in ["DescribeKey", "ListResourceTags"] {
+            let not_found = |times: usize| {
+                let upstream = endpoint.clone();
+                Hostile::start(move |request| {
+                    let unknown = request.operation == operation && request.earlier < times;
+                    if unknown { Reply::error(400, "NotFoundException") } else { Reply::Forward(upstream.clone()) }
+                })
+            };
+            let hostile = not_found(2);
+            let manager = super::connect(hostile.endpoint()).await;
+            assert_eq!(manager.find_created(&wanted).await, Ok(vec![made.clone()]), "{operation} caught up");
+
+            let hostile = not_found(usize::MAX);
+            let manager = super::connect(hostile.endpoint()).await;
+            let error = manager.find_created(&wanted).await.unwrap_err();
+            assert!(error.is_unknown() && error.message.contains(&made.provider_ref), "{operation}: {error:?}");
+        }
+    });
+}
