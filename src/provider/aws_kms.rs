@@ -11,6 +11,12 @@
 //! - `successor`, `alias`, `prove`: making a version, moving the name, proving both
 //! - `settings`: description and tags
 //!
+//! *Observing* asks `DescribeKey` once for each key, by its alias: that answer says at one instant where the alias leads,
+//! and the state, spec and description of the key there. `ListAliases` gives 100 aliases a page, but of the state
+//! nothing, so that it would be asked besides and not instead; its pages come one after the other, are of different
+//! instants, and hold every alias of the account; and it is a permission for all of them. `DescribeKey` has a quota of
+//! 2,000 a second: what limits a plan of 10,000 keys is `max_concurrent`.
+//!
 //! AWS KMS is eventually consistent: what was made a moment ago may be unknown for seconds. Requests about such things
 //! are repeated for as long as one call may take ([`crate::document::AwsKmsConfig::operation_timeout`]).
 
@@ -98,7 +104,9 @@ impl AwsKms {
             Some(alias) => alias::target(&home, alias).await?,
             None => None,
         };
-        let named = match &key.key.kms_key_id {
+        // Only adoption asks where the document's id leads; of a recorded key it may be a version of long ago.
+        let asked = key.key.kms_key_id.as_ref().filter(|_| key.primary.is_none() || key.key.kms_alias.is_none());
+        let named = match asked {
             Some(id) if led_to.as_ref().is_some_and(|key| key.arn == *id || key.key_id() == id) => led_to.clone(),
             Some(id) => lookup::describe_if_there(&home, id).await?,
             None => None,

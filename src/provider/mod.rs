@@ -97,7 +97,8 @@ pub trait Observe: Send + Sync {
     /// What the provider holds for each key, in the order of `keys`.
     ///
     /// A key without an answer is [`Observation::Unknown`] with the reason; one key's trouble never hides another's.
-    /// For a key with `kms_key_id`, [`crate::model::ObservedKey::named`] is what that id, ARN or alias leads to.
+    /// For a key with `kms_key_id` that has no recorded primary, [`crate::model::ObservedKey::named`] is what that id,
+    /// ARN or alias leads to; later nobody asks.
     async fn observe(&self, keys: &[KeyHandle]) -> Vec<Observation>;
 
     /// Every key that carries keywheel's marks, whichever state database they name: a lost database is not a first run.

@@ -110,6 +110,28 @@ fn what_left_the_document_is_taken_away_unless_somebody_changed_it() {
 }
 
 #[test]
+fn a_recorded_key_is_asked_for_once_whatever_it_was_adopted_as() {
+    let name = "aws_kms::observing::a_recorded_key_is_asked_for_once_whatever_it_was_adopted_as";
+    moto::test(name, |endpoint| async move {
+        let proxy = Hostile::start(move |_| Reply::Forward(endpoint.clone()));
+        let manager = connect(proxy.endpoint()).await;
+        let mut key = new_key("adopted");
+        let adopted = rotate(&manager, &mut key).await;
+        key.key.kms_key_id = Some(adopted.clone());
+        let successor = rotate(&manager, &mut key).await;
+        key.versions = vec![successor.clone()];
+        let before = proxy.requests().len();
+        assert_eq!(present(&manager, &key).await.primary, Some(successor));
+        let requests = proxy.requests().split_off(before);
+        let operations: Vec<_> = requests.iter().map(|request| request.operation.as_str()).collect();
+        assert_eq!(operations, ["DescribeKey"]);
+
+        let unrecorded = handle("adopted", &json!({"kms_key_id": adopted}));
+        assert_eq!(present(&manager, &unrecorded).await.named, Some(adopted));
+    });
+}
+
+#[test]
 fn a_version_in_use_is_not_disabled() {
     let name = "aws_kms::observing::a_version_in_use_is_not_disabled";
     moto::test(name, |endpoint| async move {
