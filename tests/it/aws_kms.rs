@@ -1,6 +1,7 @@
 //! AWS KMS over HTTP: against a real moto server, and against endpoints that misbehave.
 //!
-//! moto lets a disabled key encrypt and decrypt, so that nothing here is concluded from what key states do.
+//! moto lets a disabled key encrypt and decrypt, so that nothing is concluded from it about what key states do: that is
+//! in `localstack`.
 
 use keywheel::document::AwsKmsConfig;
 use keywheel::engine::clock::new_id;
@@ -15,6 +16,7 @@ use crate::support::moto;
 
 mod credentials;
 mod hostile;
+mod localstack;
 mod observing;
 mod succession;
 

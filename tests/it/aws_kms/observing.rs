@@ -149,7 +149,7 @@ fn marked_keys_are_found_by_the_tagging_api_and_by_looking_at_each() {
     let name = "aws_kms::observing::marked_keys_are_found_by_the_tagging_api_and_by_looking_at_each";
     if rerun::is_child(name) {
         return rerun::block_on(async {
-            let endpoint = std::env::var("KEYWHEEL_TEST_MOTO").unwrap();
+            let endpoint = std::env::var("KEYWHEEL_TEST_ENDPOINT").unwrap();
             let (manager, own) = (connect(&endpoint).await, aws(&endpoint, REGION).await);
             own.create_key().send().await.unwrap();
             let key = new_key("marked");
@@ -167,7 +167,7 @@ fn marked_keys_are_found_by_the_tagging_api_and_by_looking_at_each() {
         let upstream = moto.endpoint().to_owned();
         let proxy = Hostile::start(move |_| Reply::Forward(upstream.clone()));
         let mut variables = vec![
-            ("KEYWHEEL_TEST_MOTO", proxy.endpoint()),
+            ("KEYWHEEL_TEST_ENDPOINT", proxy.endpoint()),
             ("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000"),
             ("AWS_SECRET_ACCESS_KEY", "secret"),
         ];

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::File;
+use std::future::Future;
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::kms::Kms;
+use super::rerun;
 
 /// How long it may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -69,6 +71,16 @@ impl Drop for LocalStack {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Runs the test `name` against a server of its own, as [`super::moto::test`] does.
+pub fn test<F: Future<Output = ()>>(name: &str, test: impl FnOnce(String) -> F) {
+    let start = || {
+        let localstack = LocalStack::start();
+        let endpoint = localstack.endpoint().to_owned();
+        (localstack, endpoint)
+    };
+    rerun::against(name, start, test);
 }
 
 /// The Python that `tests/run` installed it for.

@@ -9,9 +9,6 @@ use std::process::{Child, Command, Stdio};
 use super::rerun;
 use super::sandbox::faked;
 
-/// Where the child of a test finds the server.
-const ENDPOINT: &str = "KEYWHEEL_TEST_MOTO";
-
 /// A running server, which ends with this value: when its test ends, a failed one too.
 pub struct Moto {
     process: Child,
@@ -74,16 +71,12 @@ impl Drop for Moto {
 /// Runs the test `name` against a server of its own, in a process of its own with AWS credentials; `test` is given the
 /// server's endpoint.
 pub fn test<F: Future<Output = ()>>(name: &str, test: impl FnOnce(String) -> F) {
-    if rerun::is_child(name) {
-        return rerun::block_on(test(env::var(ENDPOINT).unwrap()));
-    }
-    let moto = Moto::start();
-    let variables = [
-        (ENDPOINT, moto.endpoint()),
-        ("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-    ];
-    rerun::with_variables(name, &variables);
+    let start = || {
+        let moto = Moto::start();
+        let endpoint = moto.endpoint().to_owned();
+        (moto, endpoint)
+    };
+    rerun::against(name, start, test);
 }
 
 /// The server's program: beside the test runner's Python, or where `tests/run` installs it.

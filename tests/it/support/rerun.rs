@@ -9,6 +9,8 @@ use std::process::Command;
 
 /// Tells the child which test it is.
 const CHILD: &str = "KEYWHEEL_TEST_CHILD";
+/// Tells the child of a test against an emulator of AWS where that is.
+const ENDPOINT: &str = "KEYWHEEL_TEST_ENDPOINT";
 
 /// Is this the child that `name` started?
 pub fn is_child(name: &str) -> bool {
@@ -18,6 +20,25 @@ pub fn is_child(name: &str) -> bool {
 /// The child's part: runs the test.
 pub fn block_on(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test);
+}
+
+/// Runs the test `name` with AWS credentials in a process of its own. `start` starts an emulator of AWS and says at which
+/// endpoint it is, which `test` is given.
+pub fn against<S, F: Future<Output = ()>>(
+    name: &str,
+    start: impl FnOnce() -> (S, String),
+    test: impl FnOnce(String) -> F,
+) {
+    if is_child(name) {
+        return block_on(test(env::var(ENDPOINT).unwrap()));
+    }
+    let (_server, endpoint) = start();
+    let variables = [
+        (ENDPOINT, endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    with_variables(name, &variables);
 }
 
 /// The parent's part: runs the test `name` (as `cargo test -- --list` shows it) again with these variables, and fails if
