@@ -233,7 +233,8 @@ fn obstacles(out: &mut String, explanation: &Explanation, page: Page) {
     const QUESTION: &str = "What would stop a rotation now?";
     if explanation.obstacles.is_empty() {
         let nothing = paint(style::GOOD, "nothing");
-        let _ = writeln!(out, "\n{} {nothing}", paint(style::HEADING, QUESTION));
+        let _ = writeln!(out, "\n{} {nothing} that is on record", paint(style::HEADING, QUESTION));
+        behind(out, page, "  ", 2, "no key manager was asked: `keywheel drift` asks", style::DIM);
         return;
     }
     heading(out, QUESTION, "");
