@@ -209,7 +209,14 @@ fn meaning(operation: Operation, code: &str, status: u16) -> (ErrorKind, Again, 
         | "RequestTimeTooSkewed"
         | "RequestInTheFuture" => settled(ErrorKind::Denied, "check the secret access key, and this machine's clock"),
         "NotFoundException" => (ErrorKind::NotFound, Again::Settling, None),
-        "KMSInvalidStateException" => (ErrorKind::Refused, Again::Settling, None),
+        "KMSInvalidStateException" => (
+            ErrorKind::Refused,
+            Again::Settling,
+            Some(
+                "look at the key's state at AWS: a deletion that is scheduled can be cancelled, and the key is disabled then"
+                    .to_owned(),
+            ),
+        ),
         "AlreadyExistsException" | "ConflictException" => (ErrorKind::Conflict, Again::Never, None),
         "DisabledException" => settled(ErrorKind::Refused, "the key is disabled: enable it at AWS first"),
         "LimitExceededException" => {
