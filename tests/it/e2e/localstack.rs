@@ -32,6 +32,77 @@ fn old_data_decrypts_until_its_version_is_disabled() {
 }
 
 #[test]
+fn an_adopted_key_rotates_and_its_old_data_decrypts() {
+    let localstack = LocalStack::start();
+    let (sandbox, kms) = (aws_sandbox(localstack.endpoint()), Kms::new(localstack.endpoint()));
+    let tags = json!([{"TagKey": "team", "TagValue": "clinic"}]);
+    let first = kms.create("alias/key-0", &json!({"Description": "of patients", "Tags": tags}));
+    let (ciphertext, _) = kms.encrypt("alias/key-0", "a patient");
+    sandbox.commit(&documents(1).replace("kms_alias", &format!("kms_key_id: {first}\nkms_alias")));
+    sandbox.keywheel(APPLY).exits(0);
+    assert_eq!(kms.keys(), [first.as_str()], "adoption makes nothing");
+    let sealed = sandbox.keywheel(&["data", "encrypt", "acme/key-0"]).input(b"a patient").exits(0).stdout;
+    sandbox.keywheel(&["rotate", "acme/key-0", "--reason", "a test", "--auto-approve"]).exits(0);
+
+    let (newer, second) = kms.encrypt("alias/key-0", "another patient");
+    assert_ne!(first, second);
+    assert_eq!(kms.describe(&second)["Description"], "of patients");
+    assert!(kms.tags(&second).contains(&("team".to_owned(), "clinic".to_owned())));
+    assert_eq!((kms.decrypt(&ciphertext), kms.decrypt(&newer)), ("a patient".to_owned(), "another patient".to_owned()));
+    assert_eq!(sandbox.keywheel(&["data", "decrypt"]).input(sealed.as_bytes()).exits(0).stdout, "a patient");
+    // Whoever names a key as well is held to it, and the alias names the new one.
+    let (status, answer) = kms.send("Decrypt", &json!({"CiphertextBlob": ciphertext, "KeyId": "alias/key-0"}));
+    assert_eq!((status, &answer["__type"]), (400, &json!("IncorrectKeyException")));
+    sandbox.keywheel(&["plan", "--detailed-exitcode"]).exits(0);
+    sandbox.keywheel(&["drift", "--detailed-exitcode"]).exits(0);
+}
+
+#[test]
+fn an_edit_takes_tags_and_description_away_again_and_a_rotation_brings_none_back() {
+    let localstack = LocalStack::start();
+    let (sandbox, kms) = (aws_sandbox(localstack.endpoint()), Kms::new(localstack.endpoint()));
+    let plain = documents(1);
+    sandbox
+        .commit(&plain.replace("kms_alias", "description: of patients\ntags: {team: clinic, cost: \"42\"}\nkms_alias"));
+    sandbox.keywheel(APPLY).exits(0);
+    let theirs = json!([{"TagKey": "owner", "TagValue": "somebody"}]);
+    kms.call("TagResource", &json!({"KeyId": kms.describe("alias/key-0")["KeyId"], "Tags": theirs}));
+    let of_others = || {
+        let key = kms.describe("alias/key-0");
+        let mut tags = kms.tags(key["Arn"].as_str().unwrap());
+        tags.retain(|(name, _)| !name.starts_with("keywheel:"));
+        (key["Description"].clone(), tags.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+    };
+    assert_eq!(of_others(), (json!("of patients"), vec!["cost".into(), "owner".into(), "team".into()]));
+    sandbox.commit(&plain.replace("kms_alias", "tags: {team: clinic}\nkms_alias"));
+    sandbox.keywheel(APPLY).exits(0);
+    assert_eq!(of_others(), (json!(""), vec!["owner".into(), "team".into()]));
+    sandbox.commit(&plain);
+    sandbox.keywheel(APPLY).exits(0);
+    sandbox.keywheel(&["rotate", "acme/key-0", "--reason", "a test", "--auto-approve"]).exits(0);
+    assert_eq!(of_others(), (json!(""), vec!["owner".into()]));
+    sandbox.keywheel(&["plan", "--detailed-exitcode"]).exits(0);
+}
+
+#[test]
+fn a_lost_database_is_noticed_among_more_keys_than_a_page_has() {
+    let localstack = LocalStack::start();
+    let (sandbox, kms) = (aws_sandbox(localstack.endpoint()), Kms::new(localstack.endpoint()));
+    // AWS gives at most 1,000 keys a page.
+    for _ in 0..1000 {
+        kms.call("CreateKey", &json!({}));
+    }
+    sandbox.commit(&documents(1));
+    sandbox.keywheel(APPLY).exits(0);
+    let page = kms.call("ListKeys", &json!({"Limit": 1000}));
+    let own = kms.describe("alias/key-0")["Arn"].clone();
+    let first = page["Keys"].as_array().unwrap().iter().any(|key| key["KeyArn"] == own);
+    assert_eq!((page["Truncated"].as_bool(), first), (Some(true), false), "the key is not in the first page");
+    std::fs::remove_file(sandbox.database()).unwrap();
+    sandbox.keywheel(&["plan"]).exits(3).error("state/unknown-keys");
+}
+
+#[test]
 fn an_unusable_primary_is_drift_and_is_not_rotated_until_it_is_usable_again() {
     let localstack = LocalStack::start();
     let (sandbox, kms) = (aws_sandbox(localstack.endpoint()), Kms::new(localstack.endpoint()));
@@ -46,6 +117,13 @@ fn an_unusable_primary_is_drift_and_is_not_rotated_until_it_is_usable_again() {
     assert_eq!(found["changes"], json!([]), "{found:#}");
     let observed: Vec<&Value> = found["drift"].as_array().unwrap().iter().map(|drift| &drift["observed"]).collect();
     assert_eq!(observed, ["disabled", "pending_destruction"], "{found:#}");
+    sandbox.keywheel(APPLY).exits(7).says("2 keys need a person");
+    sandbox.keywheel(&["drift", "--detailed-exitcode"]).exits(6).says("applications cannot use it");
+    for (key, code) in [("acme/key-0", "DisabledException"), ("acme/key-1", "KMSInvalidStateException")] {
+        sandbox.keywheel(&["explain", key]).exits(0).says("`keywheel drift` asks");
+        let refused = sandbox.keywheel(&["data", "encrypt", key]).input(b"a patient").exits(1);
+        assert!(refused.stderr.contains(code) && refused.stderr.contains("help: "), "{}", refused.stderr);
+    }
     // Cancelling a deletion leaves a key disabled.
     kms.call("CancelKeyDeletion", &json!({"KeyId": doomed}));
     kms.call("EnableKey", &json!({"KeyId": doomed}));
@@ -92,8 +170,12 @@ fn keys_of_every_usage_are_made_proven_and_succeeded() {
         ("RSA_2048", "ENCRYPT_DECRYPT"),
         ("RSA_2048", "SIGN_VERIFY"),
         ("ECC_NIST_P256", "SIGN_VERIFY"),
+        ("ECC_NIST_P521", "SIGN_VERIFY"),
+        ("ECC_SECG_P256K1", "SIGN_VERIFY"),
         ("ECC_NIST_P256", "KEY_AGREEMENT"),
-        ("HMAC_256", "GENERATE_VERIFY_MAC"),
+        ("ECC_NIST_P384", "KEY_AGREEMENT"),
+        ("HMAC_224", "GENERATE_VERIFY_MAC"),
+        ("HMAC_512", "GENERATE_VERIFY_MAC"),
     ];
     let mut text = String::new();
     for (number, (spec, usage)) in kinds.iter().enumerate() {
