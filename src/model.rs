@@ -14,7 +14,7 @@ mod record;
 mod secret;
 
 pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
-pub use observed::{Observation, ObservedKey, ObservedVersion};
+pub use observed::{LastUse, Observation, ObservedKey, ObservedVersion};
 pub(crate) use policy::words;
 pub use policy::{
     Disposition, EncryptionKey, Freeze, Guardrail, KmsProvider, NOT_INHERITED, NotificationSettings, Owner,
@@ -23,7 +23,7 @@ pub use policy::{
 };
 pub use record::{
     AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, Phase, PolicyRecord, Recorded,
-    RotationCause, RotationRecord, Step, StepRecord, VersionRecord, VersionState, Workflow,
+    Retention, RotationCause, RotationRecord, Step, StepRecord, VersionRecord, VersionState, Workflow,
 };
 pub use secret::{Secret, serialize_redacted};
 

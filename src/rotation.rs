@@ -4,6 +4,9 @@
 //! planned -> creating -> created -> verified -> promoted -> settled
 //!                \          \          \
 //!                 `----------`----------`-> abandoned (before promotion only)
+//!
+//! retiring -> settled       an old version is disabled, enabled or destroyed
+//!         `-> abandoned
 //! ```
 //!
 //! [`next_step`] says what to do from a status; [`record`] says what a status becomes by an event, or that the event is
@@ -28,6 +31,9 @@ pub struct Status {
 impl Status {
     /// The status of a new workflow.
     pub const NEW: Self = Self { phase: Phase::Planned, open_step: None };
+
+    /// The status of a new workflow that changes the state of an old version.
+    pub const RETIRING: Self = Self { phase: Phase::Retiring, open_step: None };
 
     /// The status that a record has.
     #[must_use]
@@ -82,6 +88,7 @@ pub const fn next_step(status: Status) -> Next {
         (None, Phase::Created) => Next::Do(Step::Verify),
         (None, Phase::Verified) => Next::Do(Step::Promote),
         (None, Phase::Promoted) => Next::Do(Step::Settle),
+        (None, Phase::Retiring) => Next::Do(Step::Retire),
     }
 }
 
@@ -98,34 +105,39 @@ pub const fn record(status: Status, event: Event) -> Result<Status, IllegalEvent
         (Phase::Planned | Phase::Creating, None, Step::Create, Started) => (Phase::Creating, Some(step)),
         (Phase::Created, None, Step::Verify, Started)
         | (Phase::Verified, None, Step::Promote, Started)
-        | (Phase::Promoted, None, Step::Settle, Started) => (phase, Some(step)),
+        | (Phase::Promoted, None, Step::Settle, Started)
+        | (Phase::Retiring, None, Step::Retire, Started) => (phase, Some(step)),
         // Success moves on by one phase.
         (Phase::Creating, Some(Step::Create), Step::Create, Succeeded) => (Phase::Created, None),
         (Phase::Created, Some(Step::Verify), Step::Verify, Succeeded) => (Phase::Verified, None),
         (Phase::Verified, Some(Step::Promote), Step::Promote, Succeeded) => (Phase::Promoted, None),
-        (Phase::Promoted, Some(Step::Settle), Step::Settle, Succeeded) => (Phase::Settled, None),
+        (Phase::Promoted, Some(Step::Settle), Step::Settle, Succeeded)
+        | (Phase::Retiring, Some(Step::Retire), Step::Retire, Succeeded) => (Phase::Settled, None),
         // A failure is certain: the step had no effect, and may be tried again.
         (_, Some(Step::Create), Step::Create, Failed)
         | (_, Some(Step::Verify), Step::Verify, Failed)
         | (_, Some(Step::Promote), Step::Promote, Failed)
-        | (_, Some(Step::Settle), Step::Settle, Failed) => (phase, None),
+        | (_, Some(Step::Settle), Step::Settle, Failed)
+        | (_, Some(Step::Retire), Step::Retire, Failed) => (phase, None),
         // An unknown outcome leaves the step open, to be probed.
         (_, Some(Step::Create), Step::Create, Unknown)
         | (_, Some(Step::Verify), Step::Verify, Unknown)
         | (_, Some(Step::Promote), Step::Promote, Unknown)
-        | (_, Some(Step::Settle), Step::Settle, Unknown) => (phase, open_step),
+        | (_, Some(Step::Settle), Step::Settle, Unknown)
+        | (_, Some(Step::Retire), Step::Retire, Unknown) => (phase, open_step),
         _ => return Err(IllegalEvent { status, event }),
     };
     Ok(Status { phase, open_step })
 }
 
-/// Gives a workflow up. That is possible before promotion only, and not while a step's outcome is unknown.
+/// Gives a workflow up. That is possible before promotion only (a version that retires has none), and not while a step's
+/// outcome is unknown.
 ///
 /// # Errors
 /// The status, if it is too late or too early.
 pub const fn abandon(status: Status) -> Result<Status, Status> {
     match (status.phase, status.open_step) {
-        (Phase::Planned | Phase::Creating | Phase::Created | Phase::Verified, None) => {
+        (Phase::Planned | Phase::Creating | Phase::Created | Phase::Verified | Phase::Retiring, None) => {
             Ok(Status { phase: Phase::Abandoned, open_step: None })
         }
         _ => Err(status),
@@ -151,6 +163,9 @@ mod tests {
 
     use super::*;
 
+    /// The steps of a rotation, in their order.
+    const ROTATION: &[Step] = &[Step::Create, Step::Verify, Step::Promote, Step::Settle];
+
     fn go(status: Status, step: Step, outcome: Outcome) -> Result<Status, IllegalEvent> {
         record(status, Event { step, outcome })
     }
@@ -158,7 +173,7 @@ mod tests {
     #[test]
     fn four_steps_lead_from_planned_to_settled() {
         let mut status = Status::NEW;
-        for step in Step::ALL {
+        for step in ROTATION {
             assert_eq!(next_step(status), Next::Do(*step));
             status = go(status, *step, Outcome::Started).unwrap();
             assert_eq!(next_step(status), Next::Probe(*step), "a started step is unknown until its outcome is written");
@@ -190,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn a_version_retires_in_one_step_or_is_left_as_it_is() {
+        let started = go(Status::RETIRING, Step::Retire, Outcome::Started).unwrap();
+        assert_eq!(next_step(started), Next::Probe(Step::Retire));
+        assert_eq!(go(started, Step::Retire, Outcome::Succeeded).unwrap().phase, Phase::Settled);
+        let failed = go(started, Step::Retire, Outcome::Failed).unwrap();
+        assert_eq!(abandon(failed).map(|status| status.phase), Ok(Phase::Abandoned));
+        for step in ROTATION {
+            assert!(go(Status::RETIRING, *step, Outcome::Started).is_err(), "it makes no version, and moves no name");
+        }
+        assert!(go(Status::NEW, Step::Retire, Outcome::Started).is_err());
+    }
+
+    #[test]
     fn the_delay_grows_up_to_six_hours() {
         let minutes: Vec<i64> = (0..12).map(|failures| retry_delay(failures).num_minutes()).collect();
         assert_eq!(minutes, [0, 0, 5, 10, 20, 40, 80, 160, 320, 360, 360, 360]);
@@ -198,7 +226,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_sequence_of_events_skips_a_step(events in prop::collection::vec((0usize..4, 0usize..4), 0..64)) {
+        fn no_sequence_of_events_skips_a_step(events in prop::collection::vec((0usize..5, 0usize..4), 0..64)) {
             let mut status = Status::NEW;
             let mut succeeded = Vec::new();
             for (step, outcome) in events {
@@ -211,7 +239,7 @@ mod tests {
                     status = next;
                 }
             }
-            prop_assert!(Step::ALL.starts_with(&succeeded), "{:?}", succeeded);
+            prop_assert!(ROTATION.starts_with(&succeeded), "{:?}", succeeded);
             prop_assert_eq!(status.phase == Phase::Settled, succeeded.len() == 4);
         }
     }

@@ -7,10 +7,13 @@
 
 mod apply;
 mod args;
+mod attest;
 mod audit;
 mod completions;
 mod data;
+mod destroy;
 mod drift;
+mod enable;
 mod error;
 mod exit;
 mod explain;
@@ -73,6 +76,9 @@ enum Command {
     Release(release::Release),
     Park(park::Park),
     Resume(resume::Resume),
+    Attest(attest::Attest),
+    Enable(enable::Enable),
+    Destroy(destroy::Destroy),
     Status(status::StatusCommand),
     History(history::History),
     Explain(explain::Explain),
@@ -130,6 +136,9 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Release(command) => command.run(global),
         Command::Park(command) => command.run(global),
         Command::Resume(command) => command.run(global),
+        Command::Attest(command) => command.run(global),
+        Command::Enable(command) => command.run(global),
+        Command::Destroy(command) => command.run(global),
         Command::Status(command) => command.run(global),
         Command::History(command) => command.run(global),
         Command::Explain(command) => command.run(global),

@@ -79,6 +79,8 @@ pub struct Capabilities {
     pub disable: bool,
     /// Can an old version be destroyed?
     pub destroy: bool,
+    /// Does it destroy a version by itself once the waiting period has ended?
+    pub destroys_by_itself: bool,
 }
 
 /// A document, where it stands, and where its effective values come from.

@@ -299,6 +299,7 @@ fn example(name: &str, property: &Value) -> Value {
         ("max_usage_count", _) => json!([1_000_000]),
         ("usage_threshold_warning", _) => json!([900_000]),
         ("destroy_after_disabled_days" | "retain_old_keys_days", _) => json!([30]),
+        ("data_max_age_days", _) => json!([2555]),
         ("rollback_period_hours", _) => json!([24]),
         ("rotation_spread_minutes", _) => json!([60]),
         ("rotation_events", _) => json!([[{"type": "aws.guardduty.finding"}]]),

@@ -298,7 +298,8 @@ async fn run(
         let recorded = state.recorded().await?;
         let observers = Observers::new(config.providers.clone(), desired.root.clone());
         let (mut plan, observed) =
-            planning::fresh(desired, &recorded, &observers, progress, clock::now(), &BTreeMap::new()).await?;
+            planning::fresh(desired, &recorded, Some(&*state), &observers, progress, clock::now(), BTreeMap::new())
+                .await?;
         let mut missing = Vec::new();
         match wanted(state.as_ref(), &recorded).await? {
             Wanted::One(change) => {

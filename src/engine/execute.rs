@@ -66,10 +66,15 @@ pub(super) async fn execute(
     }
     let course = Course { scope: run.scope.clone(), desired, recorded, observed, state, policy_ids, numbers };
     let keys = || plan.changes.iter().filter(|change| change.object.kind == ObjectKind::EncryptionKey);
-    let edits = keys().filter(|change| !has_workflow(change) && change.action != Action::Finish);
-    side_by_side(run, course.by_place(edits).into_values(), |change| course.edit(change)).await;
+    let is_edit = |change: &&Change| {
+        !has_workflow(change) && change.action != Action::Finish && change.action.retirement().is_none()
+    };
+    let edits = keys().filter(is_edit);
+    side_by_side(run, course.by_place(edits).into_values(), |change| async { [course.edit(change).await] }).await;
     let workflows = keys().filter(|change| has_workflow(change));
-    side_by_side(run, course.by_place(workflows).into_values(), |change| course.make(change)).await;
+    side_by_side(run, course.by_place(workflows).into_values(), |change| async { [course.make(change).await] }).await;
+    let places = course.by_place(keys().filter(|change| change.action.retirement().is_some())).into_values();
+    side_by_side(run, places.map(by_key), |changes| course.retire(changes)).await;
     summaries(&run.scope, desired, state).await?;
     if run.failed.is_empty() && run.not_started.is_empty() {
         applied.finished_at = Some(clock::now());
@@ -90,20 +95,30 @@ pub(super) async fn resume(run: &mut Run<'_>, desired: &Desired, state: &dyn Sta
             left.entry(scope.managers.place(&key.key)).or_default().push((rotation, key));
         }
     }
-    side_by_side(run, left.into_values(), |(rotation, key)| finish(&scope, state, rotation, key)).await;
+    side_by_side(run, left.into_values(), |(rotation, key)| async { [finish(&scope, state, rotation, key).await] })
+        .await;
 }
 
 /// Carries out what is given, each place on its own: one that is slow or dead delays nobody else.
 async fn side_by_side<T, F>(run: &mut Run<'_>, work: impl IntoIterator<Item = Vec<T>>, carry_out: impl Fn(T) -> F)
 where
-    F: Future<Output = Finished>,
+    F: Future<Output: IntoIterator<Item = Finished>>,
 {
     // A future is made when its turn comes: those of a whole fleet would be the largest part of the memory.
     let places = work.into_iter().map(|work| Box::pin(stream::iter(work).map(&carry_out).buffer_unordered(CONCURRENT)));
     let mut finished = stream::select_all(places);
     while let Some(finished) = finished.next().await {
-        run.finish(finished);
+        finished.into_iter().for_each(|finished| run.finish(finished));
     }
+}
+
+/// The changes of each key together.
+fn by_key(changes: Vec<&Change>) -> Vec<Vec<&Change>> {
+    let mut keys: BTreeMap<&ObjectRef, Vec<&Change>> = BTreeMap::new();
+    for change in changes {
+        keys.entry(&change.object).or_default().push(change);
+    }
+    keys.into_values().collect()
 }
 
 /// Is the change a workflow with a journal of its own?
@@ -145,6 +160,7 @@ async fn left_over(
         request,
         version,
         next_number: versions.iter().map(|version| version.number).max().unwrap_or(0) + 1,
+        left_over: true,
         open_since: journal.last().map(|step| step.at),
         pending: Vec::new(),
     };
@@ -174,7 +190,9 @@ impl<'a> Course<'a> {
         if self.stopping() {
             return Finished { object, action, started, outcome: Outcome::NotBegun, rotation_of: None };
         }
-        match key_change(&self.scope, self.desired, self.recorded, self.observed, &self.policy_ids, change).await {
+        match key_change(&self.scope, self.desired, self.recorded, self.observed, self.state, &self.policy_ids, change)
+            .await
+        {
             Ok(()) => {
                 let outcome = Outcome::Done { version: None };
                 Finished { object, action, started, outcome, rotation_of: None }
@@ -280,8 +298,90 @@ impl<'a> Course<'a> {
             primary.compromised_at = primary.compromised_at.or(Some(now));
             pending.push(Write::Version(Box::new(primary.clone())));
         }
-        let work = Work { rotation, key, request, version, next_number, open_since: None, pending };
+        let work = Work { rotation, key, request, version, next_number, left_over: false, open_since: None, pending };
         Ok(Job { policy: policy_of(document), manager, work })
+    }
+
+    /// Changes of one key's old versions, one after the other: a key is in one workflow at a time.
+    async fn retire(&self, changes: Vec<&Change>) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        for change in changes {
+            let (object, action, started) = (change.object.clone(), change.action, Instant::now());
+            if self.stopping() {
+                finished.push(Finished { object, action, started, outcome: Outcome::NotBegun, rotation_of: None });
+                continue;
+            }
+            finished.push(match self.retirement(change).await {
+                Ok(job) => job.run(&self.scope, object, action, started).await,
+                Err(stopped) => Finished::stopped(object, action, started, stopped),
+            });
+        }
+        finished
+    }
+
+    /// The workflow of an old version's change, up to its intent.
+    async fn retirement(&self, change: &Change) -> Result<Job, Stopped> {
+        let Self { scope, desired, recorded, state, .. } = self;
+        let vanished = || Stopped::vanished(&change.object);
+        let address = change.object.address().ok_or_else(vanished)?;
+        let document = &desired.repository.keys.get(&address).ok_or_else(vanished)?.value;
+        let workflow = change.action.retirement().ok_or_else(vanished)?;
+        let (_, known) = continued_key(&desired.repository, recorded, &address, document).ok_or_else(vanished)?;
+        // A rotation of the same plan may have changed its row.
+        let key = state.key(known.id).await?.ok_or_else(vanished)?;
+        let versions = state.versions(key.id).await?;
+        let fits = |version: &&VersionRecord| {
+            let before = |field: &str| change.before.as_ref()?.get(field)?.as_str();
+            Some(version.number) == change.version
+                && before("state") == Some(version.state.as_str())
+                && before("provider_ref") == Some(&version.provider_ref)
+        };
+        let version = versions.iter().find(fits).cloned().ok_or_else(vanished)?;
+        let manager = scope.managers.of(document).await.map_err(|error| Stopped::from(&error))?;
+        let policy = policy_of(document)
+            .and_then(|(tenant_id, name)| desired.repository.policies.get(&Address::new(tenant_id, name)))
+            .map(|policy| policy.value.clone());
+        let now = clock::now();
+        let rotation = RotationRecord {
+            id: clock::new_id(),
+            key_id: key.id,
+            address: address.clone(),
+            workflow,
+            phase: Phase::Retiring,
+            open_step: None,
+            cause: if change.reason.code == "manual" { RotationCause::Manual } else { RotationCause::Due },
+            reason: change.reason.message.clone(),
+            slot: None,
+            from_ref: None,
+            to_ref: Some(version.provider_ref.clone()),
+            intent: serde_json::Value::Null,
+            policy,
+            error: None,
+            attempt: 0,
+            correlation_id: scope.context.correlation_id.clone(),
+            commit: Some(scope.origin.commit.clone()),
+            started_at: now,
+            updated_at: now,
+            finished_at: None,
+        };
+        let request = CreateVersion {
+            key: handle(&address, document, Some(&key), &KnownVersions::new()),
+            rotation_id: rotation.id,
+            lineage: scope.context.lineage,
+            predecessor: None,
+            intent: serde_json::Value::Null,
+        };
+        let work = Work {
+            rotation,
+            key,
+            request,
+            version: Some(version),
+            next_number: 0,
+            left_over: false,
+            open_since: None,
+            pending: Vec::new(),
+        };
+        Ok(Job { policy: None, manager, work })
     }
 
     /// The version that a rollback leads to.

@@ -8,7 +8,7 @@ use crate::model::{
     Address, KeyRecord, KeyState, ObjectRef, Phase, PolicyStatus, Recorded, RotationCause, Timestamp, VersionRecord,
     VersionState, Workflow,
 };
-use crate::plan::{Action, Change, KeyTiming, Precondition, Reason};
+use crate::plan::{self, Action, Change, KeyTiming, Precondition, Reason};
 use crate::provider::capabilities;
 use crate::schedule::{Hold, frozen_at};
 use crate::store::{HistoryEntry, HistoryFilter, State};
@@ -51,6 +51,48 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// A disabled version decrypts again, and is kept from then on; its destruction is cancelled.
+    Enable {
+        /// The number of the version.
+        version: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The destruction of an orphan is scheduled: a version that a lost answer left behind, and that was never in use.
+    Destroy {
+        /// The number of the version.
+        version: u32,
+        /// Why.
+        reason: String,
+    },
+    /// What a person knows of an old version, and keywheel cannot see, is recorded.
+    Attest {
+        /// The number of the version.
+        version: u32,
+        /// What is so.
+        fact: Fact,
+        /// How it is known.
+        reason: String,
+    },
+}
+
+/// What a person knows of an old version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// Nothing is encrypted under it any more.
+    Rewrapped,
+    /// Something still needs it: it is enabled again, and neither disabled nor destroyed.
+    Needed,
+}
+
+impl Fact {
+    /// The field of the version that says since when.
+    pub(super) const fn field(self) -> &'static str {
+        match self {
+            Self::Rewrapped => "rewrapped_at",
+            Self::Needed => "needed_at",
+        }
+    }
 }
 
 /// The change that is asked for.
@@ -112,6 +154,75 @@ pub(super) async fn change(
             in_state(address, record, &[KeyState::Parked])?;
             Ok(manual(address, record, Action::Resume, "manual", reason))
         }
+        Request::Enable { version, reason } => {
+            let version = old_version(state, record, address, *version).await?;
+            if !matches!(version.state, VersionState::Disabled | VersionState::PendingDestruction) || version.orphan {
+                return Err(not_in_state(address, &version, "only a version that keywheel disabled is enabled again"));
+            }
+            Ok(of_version(address, record, Action::Enable, &version, VersionState::Deactivated, reason))
+        }
+        Request::Destroy { version, reason } => {
+            let version = old_version(state, record, address, *version).await?;
+            if version.state != VersionState::Disabled || !version.orphan {
+                let help = "a version that was in use is destroyed by its policy alone: `old_key_disposition: destroy`";
+                return Err(not_in_state(address, &version, help));
+            }
+            let to = VersionState::PendingDestruction;
+            Ok(of_version(address, record, Action::ScheduleDestruction, &version, to, reason))
+        }
+        Request::Attest { version, fact, reason } => {
+            let version = old_version(state, record, address, *version).await?;
+            let change = of_version(address, record, Action::Attest, &version, version.state, reason);
+            let mut after = plan::version_after(&version, version.state);
+            after.insert(fact.field().to_owned(), Value::from(true));
+            Ok(Change { after: Some(after), ..change })
+        }
+    }
+}
+
+/// A version that is not the primary.
+async fn old_version(
+    state: &dyn State,
+    record: &KeyRecord,
+    address: &Address,
+    number: u32,
+) -> Result<VersionRecord, EngineError> {
+    let versions = state.versions(record.id).await?;
+    let Some(version) = versions.into_iter().find(|version| version.number == number) else {
+        let message = format!("{address} has no version {number}");
+        return Err(
+            EngineError::new("version/unknown", message).help(format!("`keywheel explain {address}` lists them"))
+        );
+    };
+    match version.state {
+        VersionState::Active => {
+            let message = format!("version {number} of {address} is the primary: it is in use");
+            Err(refused("version/state", message).help("only old versions are enabled, destroyed or attested"))
+        }
+        VersionState::Destroyed => Err(not_in_state(address, &version, "nothing brings back what was destroyed")),
+        _ => Ok(version),
+    }
+}
+
+fn not_in_state(address: &Address, version: &VersionRecord, help: &str) -> EngineError {
+    let orphan = if version.orphan { "an orphan, and " } else { "" };
+    let message = format!("version {} of {address} is {orphan}{}", version.number, version.state);
+    refused("version/state", message).help(help)
+}
+
+fn of_version(
+    address: &Address,
+    record: &KeyRecord,
+    action: Action,
+    version: &VersionRecord,
+    to: VersionState,
+    why: &str,
+) -> Change {
+    Change {
+        version: Some(version.number),
+        before: Some(plan::version_before(version)),
+        after: Some(plan::version_after(version, to)),
+        ..manual(address, record, action, "manual", why)
     }
 }
 
@@ -119,6 +230,7 @@ fn manual(address: &Address, record: &KeyRecord, action: Action, code: &str, why
     Change {
         object: ObjectRef::key(address),
         action,
+        version: None,
         reason: Reason::new(code, why),
         before: None,
         after: None,
@@ -237,8 +349,8 @@ fn previous<'a>(
         let message = format!("version {} is marked compromised: it must not encrypt again", previous.number);
         return Err(refused("rollback/compromised", message).help("rotate instead: `keywheel rotate`"));
     }
-    let hours = previous.retention.as_ref().and_then(|terms| terms.get("rollback_period_hours")?.as_i64()).unwrap_or(0);
-    let closed_at = previous.deactivated_at.and_then(|at| at.checked_add_signed(Duration::try_hours(hours)?));
+    let hours = previous.retention.as_ref().map_or(0, |terms| terms.rollback_period_hours);
+    let closed_at = previous.deactivated_at.and_then(|at| at.checked_add_signed(Duration::try_hours(hours.into())?));
     match closed_at.filter(|_| hours > 0) {
         Some(closed_at) if now <= closed_at => Ok(previous),
         Some(closed_at) => {

@@ -6,13 +6,14 @@ use std::path::Path;
 use crate::diagnostic::{Finding, Place};
 use crate::document::{Located, Places, Repository};
 use crate::model::{Address, Freeze, Guardrail, ObjectKind, Recorded, Tenant, Timestamp};
-use crate::plan::{self, Change, Inputs, Plan};
+use crate::plan::{self, Change, Inputs, Plan, Retired};
 use crate::provider::capabilities;
 use crate::store::{Location, ReadState, StoreError};
 
 use super::load::{Known, load_at};
 use super::observe::{KnownVersions, Observed, observe};
 use super::providers::Observers;
+use super::retire;
 use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock};
 
 /// The switch of the original: `false` starts nothing anywhere, and finishes what is begun.
@@ -65,13 +66,14 @@ async fn make(
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     let mut plan = if options.refresh {
         let observers = Observers::new(config.providers, desired.root.clone());
-        let (mut plan, observed) = fresh(&desired, &recorded, &observers, progress, now, &known).await?;
+        let (mut plan, observed) =
+            fresh(&desired, &recorded, state.as_deref(), &observers, progress, now, known).await?;
         if deep {
             plan.drift.extend(plan::version_drift(&desired.repository, &recorded, &versions, &observed.keys));
         }
         plan
     } else {
-        build(&desired, &recorded, &Observed::default(), now)?
+        build(&desired, &recorded, &Observed::default(), &Retired::default(), now)?
     };
     plan.not_applicable = match options {
         PlanOptions { as_of: Some(_), .. } => Some("with --as-of".to_owned()),
@@ -85,12 +87,15 @@ async fn make(
 pub(super) async fn fresh(
     desired: &Desired,
     recorded: &Recorded,
+    state: Option<&dyn ReadState>,
     observers: &Observers,
     progress: &dyn Progress,
     now: Timestamp,
-    versions: &KnownVersions,
+    mut versions: KnownVersions,
 ) -> Result<(Plan, Observed), EngineError> {
-    let observed = observe(observers, &desired.repository, recorded, versions, progress).await;
+    let mut retired = retire::due_versions(state, desired, recorded, now).await?;
+    retire::known_versions(&retired, recorded, &mut versions);
+    let mut observed = observe(observers, &desired.repository, recorded, &versions, progress).await;
     if !observed.owned.is_empty() {
         let some = observed.owned.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         return Err(EngineError::new(
@@ -100,15 +105,25 @@ pub(super) async fn fresh(
         .kind(ErrorKind::Refused)
         .help("a lost or mistyped state database is not a first run: check `state` in keywheel.yaml, or restore its backup"));
     }
-    Ok((build(desired, recorded, &observed, now)?, observed))
+    let limits = plan::applied_config(recorded).map_or(desired.repository.config.limits, |config| config.limits);
+    let most = limits.max_destructions as usize;
+    observed.findings.extend(retire::last_uses(observers, desired, recorded, &mut retired, most, now).await);
+    Ok((build(desired, recorded, &observed, &retired, now)?, observed))
 }
 
-fn build(desired: &Desired, recorded: &Recorded, observed: &Observed, now: Timestamp) -> Result<Plan, EngineError> {
+fn build(
+    desired: &Desired,
+    recorded: &Recorded,
+    observed: &Observed,
+    retired: &Retired,
+    now: Timestamp,
+) -> Result<Plan, EngineError> {
     let inputs = Inputs {
         desired: &desired.repository,
         sources: &desired.sources,
         recorded,
         observed: &observed.keys,
+        retired,
         unreachable: &observed.unreachable,
         capabilities,
         now,
@@ -148,6 +163,7 @@ fn empty(desired: &Desired, options: &PlanOptions) -> Plan {
         sources: &desired.sources,
         recorded: &recorded,
         observed: &none,
+        retired: &Retired::default(),
         unreachable: &unreachable,
         capabilities,
         now: options.as_of.unwrap_or_else(clock::now),

@@ -15,6 +15,7 @@ use crate::plan::{Action, Change, KeyTiming, Plan, continued_key, key_timing};
 use crate::schedule::Decision;
 use crate::store::{State, Write};
 
+use super::manual::Fact;
 use super::observe::{KnownVersions, Observed, handle};
 use super::run::{Run, Scope};
 use super::workflow::Stopped;
@@ -134,6 +135,7 @@ pub(super) async fn key_change(
     desired: &Desired,
     recorded: &Recorded,
     observed: &Observed,
+    state: &dyn State,
     policy_ids: &PolicyIds,
     change: &Change,
 ) -> Result<(), Stopped> {
@@ -145,6 +147,9 @@ pub(super) async fn key_change(
         return Ok(journal.write(vec![Write::ForgetKey { id, at: clock::now() }, scope.audit_change(change)]).await?);
     }
     let document = desired.repository.keys.get(&address).ok_or_else(vanished)?.value.clone();
+    if change.action == Action::Attest {
+        return attest(scope, state, recorded, &address, change).await;
+    }
     if let Some(state) = asked_state(change.action) {
         let record = recorded.keys.get(&address).ok_or_else(vanished)?;
         let record = KeyRecord {
@@ -217,6 +222,34 @@ pub(super) async fn key_change(
     Ok(journal.write(vec![Write::Key(Box::new(record)), scope.audit_change(change)]).await?)
 }
 
+/// A person's word about an old version.
+async fn attest(
+    scope: &Scope<'_>,
+    state: &dyn State,
+    recorded: &Recorded,
+    address: &Address,
+    change: &Change,
+) -> Result<(), Stopped> {
+    let vanished = || Stopped::vanished(&change.object);
+    let key = recorded.keys.get(address).ok_or_else(vanished)?;
+    let versions = state.versions(key.id).await?;
+    let mut version =
+        versions.into_iter().find(|version| Some(version.number) == change.version).ok_or_else(vanished)?;
+    let says = |fact: Fact| change.after.as_ref().is_some_and(|after| after.contains_key(fact.field()));
+    let now = Some(clock::now());
+    if says(Fact::Rewrapped) {
+        version.rewrapped_at = now;
+    } else if says(Fact::Needed) {
+        version.needed_at = now;
+    }
+    let after = serde_json::json!({
+        "provider_ref": version.provider_ref, "number": version.number, "rewrapped_at": version.rewrapped_at,
+        "needed_at": version.needed_at, "reason": change.reason.message,
+    });
+    let audit = scope.audit("version.attested".to_owned(), &change.object, None, Some(after));
+    Ok(scope.context.journal.write(vec![Write::Version(Box::new(version)), audit]).await?)
+}
+
 /// The state that a person asks for.
 const fn asked_state(action: Action) -> Option<KeyState> {
     match action {
@@ -245,19 +278,10 @@ fn adopt(
     let id = document.kms_key_id.as_ref().and_then(|id| id.parse().ok()).unwrap_or_else(clock::new_id);
     let mut record = new_key(scope, id, document, policy_ids);
     let version = VersionRecord {
-        id: clock::new_id(),
-        key_id: record.id,
-        number: 1,
-        provider_ref,
         state: VersionState::Active,
-        rotation_id: None,
-        orphan: false,
         provider_created_at: created_at,
         activated_at: created_at,
-        deactivated_at: None,
-        compromised_at: None,
-        retention: None,
-        created_at: record.created_at,
+        ..VersionRecord::new(clock::new_id(), record.id, 1, provider_ref, record.created_at)
     };
     record.state = KeyState::Active;
     record.adopted = true;

@@ -9,8 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::{
-    AuditEntry, KeyRecord, KeyState, KmsProvider, ObjectRef, Outcome, Phase, RotationRecord, Step, StepRecord,
-    Timestamp, VersionRecord, VersionState, Workflow,
+    AuditEntry, KeyRecord, KeyState, KmsProvider, ObjectRef, Outcome, Phase, Retention, RotationRecord, Step,
+    StepRecord, Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
 use crate::rotation::{Event as StepEvent, Next, RETRY_BUDGET, Status, abandon, next_step, record, retry_delay};
@@ -18,6 +18,7 @@ use crate::store::{StoreError, Write};
 
 use super::clock;
 use super::journal::Journal;
+use super::retire;
 
 /// What every rotation of an apply shares.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub(super) struct Work {
     pub version: Option<VersionRecord>,
     /// The number of the next version: one more than any version of the key has, orphans included.
     pub next_number: u32,
+    /// Did an earlier run leave it?
+    pub left_over: bool,
     /// When the open step was started, for a rotation that an earlier run left.
     pub open_since: Option<Timestamp>,
     /// Writes that go with the next intent, or with the end.
@@ -102,6 +105,7 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
                     return Err(stopped);
                 }
             }
+            Next::Do(Step::Retire) if work.left_over => return drop_retirement(context, work).await,
             Next::Do(step) => {
                 if context.interrupt.load(Ordering::Relaxed) || context.journal.is_lost() {
                     flush(context, work).await?;
@@ -171,6 +175,7 @@ async fn call(manager: &dyn KeyManager, work: &mut Work, step: Step) -> Result<(
             let from = from.filter(|_| work.rotation.workflow != Workflow::Rollback);
             manager.prove_primary(&work.request.key, from.as_deref(), &to).await?;
         }
+        Step::Retire => retire::call(manager, work).await?,
     }
     Ok(())
 }
@@ -209,6 +214,13 @@ async fn probe(context: &Context, manager: &dyn KeyManager, work: &mut Work, ste
             }
         }
         Step::Create => probe_create(context, manager, work).await,
+        Step::Retire => {
+            if retire::is_done(manager, work).await.map_err(|error| Stopped::from(&error))? {
+                succeed(context, work, step)
+            } else {
+                note(work, step, Outcome::Failed, Some("the version is as it was".to_owned()))
+            }
+        }
     }
 }
 
@@ -270,19 +282,9 @@ fn version(work: &mut Work, provider_ref: String, provider_created_at: Option<Ti
     let number = work.next_number;
     work.next_number += 1;
     VersionRecord {
-        id: clock::new_id(),
-        key_id: work.key.id,
-        number,
-        provider_ref,
-        state: VersionState::PreActivation,
         rotation_id: Some(work.rotation.id),
-        orphan: false,
         provider_created_at,
-        activated_at: None,
-        deactivated_at: None,
-        compromised_at: None,
-        retention: None,
-        created_at: clock::now(),
+        ..VersionRecord::new(clock::new_id(), work.key.id, number, provider_ref, clock::now())
     }
 }
 
@@ -305,18 +307,16 @@ fn succeed(context: &Context, work: &mut Work, step: Step) -> Result<(), Stopped
 fn settle(context: &Context, work: &mut Work) {
     let now = work.rotation.updated_at;
     work.rotation.finished_at = Some(now);
+    if retire::target(work.rotation.workflow).is_some() {
+        retire::settle(context, work, now);
+        return replace_rotation(work);
+    }
     let from = work.key.primary_version.take();
     if let Some(mut old) = from.clone() {
         old.state = VersionState::Deactivated;
         old.deactivated_at = Some(now);
-        old.retention = work.rotation.policy.as_ref().map(|policy| {
-            json!({
-                "retain_old_keys_days": policy.retain_old_keys_days,
-                "old_key_disposition": policy.old_key_disposition,
-                "destroy_after_disabled_days": policy.destroy_after_disabled_days,
-                "rollback_period_hours": if policy.enable_rollback { policy.rollback_period_hours } else { 0 },
-            })
-        });
+        old.retention = work.rotation.policy.as_ref().map(Retention::of);
+        old.retain_until = Some(old.retention.as_ref().map_or(now, |terms| terms.until(now)));
         work.pending.push(Write::Version(Box::new(old)));
     }
     let rolled_back = work.rotation.workflow == Workflow::Rollback;
@@ -324,14 +324,13 @@ fn settle(context: &Context, work: &mut Work) {
         new.state = VersionState::Active;
         // A version that is primary again is as old as it was.
         new.activated_at = new.activated_at.filter(|_| rolled_back).or(Some(now));
-        (new.deactivated_at, new.retention) = (None, None);
+        (new.deactivated_at, new.retention, new.retain_until) = (None, None, None);
         work.pending.push(Write::Version(Box::new(new.clone())));
         work.key.primary_version = Some(new.clone());
     }
     work.key.state = if rolled_back { KeyState::Held } else { KeyState::Active };
     work.key.state_reason = rolled_back.then(|| work.rotation.reason.clone());
     match work.rotation.workflow {
-        Workflow::Create => {}
         Workflow::Rotate => {
             work.key.last_rotation_at = Some(now);
             work.key.last_slot = work.rotation.slot;
@@ -342,6 +341,7 @@ fn settle(context: &Context, work: &mut Work) {
             work.key.last_rotation_at = made.and_then(|version| version.activated_at);
             work.key.last_slot = None;
         }
+        _ => {}
     }
     (work.key.failures, work.key.retry_at) = (0, None);
     work.key.revision += 1;
@@ -352,20 +352,33 @@ fn settle(context: &Context, work: &mut Work) {
     let after =
         json!({ "primary": work.rotation.to_ref, "rotation_id": work.rotation.id, "cause": work.rotation.cause });
     let action = match work.rotation.workflow {
-        Workflow::Create => "key.created",
         Workflow::Rotate => "key.rotated",
         Workflow::Rollback => "key.rolled_back",
+        _ => "key.created",
     };
     let entry = audit(context, work, action, before, Some(after));
     work.pending.push(entry);
     replace_rotation(work);
 }
 
+/// An old version's change that an earlier run left undone is given up: whether it may be done is for a new plan to say.
+async fn drop_retirement(context: &Context, work: &mut Work) -> Result<(), Stopped> {
+    if let Ok(status) = abandon(Status::of(&work.rotation)) {
+        work.rotation.phase = status.phase;
+        work.rotation.finished_at = Some(clock::now());
+        let entry = audit(context, work, "rotation.abandoned", None, None);
+        work.pending.push(entry);
+        replace_rotation(work);
+    }
+    flush(context, work).await
+}
+
 /// A failure that is not tried again in this run. Before anything was made the rotation is given up; after
 /// that it stays, and the next apply goes on with it, so that a failing key does not leave a new version each time.
 async fn give_up(context: &Context, work: &mut Work, step: Step, error: &ProviderError) -> Result<(), Stopped> {
     let mut stopped = Stopped::from(error);
-    let made_nothing = step == Step::Create || work.rotation.workflow == Workflow::Rollback;
+    let made_nothing = step != Step::Settle && !matches!(work.rotation.workflow, Workflow::Create | Workflow::Rotate);
+    let made_nothing = made_nothing || step == Step::Create;
     if made_nothing
         && !error.is_transient()
         && let Ok(status) = abandon(Status::of(&work.rotation))
@@ -390,8 +403,9 @@ async fn give_up(context: &Context, work: &mut Work, step: Step, error: &Provide
 /// A run could not finish the rotation: the next ones leave the key alone for a growing while, and at last it is parked.
 /// Gives the instant from which on it is tried again.
 fn count_failure(context: &Context, work: &mut Work, error: &str) -> Option<Timestamp> {
-    // A key that was not made yet has no row of its own to keep, and nothing that could be parked.
-    if work.rotation.workflow == Workflow::Create {
+    // A key that was not made yet has no row of its own to keep, and nothing that could be parked. What becomes of an old
+    // version is no reason to stop the rotations of its key.
+    if !matches!(work.rotation.workflow, Workflow::Rotate | Workflow::Rollback) {
         return None;
     }
     let now = clock::now();

@@ -34,6 +34,15 @@ pub struct ObservedKey {
     pub settings: BTreeMap<String, String>,
 }
 
+/// When a version was last used, as far as the provider knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastUse {
+    /// Since when it has kept count. What was before that instant is not known.
+    pub tracked_since: Timestamp,
+    /// The last use since then; none if there was none.
+    pub at: Option<Timestamp>,
+}
+
 /// One version as the provider holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedVersion {

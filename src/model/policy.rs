@@ -263,6 +263,10 @@ pub struct RotationPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 36500))]
     pub destroy_after_disabled_days: Option<u32>,
+    /// Days after which nothing that a key encrypted is kept any more. It is evidence that an older version is not needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub data_max_age_days: Option<u32>,
     /// Who hears of rotations and failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notification_settings: Option<NotificationSettings>,

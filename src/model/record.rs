@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::policy::words;
+use super::policy::{Disposition, words};
 use super::{Address, EncryptionKey, Name, ObjectKind, ObjectRef, RotationPolicy, Timestamp};
 
 words! {
@@ -55,6 +55,16 @@ words! {
         Rotate = "rotate",
         /// The previous version becomes primary again.
         Rollback = "rollback",
+        /// An old version is disabled.
+        Disable = "disable",
+        /// A disabled version decrypts again; a destruction that was scheduled is cancelled.
+        Enable = "enable",
+        /// The destruction of a disabled version is scheduled.
+        ScheduleDestruction = "schedule_destruction",
+        /// A scheduled destruction is cancelled; the version stays disabled.
+        CancelDestruction = "cancel_destruction",
+        /// A version whose waiting period has passed is destroyed.
+        Destroy = "destroy",
     }
 }
 words! {
@@ -74,6 +84,8 @@ words! {
         Settled = "settled",
         /// Given up before promotion.
         Abandoned = "abandoned",
+        /// An old version is about to change its state.
+        Retiring = "retiring",
     }
 }
 words! {
@@ -87,6 +99,8 @@ words! {
         Promote = "promote",
         /// Read the stable name back and prove it again.
         Settle = "settle",
+        /// Change the state of a version that is not primary.
+        Retire = "retire",
     }
 }
 words! {
@@ -248,9 +262,106 @@ pub struct VersionRecord {
     /// When it became known to be in the wrong hands.
     pub compromised_at: Option<Timestamp>,
     /// The retention terms in force at its deactivation, which outlive the policy.
-    pub retention: Option<Value>,
+    pub retention: Option<Retention>,
+    /// Until when those terms keep it as it is, whatever becomes of the policy.
+    pub retain_until: Option<Timestamp>,
+    /// When it was disabled.
+    pub disabled_at: Option<Timestamp>,
+    /// When its waiting period ends, once its destruction is scheduled.
+    pub destroy_at: Option<Timestamp>,
+    /// When it was destroyed.
+    pub destroyed_at: Option<Timestamp>,
+    /// When a person recorded that nothing is encrypted under it any more.
+    pub rewrapped_at: Option<Timestamp>,
+    /// When a person recorded that something still needs it.
+    pub needed_at: Option<Timestamp>,
     /// When it was recorded.
     pub created_at: Timestamp,
+}
+
+impl VersionRecord {
+    /// A version that was just made, and is not primary yet.
+    #[must_use]
+    pub const fn new(id: Uuid, key_id: Uuid, number: u32, provider_ref: String, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            key_id,
+            number,
+            provider_ref,
+            state: VersionState::PreActivation,
+            rotation_id: None,
+            orphan: false,
+            provider_created_at: None,
+            activated_at: None,
+            deactivated_at: None,
+            compromised_at: None,
+            retention: None,
+            retain_until: None,
+            disabled_at: None,
+            destroy_at: None,
+            destroyed_at: None,
+            rewrapped_at: None,
+            needed_at: None,
+            created_at,
+        }
+    }
+}
+
+/// What becomes of an old version, and when: the fields of the policy that was in force at its deactivation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Retention {
+    /// What happens to it once its retention has passed.
+    pub old_key_disposition: Disposition,
+    /// Days for which it certainly stays readable.
+    pub retain_old_keys_days: u32,
+    /// Hours within which it can become primary again; 0 where rollback is off.
+    pub rollback_period_hours: u32,
+    /// Days of being disabled before it is destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destroy_after_disabled_days: Option<u32>,
+    /// Days after which nothing that it encrypted is kept any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_max_age_days: Option<u32>,
+    /// Why a person had it enabled again: it is kept from then on, whatever the policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_because: Option<String>,
+}
+
+impl Retention {
+    /// The terms of a policy.
+    #[must_use]
+    pub fn of(policy: &RotationPolicy) -> Self {
+        Self {
+            old_key_disposition: policy.old_key_disposition,
+            retain_old_keys_days: policy.retain_old_keys_days,
+            rollback_period_hours: if policy.enable_rollback { policy.rollback_period_hours } else { 0 },
+            destroy_after_disabled_days: policy.destroy_after_disabled_days,
+            data_max_age_days: policy.data_max_age_days,
+            kept_because: None,
+        }
+    }
+
+    /// The terms of a version that no policy speaks of: it is kept.
+    #[must_use]
+    pub const fn keep() -> Self {
+        Self {
+            old_key_disposition: Disposition::Keep,
+            retain_old_keys_days: 0,
+            rollback_period_hours: 0,
+            destroy_after_disabled_days: None,
+            data_max_age_days: None,
+            kept_because: None,
+        }
+    }
+
+    /// Until when a version that was deactivated at `deactivated_at` stays as it is.
+    #[must_use]
+    pub fn until(&self, deactivated_at: Timestamp) -> Timestamp {
+        let (days, hours) = (i64::from(self.retain_old_keys_days), i64::from(self.rollback_period_hours));
+        let kept = chrono::Duration::try_days(days).unwrap_or_default();
+        let kept = kept.max(chrono::Duration::try_hours(hours).unwrap_or_default());
+        deactivated_at.checked_add_signed(kept).unwrap_or(Timestamp::MAX_UTC)
+    }
 }
 
 /// A row of `rotations`: one run of a workflow.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;
-use crate::model::{Disposition, RotationTrigger};
+use crate::model::RotationTrigger;
+
+use super::retention::EVIDENCE;
 
 /// One line with every such field that somebody set, and the number of documents that set it.
 pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
@@ -18,12 +20,10 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
         count("max_usage_count", policy.max_usage_count.is_some());
         count("usage_threshold_warning", policy.usage_threshold_warning.is_some());
         count("rotation_events", !policy.rotation_events.is_empty());
-        count("old_key_disposition", policy.old_key_disposition != Disposition::Keep);
-        count("destroy_after_disabled_days", policy.destroy_after_disabled_days.is_some());
         count("notification_settings", policy.notification_settings.is_some());
         count("compliance_tags", !policy.compliance_tags.is_empty());
         count("authorized_services", !policy.authorized_services.is_empty());
-        count("waivers", !policy.waivers.is_empty());
+        count("waivers", policy.waivers.iter().any(|waiver| waiver.rule != EVIDENCE));
         count("rotation_trigger: usage_based", policy.rotation_trigger == RotationTrigger::UsageBased);
         count("rotation_trigger: event_based", policy.rotation_trigger == RotationTrigger::EventBased);
     }

@@ -44,14 +44,16 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         draft.diagnostics.extend(acting::not_yet(inputs.desired));
     }
     // Stable, so that each pass's own order holds within an action.
-    draft.changes.sort_by_cached_key(|change| (stage(change.action, change.object.kind), change.object.clone()));
+    draft
+        .changes
+        .sort_by_cached_key(|change| (stage(change.action, change.object.kind), change.object.clone(), change.version));
     draft
         .waiting
         .sort_by_cached_key(|waiting| (waiting.starts_at.is_none(), waiting.starts_at, waiting.object.clone()));
     // The limits in force are those that were applied last, not those of the change that is judged.
     let limits = applied_config(inputs.recorded).map_or(inputs.desired.config.limits, |config| config.limits);
     let mut refusals: Vec<_> = refusal.into_iter().collect();
-    refusals.extend(limits::refusals(&draft.changes, inputs.recorded, &limits));
+    refusals.extend(limits::refusals(&draft.changes, inputs.recorded, inputs.retired, &limits));
     let lineage = lineage(inputs.recorded);
     Plan {
         as_of: inputs.now,
@@ -79,6 +81,8 @@ fn lineage(recorded: &Recorded) -> Option<Uuid> {
 fn stage(action: Action, kind: ObjectKind) -> (u8, ObjectKind) {
     let stage = match action {
         Action::Finish => 0,
+        // Last, so that nothing is taken away before what replaces it is there.
+        _ if action.retirement().is_some() => 4,
         Action::Rotate | Action::Rollback => 3,
         Action::Remove => 2,
         _ => 1,
@@ -127,6 +131,7 @@ fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
         draft.changes.push(Change {
             object: ObjectRef::key(&rotation.address),
             action: Action::Finish,
+            version: None,
             reason: Reason::new("interrupted", reason),
             before: None,
             after: None,
@@ -412,6 +417,7 @@ pub(super) fn due_work(
         Verdict::Rotate { cause, reason } => draft.changes.push(Change {
             object: ObjectRef::key(key),
             action: Action::Rotate,
+            version: None,
             reason: Reason::new(cause.as_str(), reason),
             before: None,
             after: None,
@@ -425,7 +431,7 @@ pub(super) fn due_work(
 }
 
 pub(super) fn wait(draft: &mut Draft, key: &Address, action: Action, reason: Reason, starts_at: Option<Timestamp>) {
-    draft.waiting.push(Waiting { object: ObjectRef::key(key), action, reason, starts_at });
+    draft.waiting.push(Waiting { object: ObjectRef::key(key), action, version: None, reason, starts_at });
 }
 
 /// Something new.
@@ -433,6 +439,7 @@ pub(super) fn created(object: ObjectRef, document: &impl Serialize, reason: Reas
     Change {
         object,
         action: Action::Create,
+        version: None,
         reason,
         before: None,
         after: Some(fields(document)),
@@ -445,6 +452,7 @@ pub(super) fn updated(object: ObjectRef, action: Action, diff: FieldDiff, revisi
     Change {
         object,
         action,
+        version: None,
         reason,
         before: Some(diff.before),
         after: Some(diff.after),
@@ -463,6 +471,7 @@ pub(super) fn removed(
     Change {
         object,
         action,
+        version: None,
         reason: Reason::new("document_gone", why),
         before: Some(fields(document)),
         after: None,

@@ -11,7 +11,7 @@ use crate::model::{
 use super::build::{Draft, Paired, created, due_work, names, observation, removed, updated, wait};
 use super::compare::{FieldDiff, compare, fields};
 use super::due::KeyTiming;
-use super::{Action, Change, Drift, Inputs, Precondition, Reason};
+use super::{Action, Change, Drift, Inputs, Precondition, Reason, retention};
 
 /// Fields that are fixed when a key is made: what changes them is another key.
 const FIXED: &[&str] = &["kms_provider", "kms_region", "key_spec", "key_usage", "multi_region", "tenant_id"];
@@ -189,6 +189,7 @@ fn adopted_key(
     draft.changes.push(Change {
         object: ObjectRef::key(address),
         action: Action::Adopt,
+        version: None,
         reason: Reason::new("new", message),
         before: Some(before).filter(|before| !before.is_empty()),
         after: Some(after),
@@ -250,6 +251,7 @@ fn known_key(
         Some(Observation::Present(_)) | None => {}
     }
     due_work(inputs, timings, address, document, record, draft);
+    retention::work(inputs, timings, address, document, record, draft);
 }
 
 fn primary(record: &KeyRecord) -> Option<&str> {
@@ -377,7 +379,7 @@ fn wanted_settings(document: &EncryptionKey) -> impl Iterator<Item = (String, St
     description.into_iter().chain(tags)
 }
 
-fn version_state(observed: &ObservedKey, provider_ref: &str) -> Option<VersionState> {
+pub(super) fn version_state(observed: &ObservedKey, provider_ref: &str) -> Option<VersionState> {
     observed.versions.iter().find(|version| version.provider_ref == provider_ref).map(|version| version.state)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::document::{Limits, Repository};
 use crate::model::{Name, Recorded};
 
-use super::{Action, Change, Refusal};
+use super::{Action, Change, Refusal, Retired};
 
 /// Below so many recorded objects a percentage says nothing: one key of two is half of the fleet.
 const PERCENT_FROM: usize = 10;
@@ -16,14 +16,25 @@ struct Counts {
     rotations: usize,
     removals: usize,
     recorded: usize,
+    /// Versions that stop decrypting, for now or for good.
+    destructions: usize,
+    /// Versions that are not destroyed yet.
+    versions: usize,
 }
 
 /// Every limit that the changes go over.
-pub(super) fn refusals(changes: &[Change], recorded: &Recorded, limits: &Limits) -> Vec<Refusal> {
-    let mut all = Counts { recorded: recorded.policies.len() + recorded.keys.len(), ..Counts::default() };
+pub(super) fn refusals(changes: &[Change], recorded: &Recorded, retired: &Retired, limits: &Limits) -> Vec<Refusal> {
+    let mut all = Counts {
+        recorded: recorded.policies.len() + recorded.keys.len(),
+        versions: retired.existing.values().sum(),
+        ..Counts::default()
+    };
     let mut tenants: BTreeMap<&Name, Counts> = BTreeMap::new();
     for address in recorded.policies.keys().chain(recorded.keys.keys()) {
         tenants.entry(&address.tenant_id).or_default().recorded += 1;
+    }
+    for (tenant_id, versions) in &retired.existing {
+        tenants.entry(tenant_id).or_default().versions = *versions;
     }
     for change in changes {
         let mut unused = Counts::default();
@@ -39,6 +50,11 @@ pub(super) fn refusals(changes: &[Change], recorded: &Recorded, limits: &Limits)
             Action::Remove | Action::Forget => {
                 all.removals += 1;
                 tenant.removals += 1;
+            }
+            // The last step of a destruction was counted when it was scheduled.
+            Action::Disable | Action::ScheduleDestruction => {
+                all.destructions += 1;
+                tenant.destructions += 1;
             }
             _ => {}
         }
@@ -73,7 +89,7 @@ pub(super) fn empty_source(desired: &Repository, recorded: &Recorded) -> Option<
 
 fn over(counts: Counts, limits: &Limits, whose: &str) -> Vec<Refusal> {
     let mut refusals = Vec::new();
-    let Counts { rotations, removals, recorded } = counts;
+    let Counts { rotations, removals, recorded, destructions, versions } = counts;
     if rotations > limits.max_rotations as usize {
         refusals.push(Refusal {
             code: "limits/max-rotations".to_owned(),
@@ -86,6 +102,26 @@ fn over(counts: Counts, limits: &Limits, whose: &str) -> Vec<Refusal> {
             code: "limits/max-removals".to_owned(),
             message: format!("{removals} removals {whose}, and max_removals allows {}", limits.max_removals),
             help: raise("max_removals"),
+        });
+    }
+    if destructions > limits.max_destructions as usize {
+        refusals.push(Refusal {
+            code: "limits/max-destructions".to_owned(),
+            message: format!(
+                "{destructions} versions {whose} would be disabled or destroyed, and max_destructions allows {}",
+                limits.max_destructions
+            ),
+            help: raise("max_destructions"),
+        });
+    }
+    if versions >= PERCENT_FROM && destructions * 100 > versions * usize::from(limits.max_percent) {
+        refusals.push(Refusal {
+            code: "limits/max-percent".to_owned(),
+            message: format!(
+                "{destructions} of {versions} versions {whose} would be disabled or destroyed, and max_percent allows {} %",
+                limits.max_percent
+            ),
+            help: raise("max_percent"),
         });
     }
     // As whole numbers, so that 3 of 10 are exactly 30 percent.

@@ -12,6 +12,7 @@ mod compare;
 mod due;
 mod keys;
 mod limits;
+mod retention;
 mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +25,12 @@ use uuid::Uuid;
 pub use build::{applied_config, continued_policy, plan};
 pub use due::{KeyTiming, Verdict, held_back, history, key_timing, verdict};
 pub use keys::{continued_key, version_drift};
+pub use retention::{Due, Retired, due, evidence, is_vetoed, needs_last_use, terms, version_after, version_before};
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
 
 use crate::diagnostic::Finding;
 use crate::document::{Capabilities, Repository};
-use crate::model::{Address, KmsProvider, Name, ObjectRef, Observation, Recorded, RotationCause, Timestamp};
+use crate::model::{Address, KmsProvider, Name, ObjectRef, Observation, Recorded, RotationCause, Timestamp, Workflow};
 
 /// Everything that a plan depends on.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,8 @@ pub struct Inputs<'a> {
     pub recorded: &'a Recorded,
     /// What the providers say; a key that is not in it was not asked about.
     pub observed: &'a BTreeMap<Address, Observation>,
+    /// Old versions whose time may have come.
+    pub retired: &'a Retired,
     /// Tenants whose key manager gave no usable answer for any key, with the reason.
     pub unreachable: &'a BTreeMap<Name, String>,
     /// What each provider can do.
@@ -103,6 +107,18 @@ pub enum Action {
     Park,
     /// A parked key may rotate again.
     Resume,
+    /// A person's word about an old version is recorded: it is needed, or nothing is encrypted under it any more.
+    Attest,
+    /// A disabled version decrypts again; a destruction that was scheduled is cancelled.
+    Enable,
+    /// A scheduled destruction is cancelled; the version stays disabled.
+    CancelDestruction,
+    /// An old version is disabled: nothing that it encrypted decrypts, until it is enabled again.
+    Disable,
+    /// The key manager is told to destroy a disabled version once its waiting period has passed.
+    ScheduleDestruction,
+    /// A version whose waiting period has passed is destroyed, and with it what it encrypted.
+    Destroy,
 }
 
 impl Action {
@@ -125,6 +141,12 @@ impl Action {
         Self::Resume,
         Self::Rollback,
         Self::Rotate,
+        Self::Attest,
+        Self::Enable,
+        Self::CancelDestruction,
+        Self::Disable,
+        Self::ScheduleDestruction,
+        Self::Destroy,
     ];
 
     /// The word in plans and output.
@@ -148,6 +170,12 @@ impl Action {
             Self::Release => "release",
             Self::Park => "park",
             Self::Resume => "resume",
+            Self::Attest => "attest",
+            Self::Enable => "enable",
+            Self::CancelDestruction => "cancel_destruction",
+            Self::Disable => "disable",
+            Self::ScheduleDestruction => "schedule_destruction",
+            Self::Destroy => "destroy",
         }
     }
 
@@ -172,7 +200,32 @@ impl Action {
             Self::Release => "released",
             Self::Park => "parked",
             Self::Resume => "resumed",
+            Self::Attest => "attested",
+            Self::Enable => "enabled",
+            Self::CancelDestruction => "destruction cancelled",
+            Self::Disable => "disabled",
+            Self::ScheduleDestruction => "destruction scheduled",
+            Self::Destroy => "destroyed",
         }
+    }
+
+    /// The workflow that carries out a change of an old version's state; none for any other change.
+    #[must_use]
+    pub const fn retirement(self) -> Option<Workflow> {
+        match self {
+            Self::Enable => Some(Workflow::Enable),
+            Self::CancelDestruction => Some(Workflow::CancelDestruction),
+            Self::Disable => Some(Workflow::Disable),
+            Self::ScheduleDestruction => Some(Workflow::ScheduleDestruction),
+            Self::Destroy => Some(Workflow::Destroy),
+            _ => None,
+        }
+    }
+
+    /// Does it take away that something decrypts?
+    #[must_use]
+    pub const fn is_destructive(self) -> bool {
+        matches!(self, Self::Disable | Self::ScheduleDestruction | Self::Destroy)
     }
 }
 
@@ -206,6 +259,14 @@ pub struct Precondition {
     pub rotation_id: Option<Uuid>,
 }
 
+impl Change {
+    /// What a saved and a fresh plan know it by: no plan has two changes with the same.
+    #[must_use]
+    pub fn identity(&self) -> (&ObjectRef, Action, Option<u32>) {
+        (&self.object, self.action, self.version)
+    }
+}
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
@@ -213,6 +274,9 @@ pub struct Change {
     pub object: ObjectRef,
     /// What is done to it.
     pub action: Action,
+    /// The number of the version that it is about; absent where it is about the whole object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
     /// Why.
     pub reason: Reason,
     /// The changed fields before; absent for something new.
@@ -232,6 +296,9 @@ pub struct Waiting {
     pub object: ObjectRef,
     /// What would be done.
     pub action: Action,
+    /// The number of the version that it is about; absent where it is about the whole object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
     /// What it waits for.
     pub reason: Reason,
     /// When it can start; absent where that depends on a person or a provider.

@@ -173,12 +173,14 @@ struct Essence<'a> {
     before: &'a Option<Map<String, Value>>,
     object: &'a ObjectRef,
     precondition: &'a Precondition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
 }
 
 impl<'a> From<&'a Change> for Essence<'a> {
     fn from(change: &'a Change) -> Self {
-        let Change { object, action, before, after, precondition, reason: _ } = change;
-        Self { action: *action, after, before, object, precondition }
+        let Change { object, action, version, before, after, precondition, reason: _ } = change;
+        Self { action: *action, after, before, object, precondition, version: *version }
     }
 }
 
@@ -280,19 +282,15 @@ pub fn intersect(
     if fresh.as_of > expires_at {
         return foreign("expired", format!("this plan expired at {}", super::due::instant(expires_at)));
     }
-    let wanted: BTreeMap<(&ObjectRef, Action), Essence<'_>> =
-        saved.changes.iter().map(|change| ((&change.object, change.action), Essence::from(change))).collect();
+    let wanted: BTreeMap<_, Essence<'_>> =
+        saved.changes.iter().map(|change| (change.identity(), Essence::from(change))).collect();
     let mut kept = fresh;
-    kept.changes
-        .retain(|change| wanted.get(&(&change.object, change.action)).is_some_and(|saved| *saved == change.into()));
-    let present: BTreeSet<(&ObjectRef, Action)> =
-        kept.changes.iter().map(|change| (&change.object, change.action)).collect();
+    kept.changes.retain(|change| wanted.get(&change.identity()).is_some_and(|saved| *saved == change.into()));
+    let present: BTreeSet<_> = kept.changes.iter().map(Change::identity).collect();
     let missing: Vec<_> = saved
         .changes
         .iter()
-        .filter(|change| {
-            !resumed && change.action != Action::Finish && !present.contains(&(&change.object, change.action))
-        })
+        .filter(|change| !resumed && change.action != Action::Finish && !present.contains(&change.identity()))
         .map(|change| {
             let reason = Reason::new("moved", "it was done already, or its object changed since the plan was made");
             (change.object.clone(), change.action, reason)
@@ -316,6 +314,7 @@ mod tests {
             .map(|kind| Change {
                 object: ObjectRef { kind: *kind, tenant_id: None, name: "x".parse().unwrap() },
                 action: Action::Create,
+                version: None,
                 reason: Reason::new("new", "it is new"),
                 before: None,
                 after: Some(Map::new()),

@@ -10,6 +10,7 @@
 //! - `lookup`, `marks`: reading one key, and finding keys by tag
 //! - `successor`, `alias`, `prove`: making a version, moving the name, proving both
 //! - `settings`: description and tags
+//! - `retirement`: the end of a version: disabled, scheduled for deletion, gone; and when it was last used
 //!
 //! *Observing* asks `DescribeKey` once for each key, by its alias: that answer says at one instant where the alias leads,
 //! and the state, spec and description of the key there. `ListAliases` gives 100 aliases a page, but of the state
@@ -27,6 +28,7 @@ mod lookup;
 mod marks;
 mod operation;
 mod prove;
+mod retirement;
 mod settings;
 mod successor;
 
@@ -47,7 +49,9 @@ use self::lookup::Described;
 use self::operation::Operation;
 use self::prove::Context;
 use crate::document::{AwsKmsConfig, Capabilities};
-use crate::model::{EncryptionKey, Name, Observation, ObservedKey, ObservedVersion, RotationStrategy, VersionState};
+use crate::model::{
+    EncryptionKey, LastUse, Name, Observation, ObservedKey, ObservedVersion, RotationStrategy, Timestamp, VersionState,
+};
 use crate::provider::{
     CreateVersion, ErrorKind, Found, KeyHandle, KeyManager, MAX_PLAINTEXT, Observe, Owned, ProviderError, tag,
 };
@@ -61,6 +65,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     regions: true,
     disable: true,
     destroy: true,
+    destroys_by_itself: true,
 };
 
 /// AWS KMS in one account and region.
@@ -211,28 +216,6 @@ impl AwsKms {
             _ => Ok(()),
         }
     }
-
-    async fn disable_everywhere(&self, key: &KeyHandle, version: &str) -> Result<(), Failure> {
-        let home = self.account.home();
-        let described = lookup::describe(&home, version, Repeat::Safe).await?;
-        let mut places: Vec<_> =
-            described.replica_regions().into_iter().map(|name| self.account.region(name)).collect();
-        places.push(home);
-        for place in &places {
-            if let Some(alias) = &key.key.kms_alias
-                && let Some(primary) = alias::target(place, alias).await?
-                && primary.key_id() == described.key_id()
-            {
-                let message = format!("{alias} leads to {version} in {}: it is in use", place.region);
-                return Err(Failure::new(ErrorKind::Refused, Operation::DisableKey, message));
-            }
-        }
-        for place in &places {
-            let send = || place.kms.disable_key().key_id(described.key_id()).send();
-            place.call(Operation::DisableKey, Repeat::Safe, send).await?;
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -260,6 +243,10 @@ impl Observe for AwsKms {
 
     async fn find_created(&self, request: &CreateVersion) -> Result<Vec<Found>, ProviderError> {
         Ok(marks::made_by(&self.account, request.rotation_id).await?)
+    }
+
+    async fn last_use(&self, _key: &KeyHandle, version: &str) -> Result<Option<LastUse>, ProviderError> {
+        Ok(retirement::last_use(&self.account.home(), version).await?)
     }
 }
 
@@ -296,7 +283,24 @@ impl KeyManager for AwsKms {
     }
 
     async fn disable(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
-        Ok(self.disable_everywhere(key, version).await?)
+        Ok(retirement::disable(&self.account, key.key.kms_alias.as_deref(), version).await?)
+    }
+
+    async fn enable(&self, _key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
+        Ok(retirement::enable(&self.account, version).await?)
+    }
+
+    async fn schedule_destruction(&self, key: &KeyHandle, version: &str) -> Result<Timestamp, ProviderError> {
+        Ok(retirement::schedule(&self.account, key.key.kms_alias.as_deref(), version).await?)
+    }
+
+    async fn cancel_destruction(&self, _key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
+        Ok(retirement::cancel(&self.account, version).await?)
+    }
+
+    /// AWS KMS deletes the key by itself: this makes sure that it has.
+    async fn destroy(&self, _key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
+        Ok(retirement::is_gone(&self.account, version).await?)
     }
 
     async fn update_settings(

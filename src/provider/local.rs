@@ -8,9 +8,9 @@
 //! its tenant. New versions are made in the same key; a ciphertext names its version, so that every version of a key that
 //! is not disabled decrypts.
 //!
-//! The keystore only ever grows: beside the material, which stays as long as its version, a rotation leaves one short
-//! record, which is not worth a compaction. Destroying material will need one; a file that was replaced is noticed
-//! already.
+//! The keystore only grows, but for one occasion: when the material of a version is destroyed, the file is written anew
+//! without it, and put in the old one's place. Beside the material, a rotation leaves one short record, which is not worth
+//! a compaction of its own.
 //!
 //! Must not know: policies, plans, the state database.
 
@@ -36,7 +36,7 @@ use serde_json::Value;
 pub use root_key::VARIABLE;
 
 use self::appender::Appender;
-use self::index::{Action, Change, Index};
+use self::index::{Action, Change, Index, is_usable};
 use self::keystore::{Location, View};
 use self::observe::{KEY_SPECS, KEY_USAGE, find, find_created, found, intent, observe, owned, primary};
 use self::record::Marks;
@@ -44,7 +44,7 @@ use self::version_ref::{VersionRef, key_name, recorded_versions};
 use super::{CreateVersion, ErrorKind, Found, KeyHandle, KeyManager, MAX_PLAINTEXT, Observe, Owned, ProviderError};
 use crate::diagnostic::Finding;
 use crate::document::{Capabilities, LocalConfig};
-use crate::model::{EncryptionKey, Observation, RotationStrategy, Timestamp, VersionState};
+use crate::model::{EncryptionKey, LastUse, Observation, RotationStrategy, Timestamp, VersionState};
 
 /// What the local provider can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
@@ -55,6 +55,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     regions: false,
     disable: true,
     destroy: true,
+    destroys_by_itself: false,
 };
 
 /// What proofs encrypt.
@@ -106,6 +107,11 @@ impl Observe for LocalReader {
 
     async fn find_created(&self, request: &CreateVersion) -> Result<Vec<Found>, ProviderError> {
         Ok(find_created(&self.index, request))
+    }
+
+    /// The keystore keeps no count of uses.
+    async fn last_use(&self, _key: &KeyHandle, _version: &str) -> Result<Option<LastUse>, ProviderError> {
+        Ok(None)
     }
 }
 
@@ -183,6 +189,11 @@ impl Observe for Local {
     async fn find_created(&self, request: &CreateVersion) -> Result<Vec<Found>, ProviderError> {
         self.read("find_created", |view| find_created(&view.index, request)).await
     }
+
+    /// The keystore keeps no count of uses.
+    async fn last_use(&self, _key: &KeyHandle, _version: &str) -> Result<Option<LastUse>, ProviderError> {
+        Ok(None)
+    }
 }
 
 #[async_trait]
@@ -242,6 +253,34 @@ impl KeyManager for Local {
         self.change(OPERATION, key, Action::Disable { number }).await.map(drop)
     }
 
+    async fn enable(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
+        const OPERATION: &str = "enable";
+        let number = version_of(OPERATION, key, version)?.number;
+        self.change(OPERATION, key, Action::Enable { number }).await.map(drop)
+    }
+
+    async fn schedule_destruction(&self, key: &KeyHandle, version: &str) -> Result<Timestamp, ProviderError> {
+        const OPERATION: &str = "schedule_destruction";
+        let number = version_of(OPERATION, key, version)?.number;
+        self.change(OPERATION, key, Action::ScheduleDestruction { number }).await?;
+        let view = self.appender.shared().view();
+        let scheduled = find(&view.index, key).and_then(|(_, key)| key.version(number)?.destroy_at);
+        scheduled
+            .ok_or_else(|| ProviderError::new(ErrorKind::Unknown, OPERATION, "the waiting period is not to be found"))
+    }
+
+    async fn cancel_destruction(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
+        const OPERATION: &str = "cancel_destruction";
+        let number = version_of(OPERATION, key, version)?.number;
+        self.change(OPERATION, key, Action::CancelDestruction { number }).await.map(drop)
+    }
+
+    async fn destroy(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError> {
+        const OPERATION: &str = "destroy";
+        let number = version_of(OPERATION, key, version)?.number;
+        self.change(OPERATION, key, Action::Destroy { number }).await.map(drop)
+    }
+
     /// The keystore has neither description nor tags, so that there is nothing to update.
     async fn update_settings(
         &self,
@@ -283,7 +322,7 @@ fn version_of(operation: &'static str, handle: &KeyHandle, text: &str) -> Result
     Ok(version)
 }
 
-/// A version that is not disabled, of a key that the handle's tenant owns.
+/// A version that encrypts and decrypts, of a key that the handle's tenant owns.
 fn usable(
     operation: &'static str,
     view: &View,
@@ -293,10 +332,16 @@ fn usable(
     let key = view.index.get(version.key, &handle.address.tenant_id);
     match key.and_then(|key| key.version(version.number)).map(|version| version.state) {
         None => Err(ProviderError::new(ErrorKind::NotFound, operation, format!("there is no version {version}"))),
-        Some(VersionState::Disabled) => {
-            Err(ProviderError::new(ErrorKind::Refused, operation, format!("the version {version} is disabled")))
+        Some(state) if is_usable(state) => Ok(state),
+        Some(VersionState::Destroyed) => {
+            let message = format!("the version {version} is destroyed: what it encrypted is lost");
+            Err(ProviderError::new(ErrorKind::Refused, operation, message))
         }
-        Some(state) => Ok(state),
+        Some(state) => {
+            let message = format!("the version {version} is {state}");
+            Err(ProviderError::new(ErrorKind::Refused, operation, message)
+                .help("`keywheel enable` makes it decrypt again"))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::document::Capabilities;
-use crate::model::{Address, EncryptionKey, KmsProvider, Name, Observation, Timestamp};
+use crate::model::{Address, EncryptionKey, KmsProvider, LastUse, Name, Observation, Timestamp};
 
 /// What each provider can do.
 #[must_use]
@@ -30,6 +30,7 @@ pub fn capabilities(provider: KmsProvider) -> Capabilities {
                 regions: false,
                 disable: false,
                 destroy: false,
+                destroys_by_itself: false,
             }
         }
     }
@@ -125,6 +126,12 @@ pub trait Observe: Send + Sync {
     /// # Errors
     /// The provider gave no usable answer; then nothing may be concluded.
     async fn find_created(&self, request: &CreateVersion) -> Result<Vec<Found>, ProviderError>;
+
+    /// When a version was last used, successfully; none where the provider does not know, which is no evidence of anything.
+    ///
+    /// # Errors
+    /// The provider gave no usable answer.
+    async fn last_use(&self, key: &KeyHandle, version: &str) -> Result<Option<LastUse>, ProviderError>;
 }
 
 /// The acting half of a provider.
@@ -166,11 +173,36 @@ pub trait KeyManager: Observe {
     /// See [`ProviderError`].
     async fn prove_primary(&self, key: &KeyHandle, from: Option<&str>, version: &str) -> Result<(), ProviderError>;
 
-    /// Disables a version that is not primary. Idempotent.
+    /// Disables a version that is not primary, in every region. Idempotent.
     ///
     /// # Errors
     /// See [`ProviderError`].
     async fn disable(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError>;
+
+    /// Enables a disabled version, in every region. Idempotent.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; a version whose destruction is scheduled is refused.
+    async fn enable(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError>;
+
+    /// Schedules the destruction of a disabled version, with the longest waiting period that the provider has. Gives the
+    /// end of that period. Idempotent: a second call leaves the first one's period as it is.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; a version that is not disabled is refused.
+    async fn schedule_destruction(&self, key: &KeyHandle, version: &str) -> Result<Timestamp, ProviderError>;
+
+    /// Cancels a scheduled destruction: the version is disabled again. Idempotent.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; a version that is destroyed is [`ErrorKind::NotFound`].
+    async fn cancel_destruction(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError>;
+
+    /// Destroys the material of a version whose waiting period has ended, or makes sure that the provider has. Idempotent.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]; before the end of the period it is refused.
+    async fn destroy(&self, key: &KeyHandle, version: &str) -> Result<(), ProviderError>;
 
     /// Makes the primary's description and tags those of the document. Idempotent.
     ///

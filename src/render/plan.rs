@@ -32,9 +32,11 @@ const NAME_COLUMN: usize = 56;
 pub fn draw(plan: &Plan, view: View) -> String {
     let mut page = Page { out: String::new(), view, as_of: plan.as_of };
     page.header(plan);
-    let (work, documents): (Vec<&Change>, Vec<&Change>) = plan
-        .changes
-        .iter()
+    let (lost, rest): (Vec<&Change>, Vec<&Change>) =
+        plan.changes.iter().partition(|change| change.action.is_destructive());
+    page.destruction(&lost);
+    let (work, documents): (Vec<&Change>, Vec<&Change>) = rest
+        .into_iter()
         .partition(|change| matches!(change.action, Action::Rotate | Action::Rollback | Action::Finish));
     let (keys, policies): (Vec<&Change>, Vec<&Change>) =
         documents.into_iter().partition(|change| change.object.kind == ObjectKind::EncryptionKey);
@@ -89,7 +91,7 @@ pub fn summary(plan: &Plan) -> String {
 }
 
 /// The order in which a reader asks: what is new, what differs, what leaves, what rotates.
-const SUMMARY_ORDER: [Action; 17] = [
+const SUMMARY_ORDER: [Action; 23] = [
     Action::Create,
     Action::Adopt,
     Action::Update,
@@ -107,6 +109,12 @@ const SUMMARY_ORDER: [Action; 17] = [
     Action::Finish,
     Action::Rollback,
     Action::Rotate,
+    Action::Attest,
+    Action::Enable,
+    Action::CancelDestruction,
+    Action::Disable,
+    Action::ScheduleDestruction,
+    Action::Destroy,
 ];
 
 /// The mark in front of a change, in its colour.
@@ -126,16 +134,21 @@ const fn mark(action: Action) -> (&'static str, Style) {
         | Action::Restore
         | Action::Release
         | Action::Park
-        | Action::Resume => ("~", style::CHANGE),
+        | Action::Resume
+        | Action::Attest
+        | Action::Enable
+        | Action::CancelDestruction => ("~", style::CHANGE),
         Action::Remove | Action::Forget => ("-", style::REMOVE),
         Action::Adopt | Action::Link | Action::Unlink => ("<>", style::LINK),
         Action::Rotate | Action::Finish => ("↻", style::ROTATE),
         Action::Rollback => ("↺", style::REMOVE),
+        Action::Disable | Action::ScheduleDestruction | Action::Destroy => ("✗", style::ERROR),
     }
 }
 
 /// What each mark means, in the order of the legend.
-const LEGEND: [(Action, &str); 6] = [
+const LEGEND: [(Action, &str); 7] = [
+    (Action::Destroy, "disable or destroy"),
     (Action::Create, "create"),
     (Action::Update, "change"),
     (Action::Remove, "remove from keywheel"),
@@ -216,6 +229,27 @@ impl Page {
         self.rest(changes.len());
     }
 
+    /// What will not decrypt any more: before everything else, and whole sentences.
+    fn destruction(&mut self, changes: &[&Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        let title = format!("Data that will not decrypt any more ({})", thousands(changes.len()));
+        self.line(&paint(style::ERROR, &title));
+        self.line("");
+        for change in changes.iter().take(SHOWN) {
+            let name = paint(style::HEADING, &change.object.to_string());
+            let verb = paint(style::ERROR, change.action.as_str());
+            self.line(&format!("  {} {name}  {verb}", symbol(change.action)));
+            self.reason(&change.reason.message, 5);
+            if let Some(reference) = change.before.as_ref().and_then(|before| before.get("provider_ref")?.as_str()) {
+                self.line(&format!("     {}", safe(reference)));
+            }
+            self.line("");
+        }
+        self.rest(changes.len());
+    }
+
     /// Due work: one row a key.
     fn work(&mut self, changes: &[&Change]) {
         if changes.is_empty() {
@@ -242,8 +276,12 @@ impl Page {
         self.heading("Waiting", waiting.len());
         let shown = || waiting.iter().take(SHOWN);
         let width = self.name_column(shown().map(|waiting| &waiting.object));
-        for Waiting { object, action, reason, starts_at } in shown() {
-            let verb = if *action == Action::Rotate { String::new() } else { format!("{}: ", action.as_str()) };
+        for Waiting { object, action, version, reason, starts_at } in shown() {
+            let version = version.map(|number| format!(" version {number}")).unwrap_or_default();
+            let verb = match action {
+                Action::Rotate => String::new(),
+                _ => format!("{}{version}: ", action.as_str()),
+            };
             let until = match starts_at {
                 Some(at) => format!("; until {}", time::instant_and_relative(*at, self.as_of)),
                 None => String::new(),

@@ -18,6 +18,7 @@ mod rows;
 pub mod sqlite;
 pub mod tables;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -85,6 +86,14 @@ pub trait ReadState: Send + Sync {
     /// # Errors
     /// See [`StoreError`].
     async fn all_versions(&self) -> Result<Vec<VersionRecord>, StoreError>;
+
+    /// Old versions of keys that are not forgotten, whose retention has passed at `now` or that are disabled or pending
+    /// destruction already, by key and number; and how many versions of each tenant are not destroyed. With `kept`, also
+    /// those whose own terms keep them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn old_versions(&self, now: Timestamp, kept: bool) -> Result<OldVersions, StoreError>;
 
     /// The journal of a rotation, in its order.
     ///
@@ -227,6 +236,15 @@ pub enum Write {
     Audit(Box<AuditEntry>),
     /// Insert or replace an applied plan, by digest.
     AppliedPlan(Box<AppliedPlan>),
+}
+
+/// What [`ReadState::old_versions`] finds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OldVersions {
+    /// Versions whose time may have come.
+    pub versions: Vec<VersionRecord>,
+    /// How many versions of each tenant are not destroyed; empty where no time may have come.
+    pub existing: BTreeMap<Name, usize>,
 }
 
 /// What makes a database this one and no other.

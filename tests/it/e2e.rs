@@ -18,6 +18,7 @@ mod databases;
 mod localstack;
 mod providers;
 mod refusals;
+mod retention;
 mod saved_plans;
 mod secrets;
 mod story;

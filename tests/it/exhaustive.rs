@@ -149,7 +149,7 @@ impl World {
             // It is read before it is moved.
             Step::Promote if self.primary == 0 || Some(self.primary) == to => self.primary = to?,
             Step::Settle if Some(self.primary) == to => {}
-            Step::Promote | Step::Settle => return None,
+            Step::Promote | Step::Settle | Step::Retire => return None,
         }
         to
     }
@@ -168,7 +168,7 @@ impl World {
                 (Outcome::Succeeded, Some(oldest), twins)
             }
             Step::Promote if Some(self.primary) == memory.to => (Outcome::Succeeded, memory.to, twins),
-            Step::Verify | Step::Promote | Step::Settle => (Outcome::Failed, memory.to, twins),
+            Step::Verify | Step::Promote | Step::Settle | Step::Retire => (Outcome::Failed, memory.to, twins),
         }
     }
 }

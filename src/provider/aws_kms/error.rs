@@ -146,6 +146,9 @@ const EXPIRED: &str =
 
 /// The service answered with an error.
 fn answered(operation: Operation, code: Option<&str>, message: Option<&str>, status: u16) -> Failure {
+    if status == 501 {
+        return Failure::new(ErrorKind::Refused, operation, "this endpoint does not have the operation");
+    }
     let Some(code) = code else {
         return if status >= 500 {
             trouble(operation, status)

@@ -5,6 +5,7 @@
 pub(super) enum Operation {
     /// Not a call: finding credentials and a region.
     Connect,
+    CancelKeyDeletion,
     CreateAlias,
     CreateGrant,
     CreateKey,
@@ -13,9 +14,11 @@ pub(super) enum Operation {
     DeriveSharedSecret,
     DescribeKey,
     DisableKey,
+    EnableKey,
     Encapsulate,
     Encrypt,
     GenerateMac,
+    GetKeyLastUsage,
     GetKeyPolicy,
     GetPublicKey,
     GetResources,
@@ -23,6 +26,7 @@ pub(super) enum Operation {
     ListKeys,
     ListResourceTags,
     ReplicateKey,
+    ScheduleKeyDeletion,
     Sign,
     TagResource,
     UntagResource,
@@ -37,6 +41,7 @@ impl Operation {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::CancelKeyDeletion => "CancelKeyDeletion",
             Self::CreateAlias => "CreateAlias",
             Self::CreateGrant => "CreateGrant",
             Self::CreateKey => "CreateKey",
@@ -45,9 +50,11 @@ impl Operation {
             Self::DeriveSharedSecret => "DeriveSharedSecret",
             Self::DescribeKey => "DescribeKey",
             Self::DisableKey => "DisableKey",
+            Self::EnableKey => "EnableKey",
             Self::Encapsulate => "Encapsulate",
             Self::Encrypt => "Encrypt",
             Self::GenerateMac => "GenerateMac",
+            Self::GetKeyLastUsage => "GetKeyLastUsage",
             Self::GetKeyPolicy => "GetKeyPolicy",
             Self::GetPublicKey => "GetPublicKey",
             Self::GetResources => "GetResources",
@@ -55,6 +62,7 @@ impl Operation {
             Self::ListKeys => "ListKeys",
             Self::ListResourceTags => "ListResourceTags",
             Self::ReplicateKey => "ReplicateKey",
+            Self::ScheduleKeyDeletion => "ScheduleKeyDeletion",
             Self::Sign => "Sign",
             Self::TagResource => "TagResource",
             Self::UntagResource => "UntagResource",
@@ -80,9 +88,12 @@ impl Operation {
     /// Guide. Cryptographic operations have a shared quota of 500 (RSA, ECC) or 10,000 (symmetric) and more.
     pub(super) fn per_second(self) -> u32 {
         match self {
-            Self::CreateAlias
+            Self::CancelKeyDeletion
+            | Self::CreateAlias
             | Self::CreateKey
             | Self::DisableKey
+            | Self::EnableKey
+            | Self::GetKeyLastUsage
             | Self::UntagResource
             | Self::UpdateAlias
             | Self::UpdateKeyDescription => 5,
@@ -90,7 +101,7 @@ impl Operation {
             Self::ReplicateKey => 2,
             Self::TagResource => 10,
             // Of another service, whose quota is not in that guide: kept low.
-            Self::GetResources => 15,
+            Self::GetResources | Self::ScheduleKeyDeletion => 15,
             Self::CreateGrant => 50,
             Self::ListGrants => 100,
             Self::Connect

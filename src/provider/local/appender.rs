@@ -8,7 +8,7 @@
 //! The view holds nothing that is not durable. A batch holds at most one change of a key, so that each change is judged
 //! against durable records.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -193,7 +193,7 @@ impl Thread {
         match log {
             Some(log) => attempt(&self.shared, self.writer.insert(log.into_writer()?), self.clock, changes),
             // The empty view has the answer to every change that does not create.
-            None => Ok(changes.iter().map(|change| self.shared.view().judge(*change)).collect()),
+            None => Ok(changes.iter().map(|change| self.shared.view().judge(*change, (self.clock)())).collect()),
         }
     }
 
@@ -234,27 +234,40 @@ fn attempt(
         log.catch_up(|record| view.take(record))?;
         view.extent = Some(log.extent()?);
     }
-    let mut records = Vec::new();
+    let (mut records, mut erased) = (Vec::new(), BTreeSet::new());
     let mut answers = Vec::with_capacity(changes.len());
     for change in changes {
-        let answer = shared.view().judge(*change);
+        let now = clock();
+        let answer = shared.view().judge(*change, now);
         if let (Some(change), Ok(Some(number))) = (change, &answer) {
             let version = VersionRef { key: change.key, number: *number };
-            records.push(Record { version, at: clock(), event: change.action.event()? });
+            if change.destroys() {
+                erased.insert(version);
+            }
+            records.push(Record { version, at: now, event: change.action.event(now)? });
         }
         answers.push(answer);
     }
     if !records.is_empty() {
-        append(shared, &mut log, records)?;
+        append(shared, &mut log, records, &erased)?;
     }
     Ok(answers)
 }
 
-/// Makes records durable, and takes them into the view.
-fn append(shared: &Shared, log: &mut Locked<'_>, records: Vec<Record>) -> Result<(), KeystoreError> {
-    let frames = log.seal(&records)?;
-    shared.reserved.store(log.length() + frames.len(), Ordering::SeqCst);
-    let appended = log.append(&frames);
+/// Makes records durable, and takes them into the view. Where material goes, the whole file is written anew.
+fn append(
+    shared: &Shared,
+    log: &mut Locked<'_>,
+    records: Vec<Record>,
+    erased: &BTreeSet<VersionRef>,
+) -> Result<(), KeystoreError> {
+    let appended = if erased.is_empty() {
+        let frames = log.seal(&records)?;
+        shared.reserved.store(log.length() + frames.len(), Ordering::SeqCst);
+        log.append(&frames)
+    } else {
+        log.rewrite(erased, &records)
+    };
     let mut view = shared.view_mut();
     // From here on the view's own extent says how long the file is.
     shared.reserved.store(0, Ordering::SeqCst);

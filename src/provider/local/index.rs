@@ -39,6 +39,8 @@ pub(super) struct Version {
     pub(super) state: VersionState,
     /// When it was made.
     pub(super) created_at: Timestamp,
+    /// When its waiting period ends, while its destruction is scheduled.
+    pub(super) destroy_at: Option<Timestamp>,
     /// keywheel's identity of the key.
     pub(super) key_id: Uuid,
     /// The rotation that made it.
@@ -80,7 +82,30 @@ pub(super) enum Action {
         /// The version.
         number: u32,
     },
+    /// Enable a disabled version.
+    Enable {
+        /// The version.
+        number: u32,
+    },
+    /// Schedule the destruction of a disabled version.
+    ScheduleDestruction {
+        /// The version.
+        number: u32,
+    },
+    /// Cancel a scheduled destruction.
+    CancelDestruction {
+        /// The version.
+        number: u32,
+    },
+    /// Destroy the material of a version whose waiting period has ended.
+    Destroy {
+        /// The version.
+        number: u32,
+    },
 }
+
+/// How long a destruction can still be cancelled: as long as AWS KMS gives by default.
+const WAITING_PERIOD: chrono::Duration = chrono::Duration::days(30);
 
 impl Index {
     /// A tenant's key.
@@ -95,7 +120,7 @@ impl Index {
 
     /// May the change be made as things are? Gives the number of the version that it makes or changes; none if there is
     /// nothing to do.
-    pub(super) fn decide(&self, change: &Change) -> Result<Option<u32>, ProviderError> {
+    pub(super) fn decide(&self, change: &Change, now: Timestamp) -> Result<Option<u32>, ProviderError> {
         let operation = change.action.operation();
         let refuse = |kind, message: String| ProviderError::new(kind, operation, message);
         let not_found =
@@ -136,8 +161,8 @@ impl Index {
                     )
                     .help("somebody else promoted a version meanwhile; plan again"));
                 }
-                if version.state == VersionState::Disabled {
-                    return Err(refuse(ErrorKind::Refused, format!("version {number} is disabled")));
+                if !is_usable(version.state) {
+                    return Err(refuse(ErrorKind::Refused, format!("version {number} is {}", version.state)));
                 }
                 Ok(Some(*number))
             }
@@ -148,16 +173,42 @@ impl Index {
                     VersionState::Active => {
                         Err(refuse(ErrorKind::Refused, format!("version {number} is the primary version")))
                     }
-                    _ => Ok(Some(*number)),
+                    state if is_usable(state) => Ok(Some(*number)),
+                    state => Err(refuse(ErrorKind::Refused, format!("version {number} is {state}"))),
                 }
             }
+            Action::Enable { number } => match version(*number)?.1.state {
+                VersionState::Disabled => Ok(Some(*number)),
+                state if is_usable(state) => Ok(None),
+                state => Err(refuse(ErrorKind::Refused, format!("version {number} is {state}"))),
+            },
+            Action::ScheduleDestruction { number } => match version(*number)?.1.state {
+                VersionState::Disabled => Ok(Some(*number)),
+                VersionState::PendingDestruction => Ok(None),
+                state => Err(refuse(ErrorKind::Refused, format!("version {number} is {state}, and not disabled"))),
+            },
+            Action::CancelDestruction { number } => match version(*number)?.1.state {
+                VersionState::PendingDestruction => Ok(Some(*number)),
+                VersionState::Disabled => Ok(None),
+                VersionState::Destroyed => {
+                    Err(refuse(ErrorKind::NotFound, format!("version {number} is destroyed: nothing brings it back")))
+                }
+                state => Err(refuse(ErrorKind::Refused, format!("version {number} is {state}"))),
+            },
+            Action::Destroy { number } => match version(*number)?.1 {
+                Version { state: VersionState::Destroyed, .. } => Ok(None),
+                Version { destroy_at: Some(at), .. } if *at <= now => Ok(Some(*number)),
+                Version { state, .. } => {
+                    Err(refuse(ErrorKind::Refused, format!("version {number} is {state}, and not due to be destroyed")))
+                }
+            },
         }
     }
 
     /// Takes a record in, or says what is wrong with it.
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), &'static str> {
         let VersionRef { key: name, number } = record.version;
-        if let Event::Created(marks, _) = &record.event {
+        if let Event::Created(marks, _) | Event::Erased(marks) = &record.event {
             let key = self.keys.entry(name).or_insert_with(|| Key {
                 tenant_id: marks.tenant_id.clone(),
                 versions: Vec::with_capacity(1),
@@ -170,6 +221,7 @@ impl Index {
                 number,
                 state: VersionState::PreActivation,
                 created_at: record.at,
+                destroy_at: None,
                 key_id: marks.key_id,
                 rotation_id: marks.rotation_id,
                 lineage: marks.lineage,
@@ -190,6 +242,22 @@ impl Index {
             }
             (Event::Disabled, VersionState::PreActivation | VersionState::Deactivated) => {
                 version.state = VersionState::Disabled;
+                Ok(())
+            }
+            (Event::Enabled, VersionState::Disabled) => {
+                version.state = VersionState::Deactivated;
+                Ok(())
+            }
+            (Event::DestructionScheduled(until), VersionState::Disabled) => {
+                (version.state, version.destroy_at) = (VersionState::PendingDestruction, Some(*until));
+                Ok(())
+            }
+            (Event::DestructionCancelled, VersionState::PendingDestruction) => {
+                (version.state, version.destroy_at) = (VersionState::Disabled, None);
+                Ok(())
+            }
+            (Event::Destroyed, VersionState::PendingDestruction) => {
+                version.state = VersionState::Destroyed;
                 Ok(())
             }
             _ => Err("does not follow from the version's state"),
@@ -213,7 +281,17 @@ impl Key {
     }
 }
 
+/// Does a version in this state encrypt or decrypt?
+pub(super) const fn is_usable(state: VersionState) -> bool {
+    matches!(state, VersionState::PreActivation | VersionState::Active | VersionState::Deactivated)
+}
+
 impl Change {
+    /// Does it take material away for good?
+    pub(super) fn destroys(&self) -> bool {
+        matches!(self.action, Action::Destroy { .. })
+    }
+
     /// Does it make a version?
     pub(super) fn creates(&self) -> bool {
         matches!(self.action, Action::Create { .. })
@@ -222,11 +300,17 @@ impl Change {
 
 impl Action {
     /// The event that makes it true, with new material where it needs some.
-    pub(super) fn event(&self) -> Result<Event, CipherFailed> {
+    pub(super) fn event(&self, now: Timestamp) -> Result<Event, CipherFailed> {
         Ok(match self {
             Self::Create { marks, .. } => Event::Created(marks.clone(), Material::random()?),
             Self::Promote { .. } => Event::Promoted,
             Self::Disable { .. } => Event::Disabled,
+            Self::Enable { .. } => Event::Enabled,
+            Self::ScheduleDestruction { .. } => {
+                Event::DestructionScheduled(now.checked_add_signed(WAITING_PERIOD).unwrap_or(now))
+            }
+            Self::CancelDestruction { .. } => Event::DestructionCancelled,
+            Self::Destroy { .. } => Event::Destroyed,
         })
     }
 
@@ -236,6 +320,10 @@ impl Action {
             Self::Create { .. } => "create_version",
             Self::Promote { .. } => "promote",
             Self::Disable { .. } => "disable",
+            Self::Enable { .. } => "enable",
+            Self::ScheduleDestruction { .. } => "schedule_destruction",
+            Self::CancelDestruction { .. } => "cancel_destruction",
+            Self::Destroy { .. } => "destroy",
         }
     }
 }

@@ -13,6 +13,7 @@ use super::seal::Material;
 use super::version_ref::VersionRef;
 use crate::diagnostic::Finding;
 use crate::document::LocalConfig;
+use crate::model::Timestamp;
 use crate::provider::ProviderError;
 
 /// Where a keystore is, and where its root key may be.
@@ -54,7 +55,7 @@ impl Location {
 pub(super) struct View {
     /// Keys and versions.
     pub(super) index: Index,
-    /// The material of every version.
+    /// The material of every version that is not destroyed.
     pub(super) materials: BTreeMap<VersionRef, Material>,
     /// The part of the file that was read; none while there is no keystore.
     pub(super) extent: Option<Extent>,
@@ -62,15 +63,17 @@ pub(super) struct View {
 
 impl View {
     /// What a change comes to, as [`Index::decide`] says; nothing for none.
-    pub(super) fn judge(&self, change: Option<&Change>) -> Result<Option<u32>, ProviderError> {
-        change.map_or(Ok(None), |change| self.index.decide(change))
+    pub(super) fn judge(&self, change: Option<&Change>, now: Timestamp) -> Result<Option<u32>, ProviderError> {
+        change.map_or(Ok(None), |change| self.index.decide(change, now))
     }
 
     /// Takes a record in, with its material.
     pub(super) fn take(&mut self, record: Record) -> Result<(), &'static str> {
         self.index.apply(&record)?;
-        if let Event::Created(_, material) = record.event {
-            self.materials.insert(record.version, material);
+        match record.event {
+            Event::Created(_, material) => drop(self.materials.insert(record.version, material)),
+            Event::Destroyed => drop(self.materials.remove(&record.version)),
+            _ => {}
         }
         Ok(())
     }

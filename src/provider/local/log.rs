@@ -9,14 +9,17 @@
 //! its place would share a nonce.
 //!
 //! # Invariant
-//! Whatever holds a complete record is never removed. Only a tail that cannot hold one (shorter than its length says,
+//! Whatever holds a complete record is never removed; the material of a destroyed version alone is taken out, by putting
+//! another file in this one's place. Only a tail that cannot hold one (shorter than its length says,
 //! or nothing but zeros) is the trace of an append that was never confirmed; a writer cuts it off, and a reader passes
 //! it over. Anything else that does not read is [`KeystoreError::Damaged`].
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -25,6 +28,7 @@ use super::error::KeystoreError;
 use super::record::{self, Record};
 use super::root_key::RootKey;
 use super::seal::{CipherFailed, OVERHEAD, SealKey};
+use super::version_ref::VersionRef;
 use super::{files, header};
 
 /// A length and its complement.
@@ -40,7 +44,7 @@ const LOCK_RETRY: Duration = Duration::from_micros(500);
 pub(super) struct Log {
     path: PathBuf,
     file: File,
-    key: SealKey,
+    key: Arc<SealKey>,
     /// How many records were read or appended.
     records: u64,
     /// The length of the header and those records.
@@ -92,7 +96,7 @@ impl Log {
             .take(header::LEN as u64)
             .read_to_end(&mut header)
             .map_err(KeystoreError::io("read the keystore", path))?;
-        let key = header::check(path, &header, root_key)?;
+        let key = Arc::new(header::check(path, &header, root_key)?);
         Ok(Self { path: path.to_owned(), file, key, records: 0, length: header::LEN as u64 })
     }
 
@@ -278,16 +282,62 @@ impl Locked<'_> {
     pub(super) fn seal<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> Result<Frames, KeystoreError> {
         let mut frames = Frames { bytes: Vec::new(), records: 0 };
         for record in records {
-            let plaintext = record.encode();
-            let sealed = u32::try_from(plaintext.len() + OVERHEAD).map_err(|_| CipherFailed)?;
-            frames.bytes.extend_from_slice(&sealed.to_be_bytes());
-            frames.bytes.extend_from_slice(&(!sealed).to_be_bytes());
-            let position = self.0.records + frames.records;
-            self.0.key.seal(&position.to_be_bytes(), &plaintext, &mut frames.bytes)?;
+            seal_at(&self.0.key, self.0.records + frames.records, record, &mut frames.bytes)?;
             frames.records += 1;
         }
         Ok(frames)
     }
+
+    /// Puts another file in this one's place, with the same records but for the material of some versions, and with more
+    /// records at its end. Once this returns it is durable; after an error nothing has changed, except after
+    /// [`KeystoreError::InDoubt`].
+    ///
+    /// Who waits for the lock of the old file finds, when it has it, that another one is in its place. What the disk keeps
+    /// of the old file's blocks, and copies of it, are out of reach.
+    pub(super) fn rewrite(&mut self, erased: &BTreeSet<VersionRef>, more: &[Record]) -> Result<(), KeystoreError> {
+        let (records, length, path) = (self.0.records, self.0.length, self.0.path.clone());
+        let failed = |error| KeystoreError::Io { action: "rewrite the keystore", path: path.clone(), source: error };
+        let mut new = files::Replacement::beside(&path).map_err(failed)?;
+        let mut header = [0; header::LEN];
+        self.0.file.read_exact_at(&mut header, 0).map_err(failed)?;
+        new.write_all(&header).map_err(failed)?;
+        let key = self.0.key.clone();
+        let (mut position, mut written) = (0, header.len() as u64);
+        let mut put = |record: &Record| {
+            let mut frame = Vec::new();
+            seal_at(&key, position, record, &mut frame)?;
+            position += 1;
+            written += frame.len() as u64;
+            new.write_all(&frame).map_err(failed)
+        };
+        let mut trouble = Ok(());
+        (self.0.records, self.0.length) = (0, header::LEN as u64);
+        let replayed = self.0.replay(|record| {
+            let record = if erased.contains(&record.version) { record.without_material() } else { record };
+            if trouble.is_ok() {
+                trouble = put(&record);
+            }
+            Ok(())
+        });
+        (self.0.records, self.0.length) = (records, length);
+        replayed.and(trouble)?;
+        more.iter().try_for_each(&mut put)?;
+        new.put_in_place().map_err(failed)?;
+        let in_doubt = |source| KeystoreError::InDoubt { keystore: path.clone(), source };
+        files::sync_folder(&path).map_err(in_doubt)?;
+        self.0.file = OpenOptions::new().read(true).write(true).open(&path).map_err(in_doubt)?;
+        (self.0.records, self.0.length) = (position, written);
+        Ok(())
+    }
+}
+
+/// Appends a record, sealed for its place.
+fn seal_at(key: &SealKey, position: u64, record: &Record, bytes: &mut Vec<u8>) -> Result<(), KeystoreError> {
+    let plaintext = record.encode();
+    let sealed = u32::try_from(plaintext.len() + OVERHEAD).map_err(|_| CipherFailed)?;
+    bytes.extend_from_slice(&sealed.to_be_bytes());
+    bytes.extend_from_slice(&(!sealed).to_be_bytes());
+    Ok(key.seal(&position.to_be_bytes(), &plaintext, bytes)?)
 }
 
 /// Sealed records, ready to be appended.

@@ -4,6 +4,7 @@
 //! kind (1) | key (16) | version (4, big-endian) | time (8, microseconds since 1970, big-endian)
 //! ```
 //!
+//! then, for a scheduled destruction, the end of its waiting period `time (8)`;
 //! and for a created version `key id (16) | rotation id (16) | lineage (16) | material (32) | tenant (the rest)`.
 
 use chrono::DateTime;
@@ -34,6 +35,16 @@ pub(super) enum Event {
     Promoted,
     /// It was disabled.
     Disabled,
+    /// It was enabled again.
+    Enabled,
+    /// Its destruction was scheduled, for an instant.
+    DestructionScheduled(Timestamp),
+    /// Its destruction was cancelled: it is disabled.
+    DestructionCancelled,
+    /// It was made, and its material has been destroyed since: what [`Event::Created`] becomes.
+    Erased(Marks),
+    /// Its material was destroyed.
+    Destroyed,
 }
 
 /// The marks that a version carries from its creation on.
@@ -56,11 +67,25 @@ pub(super) struct Unknown;
 const CREATED: u8 = 1;
 const PROMOTED: u8 = 2;
 const DISABLED: u8 = 3;
+const ENABLED: u8 = 4;
+const DESTRUCTION_SCHEDULED: u8 = 5;
+const DESTRUCTION_CANCELLED: u8 = 6;
+const ERASED: u8 = 7;
+const DESTROYED: u8 = 8;
 
 /// The longest record, in bytes. A frame that claims to be longer is damaged.
 pub(super) const MAX_LEN: usize = 1 + 16 + 4 + 8 + 3 * 16 + KEY_LEN + Name::MAX;
 
 impl Record {
+    /// The same record, as it is once the version's material is destroyed.
+    pub(super) fn without_material(self) -> Self {
+        let event = match self.event {
+            Event::Created(marks, _) => Event::Erased(marks),
+            other => other,
+        };
+        Self { event, ..self }
+    }
+
     /// The record as bytes, wiped when dropped.
     pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
         // The full capacity at once: growing would leave a copy of the material behind.
@@ -69,15 +94,25 @@ impl Record {
             Event::Created(..) => CREATED,
             Event::Promoted => PROMOTED,
             Event::Disabled => DISABLED,
+            Event::Enabled => ENABLED,
+            Event::DestructionScheduled(_) => DESTRUCTION_SCHEDULED,
+            Event::DestructionCancelled => DESTRUCTION_CANCELLED,
+            Event::Erased(_) => ERASED,
+            Event::Destroyed => DESTROYED,
         });
         bytes.extend_from_slice(self.version.key.as_bytes());
         bytes.extend_from_slice(&self.version.number.to_be_bytes());
         bytes.extend_from_slice(&self.at.timestamp_micros().to_be_bytes());
-        if let Event::Created(marks, material) = &self.event {
+        if let Event::DestructionScheduled(until) = &self.event {
+            bytes.extend_from_slice(&until.timestamp_micros().to_be_bytes());
+        }
+        if let Event::Created(marks, _) | Event::Erased(marks) = &self.event {
             bytes.extend_from_slice(marks.key_id.as_bytes());
             bytes.extend_from_slice(marks.rotation_id.as_bytes());
             bytes.extend_from_slice(marks.lineage.as_bytes());
-            bytes.extend_from_slice(material.expose());
+            if let Event::Created(_, material) = &self.event {
+                bytes.extend_from_slice(material.expose());
+            }
             bytes.extend_from_slice(marks.tenant_id.as_str().as_bytes());
         }
         bytes
@@ -88,19 +123,33 @@ impl Record {
         let mut rest = Fields(bytes);
         let [kind] = rest.take()?;
         let version = VersionRef { key: Uuid::from_bytes(rest.take()?), number: u32::from_be_bytes(rest.take()?) };
-        let at = DateTime::from_timestamp_micros(i64::from_be_bytes(rest.take()?)).ok_or(Unknown)?;
+        let at = rest.instant()?;
         let event = match kind {
-            CREATED => {
+            CREATED | ERASED => {
                 let key_id = Uuid::from_bytes(rest.take()?);
                 let rotation_id = Uuid::from_bytes(rest.take()?);
                 let lineage = Uuid::from_bytes(rest.take()?);
-                let material = Material::copy_of(rest.borrow()?);
+                let material = if kind == CREATED { Some(Material::copy_of(rest.borrow()?)) } else { None };
                 let tenant = std::str::from_utf8(rest.0).map_err(|_| Unknown)?;
                 let tenant_id = Name::new(tenant).map_err(|_| Unknown)?;
-                Event::Created(Marks { key_id, rotation_id, lineage, tenant_id }, material)
+                let marks = Marks { key_id, rotation_id, lineage, tenant_id };
+                match material {
+                    Some(material) => Event::Created(marks, material),
+                    None => Event::Erased(marks),
+                }
+            }
+            DESTRUCTION_SCHEDULED => {
+                let until = rest.instant()?;
+                if !rest.0.is_empty() {
+                    return Err(Unknown);
+                }
+                Event::DestructionScheduled(until)
             }
             PROMOTED if rest.0.is_empty() => Event::Promoted,
             DISABLED if rest.0.is_empty() => Event::Disabled,
+            ENABLED if rest.0.is_empty() => Event::Enabled,
+            DESTRUCTION_CANCELLED if rest.0.is_empty() => Event::DestructionCancelled,
+            DESTROYED if rest.0.is_empty() => Event::Destroyed,
             _ => return Err(Unknown),
         };
         Ok(Self { version, at, event })
@@ -111,6 +160,10 @@ impl Record {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
+    fn instant(&mut self) -> Result<Timestamp, Unknown> {
+        DateTime::from_timestamp_micros(i64::from_be_bytes(self.take()?)).ok_or(Unknown)
+    }
+
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Unknown> {
         self.borrow().copied()
     }
@@ -135,8 +188,19 @@ mod tests {
             lineage: Uuid::from_u128(4),
             tenant_id: Name::new("t".repeat(Name::MAX)).unwrap(),
         };
-        let created = Event::Created(marks, Material::copy_of(&[9; KEY_LEN]));
-        [created, Event::Promoted, Event::Disabled].map(|event| Record { version, at, event }).into()
+        let created = Event::Created(marks.clone(), Material::copy_of(&[9; KEY_LEN]));
+        [
+            created,
+            Event::Erased(marks),
+            Event::Promoted,
+            Event::Disabled,
+            Event::Enabled,
+            Event::DestructionScheduled(at),
+            Event::DestructionCancelled,
+            Event::Destroyed,
+        ]
+        .map(|event| Record { version, at, event })
+        .into()
     }
 
     #[test]
@@ -150,8 +214,9 @@ mod tests {
                 (Event::Created(marks, material), Event::Created(before, kept)) => {
                     assert_eq!((marks, material.expose()), (before, kept.expose()));
                 }
-                (Event::Promoted, Event::Promoted) | (Event::Disabled, Event::Disabled) => {}
-                other => panic!("{other:?}"),
+                (Event::Erased(marks), Event::Erased(before)) => assert_eq!(marks, before),
+                (Event::DestructionScheduled(until), Event::DestructionScheduled(before)) => assert_eq!(until, before),
+                (read, written) => assert_eq!(std::mem::discriminant(read), std::mem::discriminant(written)),
             }
         }
     }
@@ -160,7 +225,7 @@ mod tests {
     fn other_bytes_are_unknown() {
         assert_eq!(Record::decode(&[]).unwrap_err(), Unknown);
         assert_eq!(Record::decode(&[9; 29]).unwrap_err(), Unknown);
-        for record in records().into_iter().skip(1) {
+        for record in records().into_iter().skip(2) {
             let mut bytes = record.encode();
             bytes.push(0);
             assert_eq!(Record::decode(&bytes).unwrap_err(), Unknown);

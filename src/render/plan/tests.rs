@@ -197,6 +197,7 @@ fn what_waits_says_why_and_until_when() {
     let waiting = |name: &str, code: &str, message: &str, starts_at| Waiting {
         object: key(name),
         action: Action::Rotate,
+        version: None,
         reason: Reason::new(code, message),
         starts_at,
     };
@@ -415,7 +416,7 @@ fn updates() -> Plan {
 
 fn change(object: ObjectRef, action: Action, why: &str) -> Change {
     let reason = Reason::new("test", why);
-    Change { object, action, reason, before: None, after: None, precondition: Precondition::default() }
+    Change { object, action, version: None, reason, before: None, after: None, precondition: Precondition::default() }
 }
 
 fn create(object: ObjectRef, why: &str, after: Value) -> Change {

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::model::{
     Address, AuditEntry, Disposition, EncryptionKey, KeyRecord, KeyState, KmsProvider, Name, NotificationSettings,
-    ObjectRef, Origin, Outcome, Phase, PolicyRecord, PolicyStatus, RotationCause, RotationEvent, RotationPolicy,
-    RotationRecord, RotationStrategy, RotationTrigger, RotationWindow, Secret, Step, StepRecord, TimeOfDay, Timestamp,
-    VersionRecord, VersionState, Waiver, Weekday, Workflow,
+    ObjectRef, Origin, Outcome, Phase, PolicyRecord, PolicyStatus, Retention, RotationCause, RotationEvent,
+    RotationPolicy, RotationRecord, RotationStrategy, RotationTrigger, RotationWindow, Secret, Step, StepRecord,
+    TimeOfDay, Timestamp, VersionRecord, VersionState, Waiver, Weekday, Workflow,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -86,19 +86,9 @@ pub(crate) fn key(number: u64, tenant: &str, key_name: &str) -> KeyRecord {
 
 pub(crate) fn version(number: u64, key_id: Uuid, generation: u32) -> VersionRecord {
     VersionRecord {
-        id: id(number),
-        key_id,
-        number: generation,
-        provider_ref: format!("key:{generation}"),
         state: VersionState::Active,
-        rotation_id: None,
-        orphan: false,
-        provider_created_at: None,
         activated_at: Some(at(0)),
-        deactivated_at: None,
-        compromised_at: None,
-        retention: None,
-        created_at: at(0),
+        ..VersionRecord::new(id(number), key_id, generation, format!("key:{generation}"), at(0))
     }
 }
 
@@ -250,6 +240,7 @@ prop_compose! {
         rollback_period_hours in any::<u32>(),
         retain_old_keys_days in any::<u32>(),
         destroy_after_disabled_days in option::of(any::<u32>()),
+        data_max_age_days in option::of(any::<u32>()),
         enable_rollback in any::<bool>(),
         rotation_strategy in option::of(select(RotationStrategy::ALL)),
         old_key_disposition in select(Disposition::ALL),
@@ -264,7 +255,8 @@ prop_compose! {
     ) -> RotationPolicy {
         RotationPolicy {
             kms_provider, status, rotation_trigger, rotation_strategy, enable_rollback, rollback_period_hours,
-            retain_old_keys_days, old_key_disposition, destroy_after_disabled_days, ..policy
+            retain_old_keys_days, old_key_disposition, destroy_after_disabled_days, data_max_age_days,
+            ..policy
         }
     }
 }
@@ -377,6 +369,21 @@ prop_compose! {
     }
 }
 
+type Times = (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>, Option<Timestamp>);
+
+fn any_times() -> impl Strategy<Value = Times> {
+    (option::of(any_instant()), option::of(any_instant()), option::of(any_instant()), option::of(any_instant()))
+}
+
+prop_compose! {
+    fn any_retention()(
+        policy in any_policy_times(),
+        kept_because in option::of(any_text()),
+    ) -> Retention {
+        Retention { kept_because, ..Retention::of(&policy) }
+    }
+}
+
 prop_compose! {
     pub(crate) fn any_version(number: u64, key_number: u64)(
         generation in 1..=u32::MAX,
@@ -384,13 +391,17 @@ prop_compose! {
         state in select(VersionState::ALL),
         rotation_id in option::of(any_id()),
         orphan in any::<bool>(),
-        times in (option::of(any_instant()), option::of(any_instant()), option::of(any_instant()), option::of(any_instant())),
-        retention in option::of(any_json()),
+        times in any_times(),
+        later in any_times(),
+        until in (option::of(any_instant()), option::of(any_instant())),
+        retention in option::of(any_retention()),
         created_at in any_instant(),
     ) -> VersionRecord {
         VersionRecord {
             id: id(number), key_id: id(key_number), number: generation, provider_ref, state, rotation_id, orphan,
             provider_created_at: times.0, activated_at: times.1, deactivated_at: times.2, compromised_at: times.3,
+            disabled_at: later.0, destroy_at: later.1, destroyed_at: later.2, rewrapped_at: later.3,
+            needed_at: until.0, retain_until: until.1,
             retention, created_at,
         }
     }

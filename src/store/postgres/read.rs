@@ -1,5 +1,6 @@
 //! Reading: [`ReadState`] for PostgreSQL. Each method is one transaction.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
@@ -11,8 +12,8 @@ use uuid::Uuid;
 
 use super::{Begin, Failure, Postgres, lease, transaction};
 use crate::model::{
-    Address, AppliedPlan, DocumentRecord, KeyRecord, PolicyRecord, Recorded, RotationRecord, StepRecord, Timestamp,
-    VersionRecord,
+    Address, AppliedPlan, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
+    Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
@@ -20,7 +21,9 @@ use crate::store::rows::{
     VersionRow,
 };
 use crate::store::tables::PAGE;
-use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, ReadState, StoreError, Table};
+use crate::store::{
+    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, ReadState, StoreError, Table,
+};
 
 #[async_trait]
 impl<Access: Send + Sync> ReadState for Postgres<Access> {
@@ -50,6 +53,10 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
         });
         let query = || sqlx::query(SQL.as_str());
         transaction!(self, Begin::Read, |connection| all::<VersionRow, _>(query(), connection))
+    }
+
+    async fn old_versions(&self, now: Timestamp, kept: bool) -> Result<OldVersions, StoreError> {
+        transaction!(self, Begin::Read, |connection| old_versions(connection, now, kept))
     }
 
     async fn journal(&self, rotation_id: Uuid) -> Result<Vec<StepRecord>, StoreError> {
@@ -179,6 +186,32 @@ async fn recorded(connection: &mut PgConnection) -> Result<Recorded, Failure> {
         unfinished,
         last_applied: last.pop(),
     })
+}
+
+async fn old_versions(connection: &mut PgConnection, now: Timestamp, kept: bool) -> Result<OldVersions, Failure> {
+    static VERSIONS: LazyLock<String> = LazyLock::new(|| {
+        select::<VersionRow>(
+            "WHERE (NOT orphan OR state = 'pending_destruction')
+                AND (state IN ('disabled', 'pending_destruction')
+                    OR (state = 'deactivated' AND retain_until <= $1::timestamptz
+                        AND ($2 OR retention ->> 'old_key_disposition' <> 'keep')))
+                AND key_id IN (SELECT id FROM encryption_keys WHERE removed_at IS NULL)
+             ORDER BY key_id, number",
+        )
+    });
+    let query = sqlx::query(VERSIONS.as_str()).bind(Moment(now).to_string()).bind(kept);
+    let versions = all::<VersionRow, VersionRecord>(query, &mut *connection).await?;
+    let mut existing = BTreeMap::new();
+    if !versions.is_empty() {
+        let sql = "SELECT tenant_id, count(*) FROM key_versions JOIN encryption_keys ON encryption_keys.id = key_id
+                   WHERE key_versions.state <> 'destroyed' AND removed_at IS NULL GROUP BY tenant_id";
+        for row in sqlx::query(sql).persistent(false).fetch_all(connection).await? {
+            let (tenant_id, count): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let name = Name::new(&tenant_id).map_err(|error| Failure::Corrupt(format!("{tenant_id:?}: {error}")))?;
+            existing.insert(name, usize::try_from(count).unwrap_or(0));
+        }
+    }
+    Ok(OldVersions { versions, existing })
 }
 
 /// Keys, each with its primary version.

@@ -7,7 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Flag, Json, Moment, row};
-use crate::model::{EncryptionKey, KeyRecord, KeyState, KmsProvider, Name, Origin, VersionRecord, VersionState};
+use crate::model::{
+    EncryptionKey, KeyRecord, KeyState, KmsProvider, Name, Origin, Retention, VersionRecord, VersionState,
+};
 
 row! {
     /// A live key. Of its primary version it has the identity alone.
@@ -172,7 +174,13 @@ row! {
         activated_at: Option<Moment>,
         deactivated_at: Option<Moment>,
         compromised_at: Option<Moment>,
-        retention: Option<Json<Value>>,
+        retention: Option<Json<Retention>>,
+        retain_until: Option<Moment>,
+        disabled_at: Option<Moment>,
+        destroy_at: Option<Moment>,
+        destroyed_at: Option<Moment>,
+        rewrapped_at: Option<Moment>,
+        needed_at: Option<Moment>,
         created_at: Moment,
     }
 }
@@ -192,6 +200,12 @@ impl From<&VersionRecord> for VersionRow {
             deactivated_at: record.deactivated_at.map(Moment),
             compromised_at: record.compromised_at.map(Moment),
             retention: record.retention.clone().map(Json),
+            retain_until: record.retain_until.map(Moment),
+            disabled_at: record.disabled_at.map(Moment),
+            destroy_at: record.destroy_at.map(Moment),
+            destroyed_at: record.destroyed_at.map(Moment),
+            rewrapped_at: record.rewrapped_at.map(Moment),
+            needed_at: record.needed_at.map(Moment),
             created_at: Moment(record.created_at),
         }
     }
@@ -212,6 +226,12 @@ impl From<VersionRow> for VersionRecord {
             deactivated_at: row.deactivated_at.map(|moment| moment.0),
             compromised_at: row.compromised_at.map(|moment| moment.0),
             retention: row.retention.map(|json| json.0),
+            retain_until: row.retain_until.map(|moment| moment.0),
+            disabled_at: row.disabled_at.map(|moment| moment.0),
+            destroy_at: row.destroy_at.map(|moment| moment.0),
+            destroyed_at: row.destroyed_at.map(|moment| moment.0),
+            rewrapped_at: row.rewrapped_at.map(|moment| moment.0),
+            needed_at: row.needed_at.map(|moment| moment.0),
             created_at: row.created_at.0,
         }
     }

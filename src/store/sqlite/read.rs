@@ -1,5 +1,6 @@
 //! Reading: [`ReadState`] for SQLite.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
@@ -12,15 +13,17 @@ use uuid::Uuid;
 use super::schema::NOW;
 use super::{Begin, Failure, Sqlite, lease};
 use crate::model::{
-    Address, AppliedPlan, DocumentRecord, KeyRecord, PolicyRecord, Recorded, RotationRecord, StepRecord, Timestamp,
-    VersionRecord,
+    Address, AppliedPlan, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
+    Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
     AuditRow, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
 };
 use crate::store::tables::PAGE;
-use crate::store::{AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, ReadState, StoreError, Table};
+use crate::store::{
+    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, ReadState, StoreError, Table,
+};
 
 #[async_trait]
 impl<Access: Send + Sync> ReadState for Sqlite<Access> {
@@ -53,6 +56,16 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
             )
         });
         self.at(all::<VersionRow, _>(sqlx::query(SQL.as_str()), &mut self.session().await.connection).await)
+    }
+
+    async fn old_versions(&self, now: Timestamp, kept: bool) -> Result<OldVersions, StoreError> {
+        let mut session = self.session().await;
+        let work = async {
+            session.begin(Begin::Read).await?;
+            let work = old_versions(&mut session.connection, now, kept).await;
+            session.end(work).await
+        };
+        self.at(work.await)
     }
 
     async fn journal(&self, rotation_id: Uuid) -> Result<Vec<StepRecord>, StoreError> {
@@ -161,6 +174,32 @@ async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure
         unfinished,
         last_applied: last.pop(),
     })
+}
+
+async fn old_versions(connection: &mut SqliteConnection, now: Timestamp, kept: bool) -> Result<OldVersions, Failure> {
+    static VERSIONS: LazyLock<String> = LazyLock::new(|| {
+        select::<VersionRow>(
+            "WHERE (orphan = 0 OR state = 'pending_destruction')
+                AND (state IN ('disabled', 'pending_destruction')
+                    OR (state = 'deactivated' AND retain_until <= ?1
+                        AND (?2 OR retention ->> 'old_key_disposition' <> 'keep')))
+                AND key_id IN (SELECT id FROM encryption_keys WHERE removed_at IS NULL)
+             ORDER BY key_id, number",
+        )
+    });
+    let query = sqlx::query(VERSIONS.as_str()).bind(Moment(now).to_string()).bind(kept);
+    let versions = all::<VersionRow, VersionRecord>(query, &mut *connection).await?;
+    let mut existing = BTreeMap::new();
+    if !versions.is_empty() {
+        let sql = "SELECT tenant_id, count(*) FROM key_versions JOIN encryption_keys ON encryption_keys.id = key_id
+                   WHERE key_versions.state <> 'destroyed' AND removed_at IS NULL GROUP BY tenant_id";
+        for row in sqlx::query(sql).fetch_all(connection).await? {
+            let (tenant_id, count): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let name = Name::new(&tenant_id).map_err(|error| Failure::Corrupt(format!("{tenant_id:?}: {error}")))?;
+            existing.insert(name, usize::try_from(count).unwrap_or(0));
+        }
+    }
+    Ok(OldVersions { versions, existing })
 }
 
 /// Keys, each with its primary version.

@@ -35,6 +35,7 @@ CREATE TABLE key_rotation_policies (
     retain_old_keys_days bigint NOT NULL DEFAULT 30,
     old_key_disposition text NOT NULL DEFAULT 'keep' CHECK (old_key_disposition IN ('keep', 'disable', 'destroy')),
     destroy_after_disabled_days bigint,
+    data_max_age_days bigint,
     notification_settings jsonb,
     compliance_tags jsonb NOT NULL DEFAULT '[]',
     authorized_services jsonb NOT NULL DEFAULT '[]',
@@ -133,6 +134,12 @@ CREATE TABLE key_versions (
     deactivated_at timestamptz,
     compromised_at timestamptz,
     retention jsonb,                   -- the terms in force at its deactivation
+    retain_until timestamptz,
+    disabled_at timestamptz,
+    destroy_at timestamptz,            -- when the waiting period of a scheduled destruction ends
+    destroyed_at timestamptz,
+    rewrapped_at timestamptz,          -- a person's word that nothing is encrypted under it any more
+    needed_at timestamptz,             -- a person's word that something still needs it
     created_at timestamptz NOT NULL
 );
 
@@ -140,16 +147,20 @@ ALTER TABLE encryption_keys ADD CONSTRAINT encryption_keys_primary_version_id_fk
     FOREIGN KEY (primary_version_id) REFERENCES key_versions (id) DEFERRABLE INITIALLY DEFERRED;
 
 CREATE UNIQUE INDEX key_versions_number ON key_versions (key_id, number);
+CREATE INDEX key_versions_retain_until ON key_versions (retain_until) WHERE state = 'deactivated';
+CREATE INDEX key_versions_retired ON key_versions (state) WHERE state IN ('disabled', 'pending_destruction');
 
 CREATE TABLE rotations (
     id uuid PRIMARY KEY,
     key_id uuid NOT NULL REFERENCES encryption_keys (id) DEFERRABLE INITIALLY DEFERRED,
     tenant_id text NOT NULL,
     key_name text NOT NULL,            -- the key's name when it began
-    workflow text NOT NULL CHECK (workflow IN ('create', 'rotate', 'rollback')),
+    workflow text NOT NULL CHECK (workflow IN ('create', 'rotate', 'rollback', 'disable', 'enable',
+        'schedule_destruction', 'cancel_destruction', 'destroy')),
     phase text NOT NULL
-        CHECK (phase IN ('planned', 'creating', 'created', 'verified', 'promoted', 'settled', 'abandoned')),
-    open_step text CHECK (open_step IN ('create', 'verify', 'promote', 'settle')),
+        CHECK (phase IN ('planned', 'creating', 'created', 'verified', 'promoted', 'settled', 'abandoned',
+            'retiring')),
+    open_step text CHECK (open_step IN ('create', 'verify', 'promote', 'settle', 'retire')),
     cause text NOT NULL
         CHECK (cause IN ('created', 'due', 'overdue', 'usage', 'event', 'manual', 'compromised')),
     reason text NOT NULL,
@@ -177,7 +188,7 @@ CREATE INDEX rotations_correlation_id ON rotations (correlation_id);
 CREATE TABLE rotation_steps (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     rotation_id uuid NOT NULL REFERENCES rotations (id) DEFERRABLE INITIALLY DEFERRED,
-    step text NOT NULL CHECK (step IN ('create', 'verify', 'promote', 'settle')),
+    step text NOT NULL CHECK (step IN ('create', 'verify', 'promote', 'settle', 'retire')),
     outcome text NOT NULL CHECK (outcome IN ('started', 'succeeded', 'failed', 'unknown')),
     attempt bigint NOT NULL,
     detail text,

@@ -37,6 +37,7 @@ CREATE TABLE key_rotation_policies (
     retain_old_keys_days INTEGER NOT NULL DEFAULT 30,
     old_key_disposition TEXT NOT NULL DEFAULT 'keep' CHECK (old_key_disposition IN ('keep', 'disable', 'destroy')),
     destroy_after_disabled_days INTEGER,
+    data_max_age_days INTEGER,
     notification_settings TEXT CHECK (notification_settings IS NULL OR json_valid(notification_settings)),
     compliance_tags TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(compliance_tags)),
     authorized_services TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(authorized_services)),
@@ -135,20 +136,30 @@ CREATE TABLE key_versions (
     deactivated_at TEXT,
     compromised_at TEXT,
     retention TEXT CHECK (retention IS NULL OR json_valid(retention)), -- the terms in force at its deactivation
+    retain_until TEXT,
+    disabled_at TEXT,
+    destroy_at TEXT,                   -- when the waiting period of a scheduled destruction ends
+    destroyed_at TEXT,
+    rewrapped_at TEXT,                 -- a person's word that nothing is encrypted under it any more
+    needed_at TEXT,                    -- a person's word that something still needs it
     created_at TEXT NOT NULL
 ) STRICT;
 
 CREATE UNIQUE INDEX key_versions_number ON key_versions (key_id, number);
+CREATE INDEX key_versions_retain_until ON key_versions (retain_until) WHERE state = 'deactivated';
+CREATE INDEX key_versions_retired ON key_versions (state) WHERE state IN ('disabled', 'pending_destruction');
 
 CREATE TABLE rotations (
     id TEXT PRIMARY KEY NOT NULL,
     key_id TEXT NOT NULL REFERENCES encryption_keys (id) DEFERRABLE INITIALLY DEFERRED,
     tenant_id TEXT NOT NULL,
     key_name TEXT NOT NULL,            -- the key's name when it began
-    workflow TEXT NOT NULL CHECK (workflow IN ('create', 'rotate', 'rollback')),
+    workflow TEXT NOT NULL CHECK (workflow IN ('create', 'rotate', 'rollback', 'disable', 'enable',
+        'schedule_destruction', 'cancel_destruction', 'destroy')),
     phase TEXT NOT NULL
-        CHECK (phase IN ('planned', 'creating', 'created', 'verified', 'promoted', 'settled', 'abandoned')),
-    open_step TEXT CHECK (open_step IN ('create', 'verify', 'promote', 'settle')),
+        CHECK (phase IN ('planned', 'creating', 'created', 'verified', 'promoted', 'settled', 'abandoned',
+            'retiring')),
+    open_step TEXT CHECK (open_step IN ('create', 'verify', 'promote', 'settle', 'retire')),
     cause TEXT NOT NULL
         CHECK (cause IN ('created', 'due', 'overdue', 'usage', 'event', 'manual', 'compromised')),
     reason TEXT NOT NULL,
@@ -176,7 +187,7 @@ CREATE INDEX rotations_correlation_id ON rotations (correlation_id);
 CREATE TABLE rotation_steps (
     seq INTEGER PRIMARY KEY,
     rotation_id TEXT NOT NULL REFERENCES rotations (id) DEFERRABLE INITIALLY DEFERRED,
-    step TEXT NOT NULL CHECK (step IN ('create', 'verify', 'promote', 'settle')),
+    step TEXT NOT NULL CHECK (step IN ('create', 'verify', 'promote', 'settle', 'retire')),
     outcome TEXT NOT NULL CHECK (outcome IN ('started', 'succeeded', 'failed', 'unknown')),
     attempt INTEGER NOT NULL,
     detail TEXT,

@@ -1,0 +1,264 @@
+//! The end of old versions: which of them a plan looks at, and the one step that disables, enables or destroys one.
+//!
+//! # Invariant
+//! Right before the call every condition is judged once more: the stable name leads elsewhere, the time has come, and
+//! something shows that nothing needs the version. A workflow that was interrupted is never repeated: if the provider has
+//! done what it was asked it is recorded, and otherwise given up, so that the next plan judges anew.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::diagnostic::Finding;
+use crate::model::{
+    Address, Disposition, LastUse, ObjectRef, Observation, Recorded, Retention, RotationCause, RotationPolicy,
+    Timestamp, VersionRecord, VersionState, Workflow,
+};
+use crate::plan::{self, Action, Retired, continued_key};
+use crate::provider::{ErrorKind, KeyHandle, KeyManager, ProviderError};
+use crate::store::{OldVersions, ReadState, Write};
+
+use super::observe::{KnownVersions, handle};
+use super::providers::{Observers, place};
+use super::workflow::{Context, Work, audit};
+use super::{Desired, EngineError, clock};
+
+/// The old versions whose time may have come at `now`, by their terms alone.
+pub(super) async fn due_versions(
+    state: Option<&dyn ReadState>,
+    desired: &Desired,
+    recorded: &Recorded,
+    now: Timestamp,
+) -> Result<Retired, EngineError> {
+    let Some(state) = state else { return Ok(Retired::default()) };
+    let policies = &desired.repository.policies;
+    // Where every policy keeps old versions, only those are read that are under other terms already.
+    let kept = policies.values().any(|policy| policy.value.old_key_disposition != Disposition::Keep);
+    let OldVersions { versions, existing } = state.old_versions(now, kept).await?;
+    let mut retired = Retired { existing, ..Retired::default() };
+    if versions.is_empty() {
+        return Ok(retired);
+    }
+    let mut governed = BTreeMap::new();
+    for (address, key) in &desired.repository.keys {
+        if let Some((_, record)) = continued_key(&desired.repository, recorded, address, &key.value) {
+            governed.insert(record.id, policy_of(desired, address));
+        }
+    }
+    for version in versions {
+        let Some(policy) = governed.get(&version.key_id) else { continue };
+        let due = plan::terms(&version, *policy).and_then(|terms| plan::due(&version, &terms, now));
+        if due.is_some() {
+            retired.versions.entry(version.key_id).or_default().push(version);
+        }
+    }
+    Ok(retired)
+}
+
+fn policy_of<'a>(desired: &'a Desired, key: &Address) -> Option<&'a RotationPolicy> {
+    let name = desired.repository.keys.get(key)?.value.rotation_policy.clone()?;
+    let policy = desired.repository.policies.get(&Address::new(key.tenant_id.clone(), name))?;
+    Some(&policy.value)
+}
+
+/// The refs of those versions beside the primaries, so that they are observed too.
+pub(super) fn known_versions(retired: &Retired, recorded: &Recorded, known: &mut KnownVersions) {
+    for record in recorded.keys.values() {
+        let Some(versions) = retired.versions.get(&record.id) else { continue };
+        let refs = known.entry(record.id).or_default();
+        let primary = record.primary_version.iter().map(|version| &version.provider_ref);
+        for reference in versions.iter().map(|version| &version.provider_ref).chain(primary) {
+            if !refs.contains(reference) {
+                refs.push(reference.clone());
+            }
+        }
+    }
+}
+
+/// Asks when versions were last used, where nothing else shows that they are not needed: at most so many as may be
+/// disabled at once, those that have waited longest first.
+pub(super) async fn last_uses(
+    observers: &Observers,
+    desired: &Desired,
+    recorded: &Recorded,
+    retired: &mut Retired,
+    limit: usize,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut asked: Vec<(Timestamp, &Address, KeyHandle, &VersionRecord)> = Vec::new();
+    for (address, key) in &desired.repository.keys {
+        let Some((_, record)) = continued_key(&desired.repository, recorded, address, &key.value) else { continue };
+        for version in retired.versions.get(&record.id).into_iter().flatten() {
+            let policy = policy_of(desired, address);
+            let Some(terms) = plan::terms(version, policy) else { continue };
+            let disables = plan::due(version, &terms, now).is_some_and(|due| due.action == Action::Disable);
+            if disables && plan::needs_last_use(version, &terms, policy, now) {
+                let handle = handle(address, &key.value, Some(record), &KnownVersions::new());
+                asked.push((version.deactivated_at.unwrap_or(now), address, handle, version));
+            }
+        }
+    }
+    asked.sort_by(|a, b| (a.0, a.1, a.3.number).cmp(&(b.0, b.1, b.3.number)));
+    let (mut last_uses, mut findings) = (BTreeMap::new(), Vec::new());
+    let mut observer = None;
+    for (_, address, handle, version) in asked.into_iter().take(limit) {
+        let place = place(observers.providers(), &handle.key);
+        if observer.as_ref().is_none_or(|(at, _)| *at != place) {
+            observer = observers.at(&place).await.ok().map(|(made, _)| (place, made));
+        }
+        let answer = match &observer {
+            Some((_, observer)) => observer.last_use(&handle, &version.provider_ref).await,
+            None => Ok(None),
+        };
+        let last_use = answer.unwrap_or_else(|error| {
+            let message = format!("when {} was last used is not known: {error}", version.provider_ref);
+            findings.push(Finding::warning("retention/last-use-unknown", message).of(ObjectRef::key(address)));
+            None
+        });
+        last_uses.insert(version.provider_ref.clone(), last_use);
+    }
+    retired.last_uses = last_uses;
+    findings
+}
+
+/// The state that a workflow leads to.
+pub(super) const fn target(workflow: Workflow) -> Option<VersionState> {
+    match workflow {
+        Workflow::Create | Workflow::Rotate | Workflow::Rollback => None,
+        Workflow::Disable | Workflow::CancelDestruction => Some(VersionState::Disabled),
+        Workflow::Enable => Some(VersionState::Deactivated),
+        Workflow::ScheduleDestruction => Some(VersionState::PendingDestruction),
+        Workflow::Destroy => Some(VersionState::Destroyed),
+    }
+}
+
+/// Judges once more, and calls.
+pub(super) async fn call(manager: &dyn KeyManager, work: &mut Work) -> Result<(), ProviderError> {
+    let (key, workflow) = (&work.request.key, work.rotation.workflow);
+    let asked = work.rotation.cause == RotationCause::Manual;
+    let refuse = |message: String| ProviderError::new(ErrorKind::Refused, "retire", message);
+    let Some(version) = &mut work.version else { return Err(refuse("the journal has no version".to_owned())) };
+    let reference = version.provider_ref.clone();
+    let destructive = matches!(workflow, Workflow::Disable | Workflow::ScheduleDestruction | Workflow::Destroy);
+    if destructive {
+        if manager.primary(key).await?.is_none_or(|primary| primary == reference) {
+            return Err(refuse(format!("the stable name leads to {reference}, or nowhere")));
+        }
+        let last_use = match workflow {
+            // It is gone, or is about to go: the last word was when that was scheduled.
+            Workflow::Destroy => None,
+            _ => manager.last_use(key, &reference).await.unwrap_or(None),
+        };
+        if !asked {
+            still_due(version, work.rotation.policy.as_ref(), workflow, last_use.as_ref()).map_err(refuse)?;
+        }
+    }
+    match workflow {
+        Workflow::Disable => manager.disable(key, &reference).await,
+        Workflow::Enable => {
+            if version.state == VersionState::PendingDestruction {
+                manager.cancel_destruction(key, &reference).await?;
+            }
+            manager.enable(key, &reference).await
+        }
+        Workflow::ScheduleDestruction => {
+            version.destroy_at = Some(manager.schedule_destruction(key, &reference).await?);
+            Ok(())
+        }
+        Workflow::CancelDestruction => manager.cancel_destruction(key, &reference).await,
+        Workflow::Destroy => manager.destroy(key, &reference).await,
+        Workflow::Create | Workflow::Rotate | Workflow::Rollback => {
+            Err(refuse(format!("{workflow} does not change an old version")))
+        }
+    }
+}
+
+/// Do its terms still ask for it, and does something still show that it may be done?
+fn still_due(
+    version: &VersionRecord,
+    policy: Option<&RotationPolicy>,
+    workflow: Workflow,
+    last_use: Option<&LastUse>,
+) -> Result<(), String> {
+    let now = clock::now();
+    let terms = plan::terms(version, policy).ok_or("it is under no terms")?;
+    let due = plan::due(version, &terms, now).filter(|due| due.action.retirement() == Some(workflow));
+    due.ok_or("its terms do not ask for it any more")?;
+    match workflow {
+        Workflow::Disable => plan::evidence(version, &terms, policy, last_use, now).map(drop),
+        Workflow::ScheduleDestruction => plan::is_vetoed(version, last_use).map_or(Ok(()), Err),
+        _ => Ok(()),
+    }
+}
+
+/// What became of a step whose outcome is not known: is the version in the state that it leads to?
+pub(super) async fn is_done(manager: &dyn KeyManager, work: &mut Work) -> Result<bool, ProviderError> {
+    let Some(version) = &mut work.version else { return Ok(false) };
+    let reference = version.provider_ref.clone();
+    let mut key = work.request.key.clone();
+    key.versions.push(reference.clone());
+    let answer = manager.observe(std::slice::from_ref(&key)).await.pop();
+    let found = match answer {
+        Some(Observation::Present(found)) => {
+            found.versions.into_iter().find(|version| version.provider_ref == reference).map(|version| version.state)
+        }
+        Some(Observation::Missing) => None,
+        Some(Observation::Unknown { why }) => return Err(ProviderError::new(ErrorKind::Unreachable, "observe", why)),
+        None => return Err(ProviderError::new(ErrorKind::Unknown, "observe", "there was no answer")),
+    };
+    let usable =
+        |state| matches!(state, VersionState::PreActivation | VersionState::Active | VersionState::Deactivated);
+    let done = match (target(work.rotation.workflow), found) {
+        (Some(VersionState::Destroyed), None) => true,
+        (Some(VersionState::Deactivated), Some(found)) => usable(found),
+        (wanted, found) => wanted == found,
+    };
+    if done && work.rotation.workflow == Workflow::ScheduleDestruction {
+        // It is scheduled already: that gives the end of the waiting period once more.
+        version.destroy_at = Some(manager.schedule_destruction(&key, &reference).await?);
+    }
+    Ok(done)
+}
+
+/// The version is in its new state: its row and the entry in the audit log.
+pub(super) fn settle(context: &Context, work: &mut Work, now: Timestamp) {
+    let (Some(state), Some(mut version)) = (target(work.rotation.workflow), work.version.clone()) else { return };
+    let before = json!({ "provider_ref": version.provider_ref, "number": version.number, "state": version.state });
+    match work.rotation.workflow {
+        Workflow::Disable => version.disabled_at = Some(now),
+        Workflow::Enable => {
+            (version.disabled_at, version.destroy_at) = (None, None);
+            // Its retention begins anew.
+            let terms = plan::terms(&version, work.rotation.policy.as_ref());
+            version.retain_until = Some(terms.map_or(now, |terms| terms.until(now)));
+            if work.rotation.cause == RotationCause::Manual {
+                let terms = version.retention.get_or_insert_with(Retention::keep);
+                terms.kept_because = Some(work.rotation.reason.clone());
+            }
+        }
+        // Which rotation made it is known, and that it was never in use: a person asked for this.
+        Workflow::ScheduleDestruction if version.orphan => {
+            let disposition = Disposition::Destroy;
+            version.retention = Some(Retention { old_key_disposition: disposition, ..Retention::keep() });
+        }
+        Workflow::CancelDestruction => version.destroy_at = None,
+        Workflow::Destroy => version.destroyed_at = Some(now),
+        _ => {}
+    }
+    version.state = state;
+    let after = json!({
+        "provider_ref": version.provider_ref, "number": version.number, "state": version.state,
+        "destroy_at": version.destroy_at, "reason": work.rotation.reason,
+    });
+    let action = match work.rotation.workflow {
+        Workflow::Disable => "version.disabled",
+        Workflow::Enable => "version.enabled",
+        Workflow::ScheduleDestruction => "version.destruction_scheduled",
+        Workflow::CancelDestruction => "version.destruction_cancelled",
+        _ => "version.destroyed",
+    };
+    let entry = audit(context, work, action, Some(before), Some(after));
+    work.pending.push(Write::Version(Box::new(version.clone())));
+    work.pending.push(entry);
+    work.version = Some(version);
+}
