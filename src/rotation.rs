@@ -17,7 +17,7 @@
 
 use chrono::Duration;
 
-use crate::model::{Outcome, Phase, RotationRecord, Step};
+use crate::model::{Outcome, Phase, RotationRecord, Step, Workflow};
 
 /// How far a workflow has come, and the step that was started without a known outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,6 +130,28 @@ pub const fn record(status: Status, event: Event) -> Result<Status, IllegalEvent
     Ok(Status { phase, open_step })
 }
 
+/// What a workflow begins with: a rollback makes no version, and begins with one that was made long ago.
+#[must_use]
+pub const fn beginning(workflow: Workflow) -> Status {
+    match workflow {
+        Workflow::Create | Workflow::Rotate => Status::NEW,
+        Workflow::Rollback => Status { phase: Phase::Created, open_step: None },
+        Workflow::Disable
+        | Workflow::Enable
+        | Workflow::ScheduleDestruction
+        | Workflow::CancelDestruction
+        | Workflow::Destroy => Status::RETIRING,
+    }
+}
+
+/// The status that a journal leads to.
+///
+/// # Errors
+/// [`IllegalEvent`] is the first entry that cannot have been written there.
+pub fn replay(workflow: Workflow, journal: impl IntoIterator<Item = Event>) -> Result<Status, IllegalEvent> {
+    journal.into_iter().try_fold(beginning(workflow), record)
+}
+
 /// Gives a workflow up. That is possible before promotion only (a version that retires has none), and not while a step's
 /// outcome is unknown.
 ///
@@ -181,6 +203,16 @@ mod tests {
         }
         assert_eq!(status.phase, Phase::Settled);
         assert_eq!(next_step(status), Next::Nothing);
+    }
+
+    #[test]
+    fn a_journal_leads_to_its_status_or_to_its_first_wrong_entry() {
+        let event = |step, outcome| Event { step, outcome };
+        let made = [event(Step::Create, Outcome::Started), event(Step::Create, Outcome::Succeeded)];
+        assert_eq!(replay(Workflow::Rotate, made), Ok(Status { phase: Phase::Created, open_step: None }));
+        assert_eq!(replay(Workflow::Rotate, []), Ok(Status::NEW));
+        let wrong = replay(Workflow::Rollback, made).unwrap_err();
+        assert_eq!((wrong.event, wrong.status), (made[0], beginning(Workflow::Rollback)), "a rollback makes nothing");
     }
 
     #[test]

@@ -483,6 +483,9 @@ impl From<StoreError> for EngineError {
                 ("state/busy", "another program holds the database: let it end, and apply again")
             }
             StoreError::LeaseLost { .. } => ("state/lease-lost", "another worker took over; apply again"),
+            StoreError::NoBackup { .. } => {
+                ("state/no-backup", "choose another name or folder, or make room; nothing was changed")
+            }
             StoreError::Conflict { .. } => ("state/conflict", "apply again"),
             StoreError::Other { .. } => ("state/error", "apply again; `keywheel status` shows what is recorded"),
         };

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::document;
 use crate::engine::{
-    AuditCheck, AuditReport, CopyReport, Explained, HistoryReport, LockReport, StatusReport, Versioned, Why,
+    AuditCheck, AuditReport, BackupReport, CopyReport, Explained, HistoryReport, LockReport, StatusReport,
+    VerifyReport, Versioned, Why,
 };
 use crate::plan::PlanDocument;
 
@@ -28,7 +29,9 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("history.v1.json", output::<Versioned<HistoryReport>>()),
         ("lock-list.v1.json", output::<Versioned<LockReport>>()),
         ("plan.v1.json", output::<PlanDocument>()),
+        ("state-backup.v1.json", output::<Versioned<BackupReport>>()),
         ("state-copy.v1.json", output::<Versioned<CopyReport>>()),
+        ("state-verify.v1.json", output::<Versioned<VerifyReport>>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),
         ("version.v1.json", output::<VersionDocument>()),

@@ -1,23 +1,87 @@
 //! What became of a state database, as text.
 
-use super::text::safe;
-use super::{View, table};
-use crate::engine::CopyReport;
+use std::fmt::Write as _;
+
+use crate::diagnostic::Finding;
+use crate::engine::{BackupReport, CopiedTable, CopyReport, VerifyReport};
+
+use super::style::{self, paint};
+use super::text::{count, safe};
+use super::{View, findings, table};
 
 /// A copy that was made.
 #[must_use]
 pub fn copied(report: &CopyReport, view: View) -> String {
-    let rows = report.tables.iter().map(|table| {
-        let digest = table.digest.get(..16).unwrap_or(&table.digest);
-        vec![table.table.clone(), table.rows.to_string(), digest.to_owned()]
-    });
-    let tables = table::draw(&["TABLE", "ROWS", "DIGEST"], rows, view);
     format!(
-        "{tables}\nCopied from {} to {}; every row is the same, and so is the audit chain ({} links).\n\
+        "{}\nCopied from {} to {}; every row is the same, and so is the audit chain ({} links).\n\
          Now let `state` in keywheel.yaml name the copy, and put the original away: both have the lineage {}.\n",
+        tables(&report.tables, view),
         safe(&report.from),
         safe(&report.to),
         report.audit_entries,
         report.lineage
     )
+}
+
+/// A backup that was written.
+#[must_use]
+pub fn backed_up(report: &BackupReport, view: View) -> String {
+    let file = report.file.display().to_string();
+    let mut out = format!(
+        "{}\n{} {} was copied to {}, and read again there ({} links of the audit chain, schema {}).\n\
+         To restore it into an empty database: keywheel state copy sqlite:{} TARGET\n",
+        tables(&report.tables, view),
+        paint(style::GOOD, "Backed up."),
+        safe(&report.of),
+        safe(&file),
+        report.audit_entries,
+        report.schema,
+        safe(&file),
+    );
+    if let Some(broken) = &report.audit_broken {
+        let what =
+            format!("The audit log is broken at entry {}, in the backup too: {}", broken.seq, safe(&broken.what));
+        let _ = writeln!(out, "{}", paint(style::WARNING, &what));
+    }
+    out
+}
+
+fn tables(tables: &[CopiedTable], view: View) -> String {
+    let rows = tables.iter().map(|table| {
+        let digest = table.digest.get(..16).unwrap_or(&table.digest);
+        vec![table.table.clone(), table.rows.to_string(), digest.to_owned()]
+    });
+    table::draw(&["TABLE", "ROWS", "DIGEST"], rows, view)
+}
+
+/// What a check of the state found.
+#[must_use]
+pub fn verified(report: &VerifyReport, view: View) -> String {
+    let mut out = findings::draw(&report.findings, true, view.columns());
+    let looked_at = format!(
+        "{}, {}, {} and {} in {}",
+        count(report.keys, "key"),
+        count(report.versions, "version"),
+        count(report.rotations, "rotation"),
+        count(usize::try_from(report.audit_entries).unwrap_or(usize::MAX), "audit entry"),
+        safe(&report.state)
+    );
+    let asked = match report.answered {
+        None => "the key managers were not asked".to_owned(),
+        Some(answered) if report.unanswered == 0 => format!("the key managers answered for {}", count(answered, "key")),
+        Some(answered) => format!(
+            "the key managers answered for {} and not for {}",
+            count(answered, "key"),
+            count(report.unanswered, "key")
+        ),
+    };
+    let verdict = if report.findings.iter().any(Finding::is_error) {
+        paint(style::ERROR, "Not as it must be:")
+    } else if report.unanswered > 0 {
+        paint(style::WARNING, "Not known:")
+    } else {
+        paint(style::GOOD, "Sound:")
+    };
+    let _ = writeln!(out, "{verdict} {looked_at}; {asked}.");
+    out
 }

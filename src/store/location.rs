@@ -64,6 +64,15 @@ impl Location {
         }
     }
 
+    /// Where files are kept that belong to the database: beside its file, or in `.keywheel` of the repository at `root`.
+    #[must_use]
+    pub fn folder(&self, root: &Path) -> PathBuf {
+        match self {
+            Self::Sqlite(path) => path.parent().unwrap_or(root).to_owned(),
+            Self::Postgres(_) => root.join(".keywheel"),
+        }
+    }
+
     /// Is there a password in it?
     #[must_use]
     pub fn has_password(&self) -> bool {

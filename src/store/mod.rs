@@ -9,6 +9,7 @@
 //! Must not know: git, key managers, what a rotation's steps mean.
 
 mod audit;
+mod backup;
 mod batch;
 #[cfg(test)]
 mod conformance;
@@ -19,6 +20,7 @@ pub mod sqlite;
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -32,6 +34,7 @@ use crate::model::{
 };
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
+pub use backup::back_up;
 pub use location::{Location, LocationError, PostgresUrl, is_below};
 pub use tables::Table;
 
@@ -148,6 +151,19 @@ pub trait ReadState: Send + Sync {
     /// # Errors
     /// See [`StoreError`].
     async fn page(&self, table: &Table, after: u64) -> Result<Vec<String>, StoreError>;
+
+    /// Copies everything that the database holds at one instant into the empty file `to`, which becomes an SQLite state
+    /// database of the same schema and identity. Others may read meanwhile. [`back_up`] does the rest of a backup.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what is in the file then is worth nothing.
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// What the database itself finds wrong with its file, its references, its constraints and its triggers.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn problems(&self) -> Result<Vec<String>, StoreError>;
 
     /// The time by the database's clock.
     ///
@@ -465,6 +481,14 @@ pub enum StoreError {
     LeaseLost {
         /// What it was on.
         scope: String,
+    },
+    /// A copy of it could not be written, and with it what needs one first: a migration.
+    #[error("the backup {backup} was not written: {message}")]
+    NoBackup {
+        /// Where it was to be.
+        backup: String,
+        /// Why.
+        message: String,
     },
     /// A write breaks a rule of the schema, such as a second unfinished rotation of a key.
     #[error("the state database refused a write: {message}")]

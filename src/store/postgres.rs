@@ -16,6 +16,7 @@
 //!
 //! Must not know: what any of it means.
 
+mod backup;
 mod error;
 mod lease;
 mod read;
@@ -135,6 +136,9 @@ fn open<Access>(url: &PostgresUrl, patience: Duration) -> Result<Postgres<Access
     };
     Ok(Postgres { connections: Connections::new(options), location, patience, _access: PhantomData })
 }
+
+/// How long a copy may take: millions of rows.
+const COPY_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@
 //!
 //! Must not know: what any of it means.
 
+mod backup;
 mod error;
 mod lease;
 mod read;
@@ -34,6 +35,8 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, MutexGuard};
 
+pub(super) use self::backup::NewFile;
+pub use self::backup::{Copied, read_copy};
 use self::error::Failure;
 use super::StoreError;
 

@@ -138,28 +138,55 @@ pub(super) fn not_empty(table: &Table) -> StoreError {
 /// # Errors
 /// See [`StoreError`]; [`StoreError::Corrupt`] if a row makes no sense.
 pub async fn content(state: &dyn ReadState, table: &Table) -> Result<Content, StoreError> {
-    let (mut rows, mut hash) = (0, Context::new(&SHA256));
+    let mut tally = Tally::new(table);
     loop {
-        let page = state.page(table, rows).await?;
-        for row in &page {
-            let canonical = canonical(table, row).map_err(|error| StoreError::Corrupt {
-                location: table.name.to_owned(),
+        let page = state.page(table, tally.rows).await?;
+        if page.is_empty() {
+            return Ok(tally.finish());
+        }
+        tally.take(&page)?;
+    }
+}
+
+/// The content of a table, as far as its rows have come.
+pub(super) struct Tally<'a> {
+    table: &'a Table,
+    rows: u64,
+    hash: Context,
+}
+
+impl<'a> Tally<'a> {
+    pub(super) fn new(table: &'a Table) -> Self {
+        Self { table, rows: 0, hash: Context::new(&SHA256) }
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// # Errors
+    /// [`StoreError::Corrupt`] if a row makes no sense.
+    pub(super) fn take(&mut self, page: &[String]) -> Result<(), StoreError> {
+        for row in page {
+            let canonical = canonical(self.table, row).map_err(|error| StoreError::Corrupt {
+                location: self.table.name.to_owned(),
                 message: format!("a row makes no sense: {error}"),
             })?;
-            hash.update(&canonical);
-            hash.update(b"\n");
+            self.hash.update(&canonical);
+            self.hash.update(b"\n");
         }
-        if page.is_empty() {
-            break;
-        }
-        rows += page.len() as u64;
+        self.rows += page.len() as u64;
+        Ok(())
     }
-    let digest = hash.finish().as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    Ok(Content { rows, digest })
+
+    pub(super) fn finish(self) -> Content {
+        let digest = self.hash.finish().as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        Content { rows: self.rows, digest }
+    }
 }
 
 /// A row in the one form that does not depend on how a database writes JSON.

@@ -21,6 +21,7 @@ mod refusals;
 mod retention;
 mod saved_plans;
 mod secrets;
+mod state;
 mod story;
 
 /// A day's noon, and the slots after it.

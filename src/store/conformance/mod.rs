@@ -2,11 +2,13 @@
 //!
 //! A check gets a state database with nothing in it and asserts through the traits alone.
 
+mod care;
 mod leases;
 mod ledger;
 mod records;
 pub(crate) mod samples;
 
+pub(crate) use care::*;
 pub(crate) use leases::*;
 pub(crate) use ledger::*;
 pub(crate) use records::*;
@@ -45,6 +47,8 @@ macro_rules! conformance {
             a_lease_that_expired_unnoticed_still_counts
             leases_on_different_scopes_do_not_meet
             the_clock_is_the_databases_own
+            a_backup_shows_one_instant
+            a_sound_database_has_no_problems
         }
     };
     ($open:path => $($check:ident)+) => {

@@ -1,6 +1,7 @@
 //! Reading: [`ReadState`] for PostgreSQL. Each method is one transaction.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::{Begin, Failure, Postgres, lease, transaction};
+use super::{Begin, COPY_TIMEOUT, Failure, Postgres, backup, lease, transaction};
 use crate::model::{
     Address, AppliedPlan, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
     Timestamp, VersionRecord,
@@ -103,6 +104,15 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
 
     async fn page(&self, table: &Table, after: u64) -> Result<Vec<String>, StoreError> {
         transaction!(self, Begin::Read, |connection| page(connection, table, after))
+    }
+
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
+        let attempts = self.attempts().each_within(COPY_TIMEOUT);
+        transaction!(self, attempts, Begin::Read, |connection| backup::copy_out(connection, to))
+    }
+
+    async fn problems(&self) -> Result<Vec<String>, StoreError> {
+        transaction!(self, Begin::Read, |connection| problems(connection))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
@@ -318,7 +328,7 @@ async fn verify_audit(connection: &mut PgConnection) -> Result<AuditCheck, Failu
     Ok(check)
 }
 
-async fn identity(connection: &mut PgConnection) -> Result<Identity, Failure> {
+pub(super) async fn identity(connection: &mut PgConnection) -> Result<Identity, Failure> {
     let sql = format!("SELECT lineage::text, {} FROM meta", instant("created_at"));
     let row = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await?;
     let (lineage, created_at): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
@@ -326,7 +336,7 @@ async fn identity(connection: &mut PgConnection) -> Result<Identity, Failure> {
     Ok(Identity { lineage, created_at: moment(created_at)? })
 }
 
-async fn page(connection: &mut PgConnection, table: &Table, after: u64) -> Result<Vec<String>, Failure> {
+pub(super) async fn page(connection: &mut PgConnection, table: &Table, after: u64) -> Result<Vec<String>, Failure> {
     let column = |(column, column_type): &(&str, ColumnType)| match column_type {
         ColumnType::Boolean => format!("{column}::int"),
         _ => value(column, *column_type),
@@ -344,6 +354,24 @@ async fn page(connection: &mut PgConnection, table: &Table, after: u64) -> Resul
         order.collect::<Vec<_>>().join(", ")
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Constraints and indexes that do not hold, and triggers that a person could have taken away before an edit.
+async fn problems(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
+    let sql = "SELECT 'the constraint ' || conname || ' of ' || conrelid::regclass || ' is not checked'
+               FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace
+               WHERE NOT convalidated AND nspname = current_schema()
+               UNION ALL
+               SELECT 'the index ' || indexrelid::regclass || ' cannot be used'
+               FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+               WHERE NOT indisvalid AND nspname = current_schema()
+               UNION ALL
+               SELECT 'the trigger ' || wanted || ' was taken away or switched off'
+               FROM unnest(ARRAY['audit_log_is_never_changed', 'audit_log_only_grows']) AS wanted
+               WHERE NOT EXISTS (SELECT 1 FROM pg_trigger
+                   WHERE tgrelid = 'audit_log'::regclass AND tgname = wanted AND tgenabled IN ('O', 'A'))";
+    let rows = sqlx::query(sql).persistent(false).fetch_all(connection).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 

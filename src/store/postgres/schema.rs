@@ -29,7 +29,7 @@ fn newest(migrations: &[Migration]) -> i64 {
 ///
 /// The catalogue is read as a table. `to_regclass` would answer from the session's cache, which does not hear of what
 /// others made while this transaction waited for a lock.
-async fn found(connection: &mut PgConnection) -> Result<Option<i64>, Failure> {
+pub(super) async fn found(connection: &mut PgConnection) -> Result<Option<i64>, Failure> {
     let sql = "SELECT count(DISTINCT relname) = 2 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
                WHERE relname IN ('meta', 'key_rotation_policies') AND nspname = ANY (current_schemas(false))";
     if !sqlx::query(sql).persistent(false).fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {

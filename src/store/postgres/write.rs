@@ -8,14 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::{Begin, Failure, Postgres, Writing, lease, transaction};
+use super::{Begin, COPY_TIMEOUT, Failure, Postgres, Writing, lease, transaction};
 use crate::model::Name;
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
@@ -24,9 +23,6 @@ use crate::store::rows::{
     VersionRow,
 };
 use crate::store::{Holder, Lease, ReadState, State, StoreError, Write, tables};
-
-/// How long a copy may take: millions of rows.
-const COPY_TIMEOUT: Duration = Duration::from_hours(1);
 
 #[async_trait]
 impl State for Postgres<Writing> {

@@ -1,6 +1,7 @@
 //! Reading: [`ReadState`] for SQLite.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::schema::NOW;
-use super::{Begin, Failure, Sqlite, lease};
+use super::{Begin, Failure, Sqlite, backup, lease};
 use crate::model::{
     Address, AppliedPlan, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
     Timestamp, VersionRecord,
@@ -110,6 +111,14 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
 
     async fn page(&self, table: &Table, after: u64) -> Result<Vec<String>, StoreError> {
         self.at(page(&mut self.session().await.connection, table, after).await)
+    }
+
+    async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
+        self.at(backup::vacuum_into(&mut self.session().await.connection, to).await)
+    }
+
+    async fn problems(&self) -> Result<Vec<String>, StoreError> {
+        self.at(problems(&mut self.session().await.connection).await)
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
@@ -313,11 +322,28 @@ async fn identity(connection: &mut SqliteConnection) -> Result<Identity, Failure
     Ok(Identity { lineage, created_at: moment(created_at)? })
 }
 
-async fn page(connection: &mut SqliteConnection, table: &Table, after: u64) -> Result<Vec<String>, Failure> {
+pub(super) async fn page(connection: &mut SqliteConnection, table: &Table, after: u64) -> Result<Vec<String>, Failure> {
     let (columns, name, order) = (table.column_names(), table.name, table.order.join(", "));
     let sql = format!("SELECT json_array({columns}) FROM {name} ORDER BY {order} LIMIT {PAGE} OFFSET {after}");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
     rows.iter().map(|row| Ok(row.try_get_unchecked(0)?)).collect()
+}
+
+async fn problems(connection: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
+    let mut problems = backup::integrity(connection).await?;
+    let sql = "SELECT \"table\" || ' names a row of ' || parent || ' that is not there'
+               FROM pragma_foreign_key_check LIMIT 20";
+    for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
+        problems.push(row.try_get(0)?);
+    }
+    // What a person could take away before an edit.
+    for trigger in ["audit_log_is_never_changed", "audit_log_only_grows", "audit_log_is_never_shortened"] {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?1)";
+        if !sqlx::query(sql).bind(trigger).fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {
+            problems.push(format!("the trigger {trigger} was taken away"));
+        }
+    }
+    Ok(problems)
 }
 
 async fn now(connection: &mut SqliteConnection) -> Result<Timestamp, Failure> {

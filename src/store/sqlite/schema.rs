@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Failure, Session, create_file, options};
+use super::{Failure, Session, backup, options};
+use crate::store::StoreError;
+use crate::store::backup::{beside, sync_directory};
 
 /// One step of the schema. What was released is never edited: a change is a new step.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +36,7 @@ fn newest(migrations: &[Migration]) -> i64 {
 }
 
 /// The schema of a database, or none if there is nothing in it yet.
-async fn found(connection: &mut SqliteConnection) -> Result<Option<i64>, Failure> {
+pub(super) async fn found(connection: &mut SqliteConnection) -> Result<Option<i64>, Failure> {
     let tables: i64 =
         sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?.try_get(0)?;
     if tables == 0 {
@@ -86,7 +88,7 @@ pub(super) async fn migrate(
     }
 }
 
-async fn run(connection: &mut SqliteConnection, from: i64, migrations: &[Migration]) -> Result<(), Failure> {
+pub(super) async fn run(connection: &mut SqliteConnection, from: i64, migrations: &[Migration]) -> Result<(), Failure> {
     for migration in migrations.iter().filter(|migration| migration.version > from) {
         sqlx::raw_sql(migration.sql).execute(&mut *connection).await?;
     }
@@ -112,16 +114,20 @@ fn backup_path(path: &Path, schema: i64) -> PathBuf {
 
 /// Copies the database through SQLite, which reads past the lock that the migration holds; a copy of the file by hand
 /// would drop this process's locks on it when it closes the file.
+///
+/// One of an earlier migration from the same schema gives way: it is of a database that was restored since.
 async fn back_up(path: &Path, to: &Path) -> Result<(), Failure> {
-    match std::fs::remove_file(to) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    // SQLite fills an empty file, and leaves it its permissions.
-    create_file(to)?;
-    let text = to.to_str().ok_or_else(|| Failure::Other("its path is not UTF-8".to_owned()))?;
-    let mut session = Session::connect(options(path)).await?;
-    sqlx::query("VACUUM INTO ?1").bind(text).execute(&mut session.connection).await?;
-    std::fs::File::open(to)?.sync_all()?;
-    Ok(())
+    let work = async {
+        // SQLite fills an empty file, and leaves it its permissions.
+        let file = beside(to)?;
+        let mut session = Session::connect(options(path)).await?;
+        backup::vacuum_into(&mut session.connection, file.path()).await?;
+        backup::read_copy(file.path()).await?;
+        file.persist(to).map_err(|error| error.error)?;
+        Ok::<_, Failure>(sync_directory(to)?)
+    };
+    work.await.map_err(|failure| {
+        let (backup, message) = (to.display().to_string(), failure.at(&path.display().to_string()).to_string());
+        StoreError::NoBackup { backup, message }.into()
+    })
 }

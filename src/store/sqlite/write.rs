@@ -168,7 +168,7 @@ fn sql(kind: Kind) -> &'static str {
 
 /// Inserts each row of the parameter. The rows are made SQLite's own (`MATERIALIZED`) before they are taken apart:
 /// otherwise each column would read its whole row's text again.
-fn insert_into(table: &str, columns: &[&str]) -> String {
+pub(super) fn insert_into(table: &str, columns: &[&str]) -> String {
     let values: Vec<_> = (0..columns.len()).map(|index| format!("r ->> {index}")).collect();
     format!(
         "INSERT INTO {table} ({}) WITH rows (r) AS MATERIALIZED (SELECT value FROM jsonb_each(?1)) SELECT {} FROM rows",

@@ -1,0 +1,218 @@
+//! Care of the state, in SQLite and in PostgreSQL: backups, restoring them, and checks.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use super::{Sandbox, with_keys};
+use crate::support::postgres::{Database, database};
+use crate::support::sandbox::Run;
+
+const APPLY: &[&str] = &["apply", "--auto-approve"];
+const SQLITE: &str = "sqlite:.keywheel/state.db";
+
+/// A repository with three local keys, one of which has rotated, and its state in a database of either kind.
+struct Kept {
+    sandbox: Sandbox,
+    postgres: Option<Database>,
+}
+
+impl Kept {
+    fn in_sqlite() -> Self {
+        Self::begin(None)
+    }
+
+    fn in_postgres() -> Self {
+        Self::begin(Some(database()))
+    }
+
+    fn begin(postgres: Option<Database>) -> Self {
+        let mut sandbox = Sandbox::with("state: ${KEYWHEEL_STATE}\n", &with_keys(2));
+        sandbox.set("KEYWHEEL_STATE", postgres.as_ref().map_or(SQLITE, |database| &database.url));
+        sandbox.keywheel(APPLY).exits(0);
+        sandbox.keywheel(&["rotate", "acme/patients", "--reason", "a test", "--auto-approve"]).exits(0);
+        Self { sandbox, postgres }
+    }
+
+    /// Changes the database behind keywheel's back.
+    fn tamper(&self, sql: &str) {
+        match &self.postgres {
+            Some(database) => drop(database.query(sql).unwrap()),
+            None => self.sandbox.tamper(sql),
+        }
+    }
+
+    /// The binary, with its state in another database.
+    fn with_state(&self, url: &str, arguments: &[&str]) -> Run {
+        self.sandbox.keywheel(arguments).env("KEYWHEEL_STATE", url)
+    }
+
+    /// The history and the audit log, as a person sees them in a database.
+    fn story(&self, url: &str) -> (Value, String) {
+        let history = self.with_state(url, &["history", "--format", "json"]).exits(0).json();
+        (history["rotations"].clone(), self.with_state(url, &["audit", "export"]).exits(0).stdout)
+    }
+
+    fn url(&self) -> &str {
+        self.postgres.as_ref().map_or(SQLITE, |database| &database.url)
+    }
+
+    /// The codes that `state verify` finds, without repetition.
+    fn codes(&self, arguments: &[&str], status: i32) -> Vec<String> {
+        let arguments = [&["state", "verify", "--format", "json"], arguments].concat();
+        let report = self.sandbox.keywheel(&arguments).exits(status).json();
+        let findings = report["findings"].as_array().unwrap().iter();
+        let mut codes: Vec<_> = findings.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect();
+        codes.dedup();
+        codes
+    }
+}
+
+/// Makes a test of each for each kind of database.
+macro_rules! on_both {
+    ($($name:ident)+) => {
+        mod sqlite {
+            $(#[test] fn $name() { super::$name(&super::Kept::in_sqlite()); })+
+        }
+        mod postgres {
+            $(#[test] fn $name() { super::$name(&super::Kept::in_postgres()); })+
+        }
+    };
+}
+
+on_both! {
+    a_backup_restores_into_either_kind_of_database
+    a_backup_never_takes_the_place_of_a_file
+    a_backup_is_made_while_somebody_works_and_is_nobodys_then
+    what_keywheel_wrote_is_sound
+    an_edit_behind_keywheels_back_is_named
+    an_edit_of_the_audit_log_and_of_its_guards_is_named
+    a_version_that_an_older_backup_does_not_know_is_named
+    a_lost_keystore_is_named_and_an_unreadable_one_is_not_fine
+}
+
+fn a_backup_restores_into_either_kind_of_database(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    let report = sandbox.keywheel(&["state", "backup", "kept/backup.db", "--format", "json"]).exits(0).json();
+    let rows = |table: &str| {
+        let tables = report["tables"].as_array().unwrap();
+        tables.iter().find(|row| row["table"] == table).unwrap()["rows"].as_u64().unwrap()
+    };
+    assert_eq!((rows("encryption_keys"), rows("key_versions"), rows("rotations")), (3, 4, 4), "{report:#}");
+    assert_eq!(report["audit_entries"].as_u64(), Some(rows("audit_log")));
+    let mode = fs::metadata(sandbox.path("kept/backup.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "others can read it");
+    assert_eq!(fs::read_dir(sandbox.path("kept")).unwrap().count(), 1, "something was left beside it");
+
+    let original = kept.story(kept.url());
+    let other = database();
+    for url in ["sqlite:restored.db", &other.url] {
+        let restore = ["state", "copy", "sqlite:kept/backup.db", "${KEYWHEEL_STATE}"];
+        kept.with_state(url, &restore).exits(0).says("every row is the same");
+        assert_eq!(kept.story(url), original);
+        kept.with_state(url, &["audit", "verify"]).exits(0);
+        kept.with_state(url, &["state", "verify"]).exits(0);
+        kept.with_state(url, &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
+    }
+    kept.with_state(&other.url, &["rotate", "acme/key-000", "--reason", "it works", "--auto-approve"]).exits(0);
+}
+
+fn a_backup_never_takes_the_place_of_a_file(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    sandbox.write("precious.db", "a recipe");
+    sandbox.keywheel(&["state", "backup", "precious.db"]).exits(1).error("state/no-backup");
+    assert_eq!(sandbox.read("precious.db"), "a recipe");
+    let unwritable = sandbox.keywheel(&["state", "backup", "precious.db/backup.db"]).exits(1);
+    unwritable.error("state/no-backup");
+    // Without a name it is named by the instant.
+    let report = sandbox.keywheel(&["state", "backup", "--format", "json"]).exits(0).json();
+    let file = report["file"].as_str().unwrap();
+    assert!(file.contains(".keywheel/backup-") && fs::metadata(sandbox.path(file)).is_ok(), "{report:#}");
+}
+
+fn a_backup_is_made_while_somebody_works_and_is_nobodys_then(kept: &Kept) {
+    kept.tamper("UPDATE leases SET expires_at = '2999-01-01T00:00:00.000000Z'");
+    kept.sandbox.keywheel(&["state", "backup", "backup.db"]).exits(0).says("Backed up.");
+    kept.sandbox.keywheel(&["lock", "list"]).exits(0).says("apply-");
+    kept.sandbox.keywheel(&["lock", "list", "--state", "sqlite:backup.db"]).exits(0).says("Nobody holds a lock.");
+    kept.sandbox.keywheel(&["state", "copy", "sqlite:backup.db", "sqlite:restored.db"]).exits(0);
+}
+
+fn what_keywheel_wrote_is_sound(kept: &Kept) {
+    let report = kept.sandbox.keywheel(&["state", "verify", "--format", "json"]).exits(0).json();
+    assert_eq!((&report["keys"], &report["versions"], &report["answered"]), (&3.into(), &4.into(), &3.into()));
+    assert_eq!(report["findings"].as_array().map(Vec::len), Some(0), "{report:#}");
+    kept.sandbox.keywheel(&["state", "verify"]).exits(0).says("Sound: 3 keys, 4 versions, 4 rotations");
+    let offline = kept.sandbox.keywheel(&["state", "verify", "--offline"]).exits(0);
+    offline.says("the key managers were not asked");
+}
+
+fn an_edit_behind_keywheels_back_is_named(kept: &Kept) {
+    let version = |number: u8| {
+        format!(
+            "(SELECT id FROM key_versions WHERE number = {number} AND key_id = (SELECT id FROM encryption_keys WHERE key_name = 'patients'))"
+        )
+    };
+    let edit = |set: &str| format!("UPDATE key_versions SET {set} WHERE id = {}", version(2));
+    let rotation = |set: &str| format!("UPDATE rotations SET {set} WHERE workflow = 'rotate'");
+    let theirs = "provider_ref = (SELECT provider_ref FROM key_versions WHERE key_id = (SELECT id FROM encryption_keys WHERE key_name = 'key-000'))";
+    let cases = [
+        (edit("state = 'deactivated'"), edit("state = 'active'"), "verify/primary", 1),
+        (edit("number = 7"), edit("number = 2").replace("number = 2 AND", "number = 7 AND"), "verify/numbers", 1),
+        (
+            rotation("to_ref = 'nothing', from_ref = from_ref"),
+            rotation("to_ref = (SELECT provider_ref FROM key_versions WHERE number = 2)"),
+            "verify/refs",
+            1,
+        ),
+        (
+            edit("activated_at = '2999-01-01T00:00:00.000000Z'"),
+            edit("activated_at = '2026-01-01T00:00:00.000000Z'"),
+            "verify/instants",
+            0,
+        ),
+        (rotation("phase = 'created'"), rotation("phase = 'settled'"), "verify/journal", 1),
+        (edit(theirs), String::new(), "verify/shared-ref", 1),
+    ];
+    for (edit, undo, code, status) in cases {
+        kept.tamper(&edit);
+        let codes = kept.codes(&["--offline"], status);
+        assert!(codes.iter().any(|found| found == code), "{edit}: {codes:?}");
+        if !undo.is_empty() {
+            kept.tamper(&undo);
+            assert_eq!(kept.codes(&["--offline"], 0), [""; 0], "{undo}");
+        }
+    }
+}
+
+fn an_edit_of_the_audit_log_and_of_its_guards_is_named(kept: &Kept) {
+    let on = if kept.postgres.is_some() { " ON audit_log" } else { "" };
+    kept.tamper(&format!("DROP TRIGGER audit_log_is_never_changed{on}"));
+    assert_eq!(kept.codes(&["--offline"], 1), ["verify/database"]);
+    kept.tamper("UPDATE audit_log SET actor = 'nobody' WHERE tenant_id = 'acme' AND seq = 2");
+    assert_eq!(kept.codes(&["--offline"], 1), ["verify/database", "verify/audit"]);
+    kept.sandbox.keywheel(&["state", "verify"]).exits(1).says("entry 2 of the audit log of acme");
+    // It is copied as it is, and said to be so.
+    kept.sandbox.keywheel(&["state", "backup", "backup.db"]).exits(0).says("The audit log is broken at entry 2");
+}
+
+fn a_version_that_an_older_backup_does_not_know_is_named(kept: &Kept) {
+    kept.sandbox.keywheel(&["state", "backup", "older.db"]).exits(0);
+    kept.sandbox.keywheel(&["rotate", "acme/patients", "--reason", "a test", "--auto-approve"]).exits(0);
+    let older = &["--state", "sqlite:older.db"];
+    assert_eq!(kept.codes(older, 1), ["verify/primary-moved", "verify/unrecorded"]);
+    assert_eq!(kept.codes(&[older, &["--offline"][..]].concat(), 0), [""; 0]);
+}
+
+fn a_lost_keystore_is_named_and_an_unreadable_one_is_not_fine(kept: &Kept) {
+    let keystore = kept.sandbox.path(".keywheel/keystore");
+    let bytes = fs::read(&keystore).unwrap();
+    fs::write(&keystore, b"this was a keystore once").unwrap();
+    assert_eq!(kept.codes(&[], 7), ["verify/no-answer"]);
+    fs::remove_file(&keystore).unwrap();
+    let lost = kept.codes(&[], 1);
+    assert!(lost.contains(&"verify/missing-key".to_owned()), "{lost:?}");
+    fs::write(&keystore, bytes).unwrap();
+    assert_eq!(kept.codes(&[], 0), [""; 0]);
+}
