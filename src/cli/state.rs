@@ -2,6 +2,7 @@
 
 mod backup;
 mod copy;
+mod forget;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -21,6 +22,7 @@ pub struct State {
 enum StateCommand {
     Backup(backup::Backup),
     Copy(copy::Copy),
+    Forget(forget::Forget),
     Verify(verify::Verify),
 }
 
@@ -30,6 +32,7 @@ impl State {
         match &self.command {
             StateCommand::Backup(command) => command.run(global),
             StateCommand::Copy(command) => command.run(global),
+            StateCommand::Forget(command) => command.run(global),
             StateCommand::Verify(command) => command.run(global),
         }
     }

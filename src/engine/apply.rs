@@ -255,8 +255,15 @@ pub async fn manual(
     safe_state(&desired, options)?;
     let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
     clocks_agree(state.as_ref()).await?;
+    if matches!(request, Request::Forget { .. }) {
+        super::manual::has_left(workspace, &desired, &recorded, address)?;
+    }
     // It works on what has been applied: the record stands in for the documents.
-    let desired = planning::as_applied(desired, &recorded, address);
+    let mut desired = planning::as_applied(desired, &recorded, address);
+    if matches!(request, Request::Forget { .. }) {
+        // Its key manager is not asked: it may be gone with the key.
+        desired.repository.keys.clear();
+    }
     locked(state, options, progress, async |state, lease| {
         run(&desired, options, &config, state, lease, approve, progress, async |state, recorded| {
             let change = super::manual::change(&desired, state, recorded, address, request).await?;

@@ -1,20 +1,22 @@
-//! What a person asks of one key, by hand: rotate it, roll it back, release it after that, park and resume it. Each is a
-//! change of the key as it was applied, shown and done like any other.
+//! What a person asks of one key, by hand: rotate it, roll it back, release it after that, park and resume it, forget it.
+//! Each is a change of the key as it was applied, shown and done like any other.
 
 use chrono::Duration;
 use serde_json::{Map, Value};
 
 use crate::model::{
-    Address, KeyRecord, KeyState, ObjectRef, Phase, PolicyStatus, Recorded, RotationCause, Timestamp, VersionRecord,
-    VersionState, Workflow,
+    Address, EncryptionKey, KeyRecord, KeyState, ObjectRef, Phase, PolicyStatus, Recorded, RotationCause,
+    RotationRecord, Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::plan::{self, Action, Change, KeyTiming, Precondition, Reason};
 use crate::provider::capabilities;
+use crate::rotation::{Status, abandon};
 use crate::schedule::{Hold, frozen_at};
 use crate::store::{HistoryEntry, HistoryFilter, State};
 
+use super::load::load;
 use super::planning::rotation_enabled;
-use super::{Desired, EngineError, ErrorKind, clock};
+use super::{Desired, EngineError, ErrorKind, Selection, Workspace, clock};
 
 /// What is asked, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,11 @@ pub enum Request {
     },
     /// A parked key may rotate again.
     Resume {
+        /// Why.
+        reason: String,
+    },
+    /// The record drops the key, and its key manager is not asked. Its documents must have left already.
+    Forget {
         /// Why.
         reason: String,
     },
@@ -108,7 +115,11 @@ pub(super) async fn change(
 ) -> Result<Change, EngineError> {
     let record = recorded.keys.get(address).ok_or_else(|| unknown(recorded, address))?;
     let needs_rest = !matches!(request, Request::Park { .. } | Request::Resume { .. });
-    if let Some(unfinished) = recorded.unfinished_of(record.id).filter(|_| needs_rest) {
+    let in_the_way = recorded.unfinished_of(record.id).filter(|unfinished| match request {
+        Request::Forget { .. } => given_up(record, unfinished).is_none(),
+        _ => needs_rest,
+    });
+    if let Some(unfinished) = in_the_way {
         let message = format!("the {} of {address} is unfinished ({})", unfinished.workflow, unfinished.phase);
         return Err(refused("manual/unfinished", message).help("`keywheel apply` goes on with it; then ask again"));
     }
@@ -154,6 +165,7 @@ pub(super) async fn change(
             in_state(address, record, &[KeyState::Parked])?;
             Ok(manual(address, record, Action::Resume, "manual", reason))
         }
+        Request::Forget { reason } => Ok(manual(address, record, Action::Forget, "manual", reason)),
         Request::Enable { version, reason } => {
             let version = old_version(state, record, address, *version).await?;
             if !matches!(version.state, VersionState::Disabled | VersionState::PendingDestruction) || version.orphan {
@@ -224,6 +236,53 @@ fn of_version(
         after: Some(plan::version_after(version, to)),
         ..manual(address, record, action, "manual", why)
     }
+}
+
+/// The unfinished rotation of a key that kept failing, given up: it can never be finished once its provider key is gone.
+/// None while the next apply may still finish it, or once the stable name may lead to the new version.
+pub(super) fn given_up(record: &KeyRecord, unfinished: &RotationRecord) -> Option<RotationRecord> {
+    let status = abandon(Status::of(unfinished)).ok().filter(|_| record.state == KeyState::Parked)?;
+    Some(RotationRecord { phase: status.phase, open_step: status.open_step, ..unfinished.clone() })
+}
+
+/// Has a key left the documents? While it stands in one, the next apply would adopt or create it again.
+///
+/// # Errors
+/// It has not, or that cannot be told from documents with errors.
+pub(super) fn has_left(
+    workspace: &Workspace,
+    desired: &Desired,
+    recorded: &Recorded,
+    address: &Address,
+) -> Result<(), EngineError> {
+    left(desired, recorded, address, "the documents")?;
+    if desired.dirty.is_empty() || desired.origin.is_none() {
+        return Ok(());
+    }
+    // It counts what was committed: that is what the next apply of a CI job reads.
+    let head = load(&Workspace { selection: Selection::Ref("HEAD".to_owned()), ..workspace.clone() })?;
+    left(&head, recorded, address, "the committed documents")
+}
+
+fn left(desired: &Desired, recorded: &Recorded, address: &Address, whose: &str) -> Result<(), EngineError> {
+    let repository = &desired.repository;
+    if repository.failed || repository.failed_tenants.contains(&address.tenant_id) {
+        let message =
+            format!("{whose} of {} have errors: they do not say whether {address} has left", address.tenant_id);
+        return Err(refused("forget/documents", message).help("`keywheel validate` shows them"));
+    }
+    let is_it = |other: &Address, key: &EncryptionKey| {
+        // A rename that was applied already leads from another key.
+        let renamed = other.tenant_id == address.tenant_id && key.previous_name.as_ref() == Some(&address.name);
+        other == address || (renamed && !recorded.keys.contains_key(other))
+    };
+    let Some((_, key)) = repository.keys.iter().find(|(other, key)| is_it(other, &key.value)) else { return Ok(()) };
+    let message = format!(
+        "{address} stands in {whose} ({}:{}): the next apply would adopt or create it again",
+        key.place.file, key.place.line
+    );
+    Err(refused("forget/documented", message)
+        .help("remove its document in git first; an apply of that forgets it, too"))
 }
 
 fn manual(address: &Address, record: &KeyRecord, action: Action, code: &str, why: &str) -> Change {

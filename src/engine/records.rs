@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::model::{
     Address, AppliedPlan, DocumentRecord, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Observation,
-    PolicyRecord, Recorded, Timestamp, VersionRecord, VersionState,
+    PolicyRecord, Recorded, RotationRecord, Timestamp, VersionRecord, VersionState,
 };
 use crate::plan::{Action, Change, KeyTiming, Plan, continued_key, key_timing};
 use crate::schedule::Decision;
 use crate::store::{State, Write};
 
-use super::manual::Fact;
+use super::manual::{Fact, given_up};
 use super::observe::{KnownVersions, Observed, handle};
 use super::run::{Run, Scope};
 use super::workflow::Stopped;
@@ -143,8 +143,8 @@ pub(super) async fn key_change(
     let address = change.object.address().ok_or_else(vanished)?;
     let journal = &scope.context.journal;
     if change.action == Action::Forget {
-        let id = recorded.keys.get(&address).ok_or_else(vanished)?.id;
-        return Ok(journal.write(vec![Write::ForgetKey { id, at: clock::now() }, scope.audit_change(change)]).await?);
+        let record = recorded.keys.get(&address).ok_or_else(vanished)?;
+        return Ok(journal.write(forget(scope, recorded, record, change)).await?);
     }
     let document = desired.repository.keys.get(&address).ok_or_else(vanished)?.value.clone();
     if change.action == Action::Attest {
@@ -248,6 +248,25 @@ async fn attest(
     });
     let audit = scope.audit("version.attested".to_owned(), &change.object, None, Some(after));
     Ok(scope.context.journal.write(vec![Write::Version(Box::new(version)), audit]).await?)
+}
+
+/// What drops a key from the record. A rotation of it that can never be finished is given up with it.
+fn forget(scope: &Scope<'_>, recorded: &Recorded, record: &KeyRecord, change: &Change) -> Vec<Write> {
+    let now = clock::now();
+    let mut writes = vec![Write::ForgetKey { id: record.id, at: now }];
+    if let Some(abandoned) = recorded.unfinished_of(record.id).and_then(|rotation| given_up(record, rotation)) {
+        let why = json!({ "error": abandoned.error, "reason": change.reason.message });
+        writes.push(scope.audit("rotation.abandoned".to_owned(), &change.object, None, Some(why)));
+        writes.push(Write::Rotation(Box::new(RotationRecord { updated_at: now, finished_at: Some(now), ..abandoned })));
+    }
+    writes.push(if change.reason.code == "manual" {
+        let primary = record.primary_version.as_ref().map(|version| json!({ "primary": version.provider_ref }));
+        let why = json!({ "reason": change.reason.message });
+        scope.audit("key.forgotten".to_owned(), &change.object, primary, Some(why))
+    } else {
+        scope.audit_change(change)
+    });
+    writes
 }
 
 /// The state that a person asks for.

@@ -15,6 +15,7 @@ mod by_hand;
 mod changes;
 mod crashes;
 mod databases;
+mod kept;
 mod localstack;
 mod providers;
 mod refusals;

@@ -1,85 +1,13 @@
-//! Care of the state, in SQLite and in PostgreSQL: backups, restoring them, and checks.
+//! Care of the state, in SQLite and in PostgreSQL: backups, restoring them, checks, and forgetting a key.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::Value;
+use serde_json::json;
 
-use super::{Sandbox, with_keys};
-use crate::support::postgres::{Database, database};
-use crate::support::sandbox::Run;
-
-const APPLY: &[&str] = &["apply", "--auto-approve"];
-const SQLITE: &str = "sqlite:.keywheel/state.db";
-
-/// A repository with three local keys, one of which has rotated, and its state in a database of either kind.
-struct Kept {
-    sandbox: Sandbox,
-    postgres: Option<Database>,
-}
-
-impl Kept {
-    fn in_sqlite() -> Self {
-        Self::begin(None)
-    }
-
-    fn in_postgres() -> Self {
-        Self::begin(Some(database()))
-    }
-
-    fn begin(postgres: Option<Database>) -> Self {
-        let mut sandbox = Sandbox::with("state: ${KEYWHEEL_STATE}\n", &with_keys(2));
-        sandbox.set("KEYWHEEL_STATE", postgres.as_ref().map_or(SQLITE, |database| &database.url));
-        sandbox.keywheel(APPLY).exits(0);
-        sandbox.keywheel(&["rotate", "acme/patients", "--reason", "a test", "--auto-approve"]).exits(0);
-        Self { sandbox, postgres }
-    }
-
-    /// Changes the database behind keywheel's back.
-    fn tamper(&self, sql: &str) {
-        match &self.postgres {
-            Some(database) => drop(database.query(sql).unwrap()),
-            None => self.sandbox.tamper(sql),
-        }
-    }
-
-    /// The binary, with its state in another database.
-    fn with_state(&self, url: &str, arguments: &[&str]) -> Run {
-        self.sandbox.keywheel(arguments).env("KEYWHEEL_STATE", url)
-    }
-
-    /// The history and the audit log, as a person sees them in a database.
-    fn story(&self, url: &str) -> (Value, String) {
-        let history = self.with_state(url, &["history", "--format", "json"]).exits(0).json();
-        (history["rotations"].clone(), self.with_state(url, &["audit", "export"]).exits(0).stdout)
-    }
-
-    fn url(&self) -> &str {
-        self.postgres.as_ref().map_or(SQLITE, |database| &database.url)
-    }
-
-    /// The codes that `state verify` finds, without repetition.
-    fn codes(&self, arguments: &[&str], status: i32) -> Vec<String> {
-        let arguments = [&["state", "verify", "--format", "json"], arguments].concat();
-        let report = self.sandbox.keywheel(&arguments).exits(status).json();
-        let findings = report["findings"].as_array().unwrap().iter();
-        let mut codes: Vec<_> = findings.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect();
-        codes.dedup();
-        codes
-    }
-}
-
-/// Makes a test of each for each kind of database.
-macro_rules! on_both {
-    ($($name:ident)+) => {
-        mod sqlite {
-            $(#[test] fn $name() { super::$name(&super::Kept::in_sqlite()); })+
-        }
-        mod postgres {
-            $(#[test] fn $name() { super::$name(&super::Kept::in_postgres()); })+
-        }
-    };
-}
+use super::kept::{Kept, on_both};
+use super::{NIGHTLY, actions, with_keys};
+use crate::support::postgres::database;
 
 on_both! {
     a_backup_restores_into_either_kind_of_database
@@ -90,6 +18,10 @@ on_both! {
     an_edit_of_the_audit_log_and_of_its_guards_is_named
     a_version_that_an_older_backup_does_not_know_is_named
     a_lost_keystore_is_named_and_an_unreadable_one_is_not_fine
+    a_key_that_left_the_documents_is_forgotten_and_nothing_else_is_done
+    a_key_is_not_forgotten_while_an_apply_would_make_it_again
+    a_key_that_is_gone_for_good_is_forgotten
+    a_rotation_that_can_never_be_finished_is_given_up_with_its_key
 }
 
 fn a_backup_restores_into_either_kind_of_database(kept: &Kept) {
@@ -215,4 +147,71 @@ fn a_lost_keystore_is_named_and_an_unreadable_one_is_not_fine(kept: &Kept) {
     assert!(lost.contains(&"verify/missing-key".to_owned()), "{lost:?}");
     fs::write(&keystore, bytes).unwrap();
     assert_eq!(kept.codes(&[], 0), [""; 0]);
+}
+
+/// Forgets the key that has rotated.
+const FORGET: &[&str] = &["state", "forget", "acme/patients", "--reason", "it is gone", "--auto-approve"];
+
+/// The documents of every key but the one that has rotated.
+fn others() -> String {
+    let documents = with_keys(2);
+    let parts: Vec<&str> = documents.split("---").filter(|part| !part.contains("key_name: patients")).collect();
+    parts.join("---")
+}
+
+fn a_key_that_left_the_documents_is_forgotten_and_nothing_else_is_done(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    let keystore = fs::read(sandbox.path(".keywheel/keystore")).unwrap();
+    let new_key = NIGHTLY.split_once("---").unwrap().1.replace("patients", "new");
+    sandbox.commit(&format!("{}---{new_key}", others()));
+    sandbox.keywheel(FORGET).exits(0).says("Applied: 1 forgotten");
+    assert_eq!(fs::read(sandbox.path(".keywheel/keystore")).unwrap(), keystore, "the key manager was called");
+    let entry = &sandbox.keywheel(&["audit", "list", "--limit", "1", "--format", "json"]).exits(0).json()["entries"][0];
+    assert_eq!((&entry["action"], &entry["after"]), (&json!("key.forgotten"), &json!({"reason": "it is gone"})));
+    let plan = sandbox.keywheel(&["plan", "--format", "json"]).exits(0).json();
+    assert_eq!(actions(&plan), ["create new"], "another change was made, or the key is wanted again");
+    // Its versions carry the marks of this state, and are known to it.
+    assert_eq!(kept.codes(&[], 0), [""; 0]);
+    sandbox.keywheel(FORGET).exits(1).error("manual/unknown-key");
+}
+
+fn a_key_is_not_forgotten_while_an_apply_would_make_it_again(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    sandbox.keywheel(FORGET).exits(3).error("forget/documented");
+    sandbox.write("policies/acme/keys.yaml", &others());
+    let uncommitted = sandbox.keywheel(FORGET).exits(3).error("forget/documented");
+    assert!(uncommitted.stderr.contains("the committed documents"), "{}", uncommitted.stderr);
+    sandbox.commit(&with_keys(2).replace("key_name: patients", "key_name: people\nprevious_name: patients"));
+    sandbox.keywheel(FORGET).exits(3).error("forget/documented");
+    sandbox.commit(&format!("{}---\nnonsense: true\n", others()));
+    sandbox.keywheel(FORGET).exits(3).error("forget/documents");
+    assert_eq!(kept.codes(&[], 0), [""; 0]);
+    sandbox.commit(&others());
+    sandbox.keywheel(FORGET).exits(0);
+}
+
+fn a_key_that_is_gone_for_good_is_forgotten(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    fs::remove_file(sandbox.path(".keywheel/keystore")).unwrap();
+    sandbox.commit("");
+    for key in ["patients", "key-000", "key-001"] {
+        let forget = ["state", "forget", &format!("acme/{key}"), "--reason", "its keystore is lost", "--auto-approve"];
+        sandbox.keywheel(&forget).exits(0);
+    }
+    assert_eq!(kept.codes(&[], 0), [""; 0]);
+}
+
+fn a_rotation_that_can_never_be_finished_is_given_up_with_its_key(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    sandbox.commit(&others());
+    kept.tamper("UPDATE encryption_keys SET state = 'parked' WHERE key_name = 'patients'");
+    let rotation =
+        |phase: &str| format!("UPDATE rotations SET phase = '{phase}', finished_at = NULL WHERE workflow = 'rotate'");
+    kept.tamper(&rotation("promoted"));
+    sandbox.keywheel(FORGET).exits(3).error("manual/unfinished");
+    kept.tamper(&rotation("created"));
+    sandbox.keywheel(FORGET).exits(0);
+    let abandoned = sandbox.keywheel(&["history", "--format", "json"]).exits(0).json();
+    assert_eq!(abandoned["rotations"][0]["status"], "abandoned", "{abandoned:#}");
+    sandbox.keywheel(&["audit", "list"]).exits(0).says("rotation.abandoned acme/patients");
 }
