@@ -1,10 +1,11 @@
 //! `keywheel audit`.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::engine::{self, AuditFilter, Versioned, clock};
+use crate::engine::{self, Against, AuditFilter, Versioned, clock};
 use crate::model::{Address, Name, Timestamp};
 use crate::render;
 
@@ -48,9 +49,37 @@ enum AuditCommand {
         #[command(flatten)]
         format: FormatArg,
     },
+    /// Write the heads of all chains into a file, signed with an SSH key
+    ///
+    /// A chain shows any edit, and not that its end was cut off or that all of it was made anew. Against heads that were signed
+    /// and kept elsewhere, `audit verify --checkpoint` shows that too. A checkpoint that is there is replaced, if the log goes on
+    /// from it. The file is canonical JSON, and its signature is in FILE.sig, as `ssh-keygen -Y sign` writes it.
+    #[command(
+        after_long_help = "Examples:\n  keywheel audit checkpoint --sign-with ~/.ssh/keywheel-checkpoint --out checkpoints/audit.json\n  git -C checkpoints add audit.json audit.json.sig && git -C checkpoints commit -m \"audit checkpoint\" && git -C checkpoints push\n  ssh-keygen -Y verify -f allowed_signers -I ci@example.org -n keywheel-audit -s audit.json.sig < audit.json\n\nKeep it where whoever can write the database cannot: another git repository, with a branch that nobody may force.\nThe key is one of its own, without a passphrase: ssh-keygen -t ed25519 -N '' -f keywheel-checkpoint"
+    )]
+    Checkpoint {
+        /// The file; the signature is FILE.sig
+        #[arg(long, value_name = "FILE", default_value = "audit-checkpoint.json")]
+        out: PathBuf,
+        /// A private Ed25519 key of OpenSSH without a passphrase, which nobody else can read
+        #[arg(long, value_name = "PATH", env = "KEYWHEEL_CHECKPOINT_KEY")]
+        sign_with: PathBuf,
+        #[command(flatten)]
+        state: StateArg,
+        #[command(flatten)]
+        format: FormatArg,
+    },
     /// Check every chain; exits with 1 and names the first broken link if one was changed
-    #[command(after_long_help = "Example:\n  keywheel audit verify")]
+    #[command(
+        after_long_help = "Examples:\n  keywheel audit verify\n  keywheel audit verify --checkpoint checkpoints/audit.json --allowed-signers allowed_signers"
+    )]
     Verify {
+        /// Also check that the log goes on from this signed checkpoint (its signature is FILE.sig)
+        #[arg(long, value_name = "FILE", requires = "allowed_signers")]
+        checkpoint: Option<PathBuf>,
+        /// Who may have signed it, as `ssh-keygen(1)` describes the file
+        #[arg(long, value_name = "FILE", requires = "checkpoint")]
+        allowed_signers: Option<PathBuf>,
         #[command(flatten)]
         state: StateArg,
         #[command(flatten)]
@@ -100,14 +129,25 @@ impl Audit {
                     output::text(&render::audit::list(&report))?;
                 }
             }
-            AuditCommand::Verify { state, format } => {
-                let check = block_on(engine::verify_audit(&workspace, state.state.as_deref()))?;
+            AuditCommand::Checkpoint { out, sign_with, state, format } => {
+                let work = engine::checkpoint(&workspace, state.state.as_deref(), sign_with, out);
+                let report = block_on(work)?;
+                if format.is_json() {
+                    output::json(&Versioned::new(&report))?;
+                } else {
+                    output::text(&render::audit::checkpoint(&report))?;
+                }
+            }
+            AuditCommand::Verify { checkpoint, allowed_signers, state, format } => {
+                let against = checkpoint.as_deref().zip(allowed_signers.as_deref());
+                let against = against.map(|(checkpoint, allowed_signers)| Against { checkpoint, allowed_signers });
+                let check = block_on(engine::verify_audit(&workspace, state.state.as_deref(), against))?;
                 if format.is_json() {
                     output::json(&Versioned::new(&check))?;
                 } else {
                     output::text(&render::audit::check(&check))?;
                 }
-                return Ok(ExitStatus::Error.when(check.broken.is_some()));
+                return Ok(ExitStatus::Error.when(!check.is_whole()));
             }
             AuditCommand::Export { state } => {
                 let mut out = std::io::BufWriter::new(std::io::stdout().lock());

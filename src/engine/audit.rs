@@ -1,11 +1,11 @@
-//! The audit log for readers: its entries, whether its chains are whole, and why a key is as it is.
+//! The audit log for readers: its entries, and why a key is as it is.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::model::{Address, ObjectKind, Timestamp};
-use crate::store::{AuditCheck, AuditFilter, AuditLink};
+use crate::store::{AuditFilter, AuditLink};
 
 use super::load::load_with_record;
 use super::{EngineError, Workspace, clock};
@@ -58,15 +58,6 @@ pub async fn audit(
     let truncated = entries.len() > limit;
     entries.truncate(limit);
     Ok(AuditReport { as_of: clock::now(), truncated, entries })
-}
-
-/// Checks every chain, up to the first broken link.
-///
-/// # Errors
-/// There is no state database, or it could not be read. A broken link is no error.
-pub async fn verify_audit(workspace: &Workspace, state: Option<&str>) -> Result<AuditCheck, EngineError> {
-    let (_, state, _) = load_with_record(workspace, state).await?.with_state()?;
-    Ok(state.verify_audit().await?)
 }
 
 /// How many entries are read at once.

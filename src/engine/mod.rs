@@ -7,6 +7,7 @@
 
 mod apply;
 mod audit;
+mod checkpoint;
 pub mod clock;
 pub mod data;
 mod execute;
@@ -42,7 +43,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use apply::{Approve, apply, manual};
-pub use audit::{AuditReport, Why, audit, export_audit, verify_audit, why};
+pub use audit::{AuditReport, Why, audit, export_audit, why};
+pub use checkpoint::{Against, AuditVerified, CheckpointCheck, CheckpointReport, checkpoint, verify_audit};
 pub use explain::{Applied, Due, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
 pub use history::{HistoryReport, history};
 pub use init::{InitReport, init};
@@ -56,7 +58,9 @@ pub use state_verify::{VerifyReport, verify_state};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
 pub use versioned::{OUTPUT_VERSION, Versioned};
 
-pub use crate::store::{AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Lease, LeaseRecord};
+pub use crate::store::{
+    AuditCheck, AuditFilter, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, Lease, LeaseRecord,
+};
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;

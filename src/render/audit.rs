@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::engine::{AuditCheck, AuditLink, AuditReport, LockReport, Why};
+use crate::engine::{AuditLink, AuditReport, AuditVerified, BrokenLink, CheckpointReport, LockReport, Why};
+use crate::model::Name;
 
 use super::style::{self, paint};
 use super::text::safe;
@@ -39,11 +40,11 @@ fn entry(out: &mut String, link: &AuditLink, indent: &str) {
 
 /// Are the chains whole?
 #[must_use]
-pub fn check(check: &AuditCheck) -> String {
+pub fn check(verified: &AuditVerified) -> String {
+    let check = &verified.log;
     let mut out = String::new();
     for head in &check.heads {
-        let chain = head.tenant_id.as_ref().map_or("(repository)", |tenant| tenant.as_str());
-        let _ = writeln!(out, "{chain}: {} entries, head {}", head.seq, head.hash);
+        let _ = writeln!(out, "{}: {} entries, head {}", chain(head.tenant_id.as_ref()), head.seq, head.hash);
     }
     match &check.broken {
         None => {
@@ -51,12 +52,45 @@ pub fn check(check: &AuditCheck) -> String {
             let _ = writeln!(out, "{}", paint(style::GOOD, &whole));
         }
         Some(broken) => {
-            let chain = broken.tenant_id.as_ref().map_or("(repository)", |tenant| tenant.as_str());
-            let what = format!("Broken: entry {} of {chain}: {}", broken.seq, safe(&broken.what));
+            let what = broken_entry("Broken", broken);
             let _ = writeln!(out, "{}", paint(style::ERROR, &what));
         }
     }
+    if let Some(checkpoint) = &verified.checkpoint {
+        for lost in &checkpoint.lost {
+            let _ = writeln!(out, "{}", paint(style::ERROR, &broken_entry("Lost", lost)));
+        }
+        let signed =
+            format!("the checkpoint of {}, signed by {}", time::instant(checkpoint.at), safe(&checkpoint.signer));
+        let goes_on = match checkpoint.lost.len() {
+            0 => paint(style::GOOD, &format!("It goes on from {signed} ({} entries).", checkpoint.entries)),
+            _ => paint(style::ERROR, &format!("It does not go on from {signed}.")),
+        };
+        let _ = writeln!(out, "{goes_on}");
+    }
     out
+}
+
+fn broken_entry(word: &str, broken: &BrokenLink) -> String {
+    format!("{word}: entry {} of {}: {}", broken.seq, chain(broken.tenant_id.as_ref()), safe(&broken.what))
+}
+
+fn chain(tenant: Option<&Name>) -> &str {
+    tenant.map_or("(repository)", Name::as_str)
+}
+
+/// A checkpoint that was written.
+#[must_use]
+pub fn checkpoint(report: &CheckpointReport) -> String {
+    format!(
+        "{} {} entries in {} chains, in {}; its signature by {} is {}.\n",
+        paint(style::GOOD, "Signed:"),
+        report.entries,
+        report.heads.len(),
+        safe(&report.file.display().to_string()),
+        report.key,
+        safe(&report.signature.display().to_string())
+    )
 }
 
 /// Why a key was as it was.

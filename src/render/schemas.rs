@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::document;
 use crate::engine::{
-    AuditCheck, AuditReport, BackupReport, CopyReport, Explained, HistoryReport, LockReport, StatusReport,
-    VerifyReport, Versioned, Why,
+    AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport, LockReport,
+    StatusReport, VerifyReport, Versioned, Why,
 };
 use crate::plan::PlanDocument;
 
@@ -21,8 +21,9 @@ pub fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("keywheel.v1.json", document::schema()),
         ("apply-line.v1.json", output::<StreamLine<'_>>()),
+        ("audit-checkpoint.v1.json", output::<Versioned<CheckpointReport>>()),
         ("audit-list.v1.json", output::<Versioned<AuditReport>>()),
-        ("audit-verify.v1.json", output::<Versioned<AuditCheck>>()),
+        ("audit-verify.v1.json", output::<Versioned<AuditVerified>>()),
         ("audit-why.v1.json", output::<Versioned<Why>>()),
         ("drift.v1.json", output::<Versioned<DriftDocument>>()),
         ("explain.v1.json", output::<Versioned<Explained>>()),

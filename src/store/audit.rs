@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rows::{AuditRow, Json, Moment, TenantOrAll};
@@ -71,7 +71,8 @@ impl From<AuditRow> for AuditLink {
 }
 
 /// The end of a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AuditHead {
     /// Whose chain; none is the repository's own.
     pub tenant_id: Option<Name>,

@@ -13,6 +13,7 @@ mod accidents;
 mod audit;
 mod by_hand;
 mod changes;
+mod checkpoints;
 mod crashes;
 mod databases;
 mod kept;
