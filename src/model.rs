@@ -7,12 +7,14 @@
 //!
 //! Must not know: any clock, any randomness, git, a database, a key manager.
 
+mod message;
 mod name;
 mod observed;
 mod policy;
 mod record;
 mod secret;
 
+pub use message::{Channel, Delivery, Message, MessageKind};
 pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
 pub use observed::{LastUse, Observation, ObservedKey, ObservedVersion};
 pub(crate) use policy::words;

@@ -38,6 +38,7 @@ pub use codes::codes;
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers, parse_duration};
 pub use format::format;
 pub use kind::Kind;
+pub use redact::patterns as without_secrets;
 pub use schema::schema;
 pub use text::{CUT, CUT_CONTEXT, is_cut, underline};
 pub(crate) use validate::suggest;

@@ -121,7 +121,8 @@ pub(super) fn finding(finding: &mut Finding) {
 /// Hides what looks like a secret by itself: Slack's webhooks and tokens, AWS access key ids, passwords in URLs.
 ///
 /// One pass over the text: it may be a megabyte that somebody wrote to keep a reader busy.
-pub(super) fn patterns(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn patterns(text: &str) -> Cow<'_, str> {
     let mut shown = String::new();
     let (mut at, mut copied) = (0, 0);
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {

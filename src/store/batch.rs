@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 
 use super::audit::AuditHead;
-use super::rows::{DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, StepRow, TenantOrAll, VersionRow};
+use super::rows::{
+    DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, StepRow, TenantOrAll, VersionRow,
+};
 use super::{StoreError, Write};
-use crate::model::{AuditEntry, Name};
+use crate::model::{AuditEntry, Delivery, Name};
 
 /// One kind of statement: what it does to every row of its parameter, a JSON array of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub(super) enum Kind {
     Document,
     RemoveDocument,
     AppliedPlan,
+    Outbox,
 }
 
 /// A batch of writes, ready to be sent.
@@ -75,8 +78,8 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`StoreError::Conflict`] if a value has no form as a row.
     pub(super) fn new(writes: &'a [Write]) -> Result<Self, StoreError> {
-        let [mut policies, mut keys, mut versions, mut rotations, mut steps, mut documents, mut plans]: [Statements;
-            7] = Default::default();
+        let [mut policies, mut keys, mut versions, mut rotations, mut steps, mut documents, mut plans, mut outbox]: [Statements;
+            8] = Default::default();
         let mut audit = Vec::new();
         for write in writes {
             match write {
@@ -103,9 +106,14 @@ impl<'a> Batch<'a> {
                 }
                 Write::Audit(entry) => audit.push(&**entry),
                 Write::AppliedPlan(plan) => plans.add(Kind::AppliedPlan, &*plan.digest, &PlanRow::from(&**plan))?,
+                Write::Outbox(delivery) => {
+                    let Delivery { message, channel, receiver, .. } = &**delivery;
+                    let identity = format!("{} {channel} {receiver}", message.id);
+                    outbox.add(Kind::Outbox, identity, &OutboxRow::from(&**delivery))?;
+                }
             }
         }
-        let tables = [policies, keys, versions, rotations, steps, documents, plans];
+        let tables = [policies, keys, versions, rotations, steps, documents, plans, outbox];
         let statements = tables.into_iter().flat_map(|table| table.done);
         let statements = statements.map(|(kind, rows)| parameter(rows).map(|rows| (kind, rows)));
         Ok(Self { statements: statements.collect::<Result<_, _>>()?, audit })

@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{
-    Address, AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, Name, ObjectRef, Phase, PolicyRecord, Recorded,
-    RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
+    Address, AppliedPlan, AuditEntry, Delivery, DocumentRecord, KeyRecord, Name, ObjectRef, Phase, PolicyRecord,
+    Recorded, RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
 };
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
@@ -134,6 +134,18 @@ pub trait ReadState: Send + Sync {
     /// See [`StoreError`].
     async fn leases(&self) -> Result<Vec<LeaseRecord>, StoreError>;
 
+    /// Messages of the outbox that match, the newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn outbox(&self, filter: &OutboxFilter) -> Result<Vec<Delivery>, StoreError>;
+
+    /// How many messages no receiver has taken.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn undelivered(&self) -> Result<Undelivered, StoreError>;
+
     /// Checks every link of every tenant's audit chain, up to the first broken one.
     ///
     /// # Errors
@@ -209,6 +221,28 @@ pub trait State: ReadState {
     /// error.
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError>;
 
+    /// Takes messages whose time has come out of the outbox, the oldest first, to send them. Until `until` nobody else
+    /// gets them, and after that whoever asks: the one who has them may have died. Each counts as one attempt more.
+    ///
+    /// No lease is needed: a message is sent at least once, and by two senders only if the first one is that slow.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Writes down what became of a message that was claimed as this attempt; nothing happens if somebody else has
+    /// claimed it since.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn conclude(&self, claimed: u32, delivery: &Delivery) -> Result<(), StoreError>;
+
+    /// Lets every message that was given up be tried again from `now` on, and gives their number.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError>;
+
     /// Takes over the identity of another database and every row of its tables, in one transaction. Nobody may write the
     /// other one meanwhile.
     ///
@@ -252,6 +286,8 @@ pub enum Write {
     Audit(Box<AuditEntry>),
     /// Insert or replace an applied plan, by digest.
     AppliedPlan(Box<AppliedPlan>),
+    /// Put a message into the outbox, for one receiver; nothing happens if it is there already.
+    Outbox(Box<Delivery>),
 }
 
 /// What [`ReadState::old_versions`] finds.
@@ -328,6 +364,26 @@ pub struct AuditFilter {
     pub until: Option<Timestamp>,
     /// At most so many.
     pub limit: Option<u32>,
+}
+
+/// Which messages [`ReadState::outbox`] returns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboxFilter {
+    /// Of this tenant.
+    pub tenant_id: Option<Name>,
+    /// That no receiver has taken.
+    pub undelivered: bool,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// How many messages no receiver has taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Undelivered {
+    /// They are tried again.
+    pub waiting: u64,
+    /// They were given up.
+    pub given_up: u64,
 }
 
 /// Which rotations [`ReadState::history`] returns.

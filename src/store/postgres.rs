@@ -19,6 +19,7 @@
 mod backup;
 mod error;
 mod lease;
+mod outbox;
 mod read;
 mod schema;
 mod write;

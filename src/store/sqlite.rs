@@ -21,6 +21,7 @@
 mod backup;
 mod error;
 mod lease;
+mod outbox;
 mod read;
 mod rescue;
 mod schema;

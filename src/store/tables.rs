@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Value;
 
 use super::rows::{
-    AuditRow, ColumnType, DocumentRow, KeyRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, VersionRow,
+    AuditRow, ColumnType, DocumentRow, KeyRow, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, VersionRow,
 };
 use super::{ReadState, StoreError};
 
@@ -74,21 +74,7 @@ pub fn all() -> Vec<Table> {
         Table::of::<AuditRow>(&["tenant_id", "seq"], &[]),
         Table::of::<DocumentRow>(&["kind", "tenant_id", "name"], &[]),
         Table::of::<PlanRow>(&["seq"], &[("seq", Integer)]),
-        table(
-            "outbox",
-            &["id"],
-            &[
-                ("id", Uuid),
-                ("tenant_id", Text),
-                ("channel", Text),
-                ("payload", Json),
-                ("created_at", Instant),
-                ("attempt", Integer),
-                ("next_attempt_at", Instant),
-                ("error", Text),
-                ("sent_at", Instant),
-            ],
-        ),
+        Table::of::<OutboxRow>(&["id", "channel", "receiver"], &[]),
         table(
             "usage_counters",
             &["key_version_id", "source"],

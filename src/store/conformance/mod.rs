@@ -5,12 +5,14 @@
 mod care;
 mod leases;
 mod ledger;
+mod outbox;
 mod records;
 pub(crate) mod samples;
 
 pub(crate) use care::*;
 pub(crate) use leases::*;
 pub(crate) use ledger::*;
+pub(crate) use outbox::*;
 pub(crate) use records::*;
 
 use super::{Holder, Lease, State, Write};
@@ -40,6 +42,13 @@ macro_rules! conformance {
             each_tenant_has_an_audit_chain_of_its_own
             any_audit_entry_keeps_the_chain_whole
             the_audit_log_is_filtered_and_read_in_pages
+            a_message_is_put_into_the_outbox_once_for_each_receiver
+            a_message_that_was_sent_is_not_put_there_again
+            a_message_stands_and_falls_with_what_it_tells
+            a_claimed_message_is_nobody_elses_until_the_claim_lapses
+            what_was_given_up_is_counted_and_can_be_tried_again
+            the_outbox_is_filtered_by_each_field
+            two_senders_at_once_do_not_get_the_same_message
             a_lease_is_held_by_one_until_it_is_given_back
             a_lease_is_listed_and_can_be_taken_away
             an_expired_lease_is_taken_over_with_a_higher_token

@@ -11,9 +11,8 @@ use sqlx::query::Query;
 use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
-use super::{Begin, COPY_TIMEOUT, Failure, Postgres, backup, lease, transaction};
-use crate::model::{
-    Address, AppliedPlan, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
+use super::{Begin, COPY_TIMEOUT, Failure, Postgres, backup, lease, outbox, transaction};
+use crate::model::{Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
     Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
@@ -23,7 +22,7 @@ use crate::store::rows::{
 };
 use crate::store::tables::PAGE;
 use crate::store::{
-    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, ReadState, StoreError, Table,
+    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, OutboxFilter, ReadState, StoreError, Table, Undelivered,
 };
 
 #[async_trait]
@@ -94,6 +93,14 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
         transaction!(self, Begin::Read, |connection| lease::list(connection))
     }
 
+    async fn outbox(&self, filter: &OutboxFilter) -> Result<Vec<Delivery>, StoreError> {
+        transaction!(self, Begin::Read, |connection| outbox::list(connection, filter))
+    }
+
+    async fn undelivered(&self) -> Result<Undelivered, StoreError> {
+        transaction!(self, Begin::Read, |connection| outbox::undelivered(connection))
+    }
+
     async fn verify_audit(&self) -> Result<AuditCheck, StoreError> {
         transaction!(self, Begin::Read, |connection| verify_audit(connection))
     }
@@ -121,11 +128,11 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
 }
 
 /// `SELECT` of whole rows, each as one JSON array.
-fn select<R: Row>(rest: &str) -> String {
+pub(super) fn select<R: Row>(rest: &str) -> String {
     format!("SELECT {} FROM {} {rest}", array::<R>(R::TABLE), R::TABLE)
 }
 
-fn array<R: Row>(table: &str) -> String {
+pub(super) fn array<R: Row>(table: &str) -> String {
     let columns = R::COLUMNS.iter().zip(R::TYPES);
     let columns = columns.map(|(column, column_type)| value(&format!("{table}.{column}"), *column_type));
     format!("json_build_array({})::text", columns.collect::<Vec<_>>().join(", "))
@@ -148,7 +155,10 @@ pub(super) fn instant(column: &str) -> String {
 type PgQuery<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
 /// All rows of a query, as records.
-async fn all<R: Row, T: From<R>>(query: PgQuery<'_>, connection: &mut PgConnection) -> Result<Vec<T>, Failure> {
+pub(super) async fn all<R: Row, T: From<R>>(
+    query: PgQuery<'_>,
+    connection: &mut PgConnection,
+) -> Result<Vec<T>, Failure> {
     let mut rows = query.persistent(false).fetch(connection);
     let mut records = Vec::new();
     while let Some(row) = rows.try_next().await? {

@@ -14,13 +14,13 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::{Begin, COPY_TIMEOUT, Failure, Postgres, Writing, lease, transaction};
-use crate::model::Name;
+use super::{Begin, COPY_TIMEOUT, Failure, Postgres, Writing, lease, outbox, transaction};
+use crate::model::{Delivery, Name, Timestamp};
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
-    AuditRow, ColumnType, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
-    VersionRow,
+    AuditRow, ColumnType, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow,
+    TenantOrAll, VersionRow,
 };
 use crate::store::{Holder, Lease, ReadState, State, StoreError, Write, tables};
 
@@ -51,6 +51,18 @@ impl State for Postgres<Writing> {
         let batch = Batch::new(writes)?;
         let id = Uuid::now_v7();
         transaction!(self, Begin::Write, |connection| write(&batch, id, connection, lease))
+    }
+
+    async fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        transaction!(self, Begin::Write, |connection| outbox::claim(connection, now, until, limit))
+    }
+
+    async fn conclude(&self, claimed: u32, delivery: &Delivery) -> Result<(), StoreError> {
+        transaction!(self, Begin::Write, |connection| outbox::conclude(connection, claimed, delivery))
+    }
+
+    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
+        transaction!(self, Begin::Write, |connection| outbox::revive(connection, now))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]
@@ -164,6 +176,8 @@ fn sql(kind: Kind) -> &'static str {
     static ROTATION: LazyLock<String> = LazyLock::new(|| upsert::<RotationRow>(&["id"], ""));
     static STEP: LazyLock<String> = LazyLock::new(insert::<StepRow>);
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| upsert::<DocumentRow>(&["kind", "tenant_id", "name"], ""));
+    static OUTBOX: LazyLock<String> =
+        LazyLock::new(|| insert::<OutboxRow>() + " ON CONFLICT (id, channel, receiver) DO NOTHING");
     static PLAN: LazyLock<String> = LazyLock::new(|| upsert::<PlanRow>(&["digest"], ""));
     match kind {
         Kind::Policy => &POLICY,
@@ -192,6 +206,7 @@ fn sql(kind: Kind) -> &'static str {
                  (SELECT r ->> 0, r ->> 1, r ->> 2 FROM jsonb_array_elements($1::jsonb) AS rows (r))"
         }
         Kind::AppliedPlan => &PLAN,
+        Kind::Outbox => &OUTBOX,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod key;
 mod ledger;
+mod outbox;
 mod policy;
 mod rotation;
 
@@ -19,12 +20,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::model::{
-    Disposition, KeyState, KmsProvider, Name, ObjectKind, Outcome, Phase, PolicyStatus, RotationCause,
+    Channel, Disposition, KeyState, KmsProvider, Name, ObjectKind, Outcome, Phase, PolicyStatus, RotationCause,
     RotationStrategy, RotationTrigger, Step, TimeOfDay, Timestamp, VersionState, Workflow,
 };
 
 pub(super) use key::{KeyRow, VersionRow};
 pub(super) use ledger::{AuditRow, DocumentRow, PlanRow, TenantOrAll};
+pub(super) use outbox::OutboxRow;
 pub(super) use policy::PolicyRow;
 pub(super) use rotation::{RotationRow, StepRow};
 
@@ -79,7 +81,7 @@ macro_rules! columns {
 
 columns! {
     Text: String, Name, TenantOrAll, KmsProvider, RotationTrigger, PolicyStatus, RotationStrategy, Disposition, KeyState,
-        VersionState, Workflow, Phase, Step, RotationCause, Outcome, ObjectKind;
+        VersionState, Workflow, Phase, Step, RotationCause, Outcome, ObjectKind, Channel;
     Integer: u32, u64;
     Boolean: Flag;
     Uuid: Uuid;

@@ -12,9 +12,8 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::schema::NOW;
-use super::{Begin, Failure, Sqlite, backup, lease};
-use crate::model::{
-    Address, AppliedPlan, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
+use super::{Begin, Failure, Sqlite, backup, lease, outbox};
+use crate::model::{Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
     Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
@@ -23,7 +22,7 @@ use crate::store::rows::{
 };
 use crate::store::tables::PAGE;
 use crate::store::{
-    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, ReadState, StoreError, Table,
+    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, OutboxFilter, ReadState, StoreError, Table, Undelivered,
 };
 
 #[async_trait]
@@ -101,6 +100,14 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
         self.at(lease::list(&mut self.session().await.connection).await)
     }
 
+    async fn outbox(&self, filter: &OutboxFilter) -> Result<Vec<Delivery>, StoreError> {
+        self.at(outbox::list(&mut self.session().await.connection, filter).await)
+    }
+
+    async fn undelivered(&self) -> Result<Undelivered, StoreError> {
+        self.at(outbox::undelivered(&mut self.session().await.connection).await)
+    }
+
     async fn verify_audit(&self) -> Result<AuditCheck, StoreError> {
         self.at(verify_audit(&mut self.session().await.connection).await)
     }
@@ -127,11 +134,11 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
 }
 
 /// `SELECT` of whole rows, each as one JSON array.
-fn select<R: Row>(rest: &str) -> String {
+pub(super) fn select<R: Row>(rest: &str) -> String {
     format!("SELECT {} FROM {} {rest}", array::<R>(R::TABLE), R::TABLE)
 }
 
-fn array<R: Row>(table: &str) -> String {
+pub(super) fn array<R: Row>(table: &str) -> String {
     let columns: Vec<_> = R::COLUMNS.iter().map(|column| format!("{table}.{column}")).collect();
     format!("json_array({})", columns.join(", "))
 }
@@ -139,7 +146,10 @@ fn array<R: Row>(table: &str) -> String {
 type SqliteQuery<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
 
 /// All rows of a query, as records.
-async fn all<R: Row, T: From<R>>(query: SqliteQuery<'_>, connection: &mut SqliteConnection) -> Result<Vec<T>, Failure> {
+pub(super) async fn all<R: Row, T: From<R>>(
+    query: SqliteQuery<'_>,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<T>, Failure> {
     let mut rows = query.fetch(connection);
     let mut records = Vec::new();
     while let Some(row) = rows.try_next().await? {

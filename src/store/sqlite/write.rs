@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Begin, Failure, Sqlite, Writing, lease};
-use crate::model::Name;
+use super::{Begin, Failure, Sqlite, Writing, lease, outbox};
+use crate::model::{Delivery, Name, Timestamp};
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
-    AuditRow, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
+    AuditRow, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
+    VersionRow,
 };
 use crate::store::{Holder, Lease, ReadState, State, StoreError, Write, tables};
 
@@ -50,6 +51,18 @@ impl State for Sqlite<Writing> {
             session.end(work).await
         };
         self.written(work.await)
+    }
+
+    async fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        self.written(outbox::claim(&mut self.session().await.connection, now, until, limit).await)
+    }
+
+    async fn conclude(&self, claimed: u32, delivery: &Delivery) -> Result<(), StoreError> {
+        self.written(outbox::conclude(&mut self.session().await.connection, claimed, delivery).await)
+    }
+
+    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.written(outbox::revive(&mut self.session().await.connection, now).await)
     }
 
     async fn copy_from(&self, lease: &Lease, source: &dyn ReadState) -> Result<(), StoreError> {
@@ -138,6 +151,8 @@ fn sql(kind: Kind) -> &'static str {
     static ROTATION: LazyLock<String> = LazyLock::new(|| upsert::<RotationRow>(&["id"], ""));
     static STEP: LazyLock<String> = LazyLock::new(insert::<StepRow>);
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| upsert::<DocumentRow>(&["kind", "tenant_id", "name"], ""));
+    static OUTBOX: LazyLock<String> =
+        LazyLock::new(|| insert::<OutboxRow>() + " WHERE true ON CONFLICT (id, channel, receiver) DO NOTHING");
     static PLAN: LazyLock<String> = LazyLock::new(|| upsert::<PlanRow>(&["digest"], ""));
     match kind {
         Kind::Policy => &POLICY,
@@ -163,6 +178,7 @@ fn sql(kind: Kind) -> &'static str {
                  (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1))"
         }
         Kind::AppliedPlan => &PLAN,
+        Kind::Outbox => &OUTBOX,
     }
 }
 

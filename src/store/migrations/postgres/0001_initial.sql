@@ -287,20 +287,25 @@ CREATE TABLE applied_plans (
 
 CREATE INDEX applied_plans_started_at ON applied_plans (started_at);
 
--- Messages that wait to be sent.
+-- Messages, each on its way to one receiver. The id is made from the fact that is told: a fact is told to a receiver once.
 CREATE TABLE outbox (
-    id uuid PRIMARY KEY,
-    tenant_id text NOT NULL,
-    channel text NOT NULL,
+    id uuid NOT NULL,
+    channel text NOT NULL CHECK (channel IN ('webhook', 'slack')),
+    receiver text NOT NULL, -- the environment variable that holds the address, never the address
+    tenant_id text NOT NULL, -- '' is the repository as a whole
     payload jsonb NOT NULL,
+    signed_with text, -- the environment variable that holds the secret
     created_at timestamptz NOT NULL,
     attempt bigint NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz,
+    next_attempt_at timestamptz, -- whoever sends it moves this on before, so that nobody else does meanwhile
     error text,
-    sent_at timestamptz
+    sent_at timestamptz,
+    given_up_at timestamptz,
+    PRIMARY KEY (id, channel, receiver)
 );
 
-CREATE INDEX outbox_waiting ON outbox (next_attempt_at) WHERE sent_at IS NULL;
+CREATE INDEX outbox_waiting ON outbox (next_attempt_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX outbox_created_at ON outbox (created_at);
 
 -- Totals, not increments: a report that comes twice counts once.
 CREATE TABLE usage_counters (

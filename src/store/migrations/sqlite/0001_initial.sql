@@ -271,20 +271,25 @@ CREATE TABLE applied_plans (
 
 CREATE INDEX applied_plans_started_at ON applied_plans (started_at);
 
--- Messages that wait to be sent.
+-- Messages, each on its way to one receiver. The id is made from the fact that is told: a fact is told to a receiver once.
 CREATE TABLE outbox (
-    id TEXT PRIMARY KEY NOT NULL,
-    tenant_id TEXT NOT NULL,
-    channel TEXT NOT NULL,
+    id TEXT NOT NULL,
+    channel TEXT NOT NULL CHECK (channel IN ('webhook', 'slack')),
+    receiver TEXT NOT NULL,            -- the environment variable that holds the address, never the address
+    tenant_id TEXT NOT NULL,           -- '' is the repository as a whole
     payload TEXT NOT NULL CHECK (json_valid(payload)),
+    signed_with TEXT,                  -- the environment variable that holds the secret
     created_at TEXT NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0,
-    next_attempt_at TEXT,
+    next_attempt_at TEXT,              -- whoever sends it moves this on before, so that nobody else does meanwhile
     error TEXT,
-    sent_at TEXT
+    sent_at TEXT,
+    given_up_at TEXT,
+    PRIMARY KEY (id, channel, receiver)
 ) STRICT;
 
-CREATE INDEX outbox_waiting ON outbox (next_attempt_at) WHERE sent_at IS NULL;
+CREATE INDEX outbox_waiting ON outbox (next_attempt_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX outbox_created_at ON outbox (created_at);
 
 -- Totals, not increments: a report that comes twice counts once.
 CREATE TABLE usage_counters (

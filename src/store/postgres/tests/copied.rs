@@ -99,7 +99,7 @@ async fn everything_moves_to_postgresql_and_back() {
     // What keywheel does not write yet moves too, from the types of one to those of the other.
     database
         .query(
-            "INSERT INTO outbox VALUES (gen_random_uuid(), 'acme', 'slack', '{\"b\": [1.50], \"a\": null}', now());
+            "INSERT INTO outbox VALUES (gen_random_uuid(), 'slack', 'HOOK', 'acme', '{\"b\": [1.50], \"a\": null}', NULL, now());
              INSERT INTO usage_counters SELECT id, 'a', 7, now() FROM key_versions LIMIT 1;
              INSERT INTO events VALUES ('/a', '1', 't', 'acme', NULL, '\"\u{fc}\"', now());
              INSERT INTO api_tokens VALUES (gen_random_uuid(), 'acme', 'ci', 'x', '[]', now())",

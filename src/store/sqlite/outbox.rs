@@ -1,0 +1,86 @@
+//! The outbox in SQLite.
+
+use std::sync::LazyLock;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Row as _};
+
+use super::Failure;
+use super::read::{all, array, select};
+use crate::model::{Delivery, Timestamp};
+use crate::store::rows::{Moment, OutboxRow};
+use crate::store::{OutboxFilter, Undelivered};
+
+/// See [`State::claim`](crate::store::State::claim).
+pub(super) async fn claim(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    until: Timestamp,
+    limit: u32,
+) -> Result<Vec<Delivery>, Failure> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "UPDATE outbox SET attempt = attempt + 1, next_attempt_at = ?2 WHERE (id, channel, receiver) IN
+                 (SELECT id, channel, receiver FROM outbox
+                  WHERE sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= ?1
+                  ORDER BY created_at, id, channel, receiver LIMIT ?3)
+             RETURNING {}",
+            array::<OutboxRow>("outbox")
+        )
+    });
+    let query = sqlx::query(SQL.as_str()).bind(Moment(now).to_string()).bind(Moment(until).to_string());
+    let mut claimed: Vec<Delivery> = all::<OutboxRow, _>(query.bind(i64::from(limit)), connection).await?;
+    claimed.sort_by_key(|delivery| (delivery.message.at, delivery.message.id, delivery.channel));
+    Ok(claimed)
+}
+
+/// See [`State::conclude`](crate::store::State::conclude).
+pub(super) async fn conclude(
+    connection: &mut SqliteConnection,
+    claimed: u32,
+    delivery: &Delivery,
+) -> Result<(), Failure> {
+    let moment = |at: Option<Timestamp>| at.map(|at| Moment(at).to_string());
+    let sql = "UPDATE outbox SET attempt = ?5, next_attempt_at = ?6, error = ?7, sent_at = ?8,
+                   given_up_at = ?9
+               WHERE id = ?1 AND channel = ?2 AND receiver = ?3 AND attempt = ?4
+                   AND sent_at IS NULL AND given_up_at IS NULL";
+    let query = sqlx::query(sql).bind(delivery.message.id.to_string()).bind(delivery.channel.as_str());
+    let query = query.bind(delivery.receiver.as_str()).bind(i64::from(claimed)).bind(i64::from(delivery.attempt));
+    let query = query.bind(moment(delivery.next_attempt_at)).bind(delivery.error.as_deref());
+    let query = query.bind(moment(delivery.sent_at)).bind(moment(delivery.given_up_at));
+    query.execute(connection).await?;
+    Ok(())
+}
+
+/// See [`State::revive`](crate::store::State::revive).
+pub(super) async fn revive(connection: &mut SqliteConnection, now: Timestamp) -> Result<u64, Failure> {
+    let sql = "UPDATE outbox SET given_up_at = NULL, attempt = 0, next_attempt_at = ?1 WHERE given_up_at IS NOT NULL";
+    let done = sqlx::query(sql).bind(Moment(now).to_string()).execute(connection).await?;
+    Ok(done.rows_affected())
+}
+
+/// See [`ReadState::outbox`](crate::store::ReadState::outbox).
+pub(super) async fn list(connection: &mut SqliteConnection, filter: &OutboxFilter) -> Result<Vec<Delivery>, Failure> {
+    let mut query = QueryBuilder::new(select::<OutboxRow>("WHERE true"));
+    if let Some(tenant_id) = &filter.tenant_id {
+        query.push(" AND tenant_id = ").push_bind(tenant_id.as_str());
+    }
+    if filter.undelivered {
+        query.push(" AND sent_at IS NULL");
+    }
+    query.push(" ORDER BY created_at DESC, id DESC, channel, receiver");
+    if let Some(limit) = filter.limit {
+        query.push(" LIMIT ").push_bind(i64::from(limit));
+    }
+    all::<OutboxRow, Delivery>(query.build(), connection).await
+}
+
+/// See [`ReadState::undelivered`](crate::store::ReadState::undelivered).
+pub(super) async fn undelivered(connection: &mut SqliteConnection) -> Result<Undelivered, Failure> {
+    let sql = "SELECT count(*) FILTER (WHERE given_up_at IS NULL), count(*) FILTER (WHERE given_up_at IS NOT NULL)
+               FROM outbox WHERE sent_at IS NULL";
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    let count = |column: usize| row.try_get::<i64, _>(column).map(|count| u64::try_from(count).unwrap_or_default());
+    Ok(Undelivered { waiting: count(0)?, given_up: count(1)? })
+}
