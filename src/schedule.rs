@@ -219,6 +219,17 @@ impl Timing {
         Decision::Due { slot, overdue_since: missed_at_adoption.or(missed) }
     }
 
+    /// The first slot that the key missed: a later one has passed too, and no rotation has served either. Whatever holds
+    /// the key back changes nothing about that.
+    #[must_use]
+    pub fn overdue_since(&self, history: &KeyHistory, now: Timestamp) -> Option<Timestamp> {
+        let (history, now) = (history.reckoned(), reckoned(now));
+        let cadence = self.cadence.as_ref()?;
+        let Pending { first, missed_at_adoption } = cadence.pending(&history)?;
+        let missed = now >= first.at && cadence.latest(first, now).at > first.at;
+        missed_at_adoption.or(missed.then_some(first.at))
+    }
+
     /// May something start (or be destroyed) at `now`? If not, what holds it back, and until when.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use super::execute::{execute, resume};
 use super::journal::{Journal, LEASE_SECONDS};
 use super::load::{Known, load_with_record};
 use super::manual::Request;
+use super::messages::{Receivers, overdue};
 use super::providers::{Managers, Observers};
 use super::run::{Run, Scope};
 use super::workflow::Context;
@@ -296,6 +297,7 @@ async fn run(
         actor: planning::who(),
         correlation_id: clock::new_id().to_string(),
         interrupt: options.interrupt.clone(),
+        receivers: Arc::new(Receivers::new(&desired.repository, &recorded)),
         consistency_delay: crate::document::parse_duration(&config.providers.aws_kms.consistency_delay)
             .unwrap_or_default(),
     };
@@ -314,6 +316,8 @@ async fn run(
                 in_order(&plan)?;
             }
             Wanted::Everything => {
+                // Whatever comes of the plan: a key that it leaves alone is no less overdue.
+                journal.write(overdue(&context, desired, &recorded, &plan, clock::now())).await?;
                 if let Some((saved, expires_at)) = &options.saved {
                     let resumed = state.applied_plan(&saved.digest).await?;
                     (plan, missing) = approved_part(saved, *expires_at, plan, resumed.as_ref())?;

@@ -20,6 +20,7 @@ mod journal;
 mod load;
 mod locks;
 mod manual;
+mod messages;
 mod names;
 mod observe;
 mod planning;

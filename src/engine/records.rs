@@ -18,7 +18,7 @@ use crate::store::{State, Write};
 use super::manual::{Fact, given_up};
 use super::observe::{KnownVersions, Observed, handle};
 use super::run::{Run, Scope};
-use super::workflow::Stopped;
+use super::workflow::{Stopped, parked_key};
 use super::{Desired, EngineError, clock};
 
 /// How many rows of dates are written at once.
@@ -165,7 +165,9 @@ pub(super) async fn key_change(
         let why = serde_json::json!({ "state": state, "reason": change.reason.message });
         let action = format!("key.{}", change.action.done());
         let audit = scope.audit(action, &change.object, None, Some(why));
-        return Ok(journal.write(vec![Write::Key(Box::new(record)), audit]).await?);
+        let told = (state == KeyState::Parked).then(|| scope.context.tell(&record.key, parked_key(&record)));
+        let writes = [Write::Key(Box::new(record)), audit].into_iter().chain(told.into_iter().flatten());
+        return Ok(journal.write(writes.collect()).await?);
     }
     if change.action == Action::Adopt {
         if change.before.is_some() {

@@ -167,7 +167,8 @@ fn is_edited(desired: &Repository, recorded: &Recorded, record: &KeyRecord) -> b
 }
 
 /// An instant as plans write it.
-pub(super) fn instant(at: Timestamp) -> String {
+#[must_use]
+pub fn instant(at: Timestamp) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -62,7 +62,7 @@ fn aws(endpoint: &str) -> String {
 }
 
 /// A repository whose keys are in an emulator of AWS KMS, with credentials for it.
-fn aws_sandbox(endpoint: &str) -> Sandbox {
+pub(crate) fn aws_sandbox(endpoint: &str) -> Sandbox {
     let mut sandbox = Sandbox::new(&aws(endpoint));
     sandbox.set("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000");
     sandbox.set("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);

@@ -20,6 +20,8 @@ mod exhaustive;
 #[cfg(test)]
 mod local_provider;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod repositories;

@@ -12,8 +12,9 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::{Begin, COPY_TIMEOUT, Failure, Postgres, backup, lease, outbox, transaction};
-use crate::model::{Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
-    Timestamp, VersionRecord,
+use crate::model::{
+    Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord,
+    StepRecord, Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
@@ -22,7 +23,8 @@ use crate::store::rows::{
 };
 use crate::store::tables::PAGE;
 use crate::store::{
-    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, OutboxFilter, ReadState, StoreError, Table, Undelivered,
+    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, OutboxFilter, ReadState, StoreError,
+    Table, Undelivered,
 };
 
 #[async_trait]

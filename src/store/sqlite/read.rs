@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::schema::NOW;
 use super::{Begin, Failure, Sqlite, backup, lease, outbox};
-use crate::model::{Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord, StepRecord,
-    Timestamp, VersionRecord,
+use crate::model::{
+    Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord,
+    StepRecord, Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
@@ -22,7 +23,8 @@ use crate::store::rows::{
 };
 use crate::store::tables::PAGE;
 use crate::store::{
-    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, OutboxFilter, ReadState, StoreError, Table, Undelivered,
+    AuditFilter, HistoryEntry, HistoryFilter, Identity, LeaseRecord, OldVersions, OutboxFilter, ReadState, StoreError,
+    Table, Undelivered,
 };
 
 #[async_trait]

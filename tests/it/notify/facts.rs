@@ -1,0 +1,159 @@
+//! Which facts become messages, and that each does once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::{APPLY, NOON, SECRETS, TOLD, by_hand, kinds, messages, told};
+use crate::e2e::aws_sandbox;
+use crate::support::hostile::{Hostile, Reply};
+use crate::support::moto::Moto;
+use crate::support::sandbox::Sandbox;
+
+/// A repository with [`TOLD`]'s key in an emulator of AWS KMS; nothing is applied yet.
+fn told_in_aws(endpoint: &str) -> Sandbox {
+    let sandbox = aws_sandbox(endpoint);
+    let config = sandbox.read("keywheel.yaml");
+    sandbox.write("keywheel.yaml", &format!("{config}{SECRETS}"));
+    let documents = TOLD
+        .replace("key_type: phi_data\nrotation_i", "key_type: phi_data\nkms_provider: aws_kms\nrotation_i")
+        .replace("rotation_policy:", "kms_provider: aws_kms\nkms_alias: alias/patients\nrotation_policy:");
+    sandbox.commit(&documents);
+    sandbox
+}
+
+#[test]
+fn what_goes_well_is_told_to_nobody() {
+    let sandbox = told();
+    sandbox.at("2026-03-02 02:00:10", APPLY).exits(0);
+    assert_eq!(kinds(&sandbox), [""; 0]);
+}
+
+#[test]
+fn a_key_that_is_parked_is_told_once_to_each_receiver_however_many_applies_follow() {
+    let sandbox = told();
+    sandbox.at(NOON, &by_hand("park")).exits(0);
+    for minute in 10..20 {
+        sandbox.at(&format!("2026-03-01 12:{minute}:00"), APPLY).exits(0);
+    }
+    let text = "acme/patients is parked, and does not rotate until `keywheel resume`: an old client breaks";
+    let told = [("key_parked".to_owned(), text.to_owned())];
+    assert_eq!((messages(&sandbox, "webhook"), messages(&sandbox, "slack")), (told.to_vec(), told.to_vec()));
+    let rows = sandbox.sql("SELECT DISTINCT tenant_id, receiver, signed_with FROM outbox ORDER BY receiver");
+    let webhook = json!({"tenant_id": "acme", "receiver": "HOOK", "signed_with": "HOOK_SECRET"});
+    assert_eq!(rows, [webhook, json!({"tenant_id": "acme", "receiver": "SLACK", "signed_with": null})]);
+    // Parked anew is another fact.
+    sandbox.at("2026-03-01 13:00:00", &by_hand("resume")).exits(0);
+    sandbox.at("2026-03-01 13:01:00", &by_hand("park")).exits(0);
+    assert_eq!(kinds(&sandbox), ["key_parked", "key_parked"]);
+}
+
+#[test]
+fn a_key_that_is_held_after_a_rollback_is_told() {
+    let sandbox = told();
+    sandbox.at("2026-03-02 02:00:10", APPLY).exits(0);
+    sandbox.at("2026-03-02 03:00:00", &by_hand("rollback")).exits(0);
+    let text = "acme/patients was rolled back, and is held until `keywheel release`: an old client breaks";
+    assert_eq!(messages(&sandbox, "slack"), [("key_held".to_owned(), text.to_owned())]);
+}
+
+#[test]
+fn an_overdue_key_is_told_once_for_the_slot_that_it_missed_whatever_holds_it_back() {
+    let freeze = "apiVersion: keywheel/v1\nkind: Freeze\nname: closing\nfrom: \"2026-03-02T00:00:00\"\n\
+                  until: \"2026-03-09T00:00:00\"\nreason: the books are closed\n";
+    let sandbox = told();
+    sandbox.write("policies/freezes.yaml", freeze);
+    sandbox.commit_all("freeze");
+    sandbox.at("2026-03-02 12:00:00", APPLY).exits(0);
+    assert_eq!(kinds(&sandbox), [""; 0], "its slot has passed, and it waits: no slot is missed yet");
+    // A plan tells nobody.
+    sandbox.at("2026-03-03 02:01:00", &["plan"]).exits(0);
+    assert_eq!(kinds(&sandbox), [""; 0]);
+    for day in 3..=6 {
+        sandbox.at(&format!("2026-03-0{day} 12:00:00"), APPLY).exits(0);
+    }
+    let text = "acme/patients is overdue: its slot of 2026-03-02T02:00:00Z was missed; it waits: due, and frozen by \"closing\"";
+    assert_eq!(messages(&sandbox, "webhook"), [("key_overdue".to_owned(), text.to_owned())]);
+    // Another slot is another fact, and an apply that is about to rotate the key says so.
+    sandbox.at("2026-03-09 12:00:00", APPLY).exits(0);
+    sandbox.at("2026-03-12 12:00:00", APPLY).exits(0);
+    let said = messages(&sandbox, "webhook");
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[1].1.ends_with("was missed; this apply is about to rotate it"), "{said:?}");
+}
+
+#[test]
+fn a_tenant_whose_documents_have_errors_still_hears_of_its_overdue_keys() {
+    let sandbox = told();
+    sandbox.commit(&format!("{TOLD}unknown_field: 1\n"));
+    sandbox.at("2026-03-04 12:00:00", APPLY).exits(7);
+    assert_eq!(kinds(&sandbox), ["key_overdue"]);
+}
+
+#[test]
+fn each_failed_run_is_told_and_then_that_the_key_is_parked() {
+    let moto = Moto::start();
+    let (endpoint, broken) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+    let is_broken = broken.clone();
+    let proxy = Hostile::start(move |request| {
+        let refused = request.operation == "Encrypt" && is_broken.load(Ordering::SeqCst);
+        if refused { Reply::error(400, "AccessDeniedException") } else { Reply::Forward(endpoint.clone()) }
+    });
+    let sandbox = told_in_aws(proxy.endpoint());
+    sandbox.at(NOON, APPLY).exits(0);
+    broken.store(true, Ordering::SeqCst);
+    sandbox.at("2026-03-02 02:00:10", &by_hand("rotate")).exits(7);
+    let said = messages(&sandbox, "webhook");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].1.starts_with("the rotate of acme/patients failed (1 in a row): "), "{said:?}");
+    for hour in ["03", "05", "08", "14", "21"] {
+        sandbox.at(&format!("2026-03-02 {hour}:00:00"), APPLY).exits(7);
+    }
+    for hour in ["08", "21"] {
+        sandbox.at(&format!("2026-03-03 {hour}:00:00"), APPLY).exits(7);
+    }
+    sandbox.at("2026-03-03 22:00:00", APPLY).exits(0);
+    let mut said = kinds(&sandbox);
+    said.sort_unstable();
+    let mut expected = vec!["rotation_failed"; 8];
+    expected.insert(0, "key_parked");
+    assert_eq!(said, expected);
+    // A message is there if and only if its fact is: both carry the instant of their transaction's run.
+    let parked = sandbox.sql(
+        "SELECT count(*) AS n FROM outbox, audit_log WHERE audit_log.action = 'key.parked'
+         AND payload ->> 'kind' = 'key_parked' AND payload ->> 'correlation_id' = audit_log.correlation_id",
+    );
+    assert_eq!(parked, [json!({"n": 2})]);
+}
+
+#[test]
+fn a_key_that_cannot_be_made_is_told_once_a_day() {
+    let moto = Moto::start();
+    let endpoint = moto.endpoint().to_owned();
+    let proxy = Hostile::start(move |request| match request.operation.as_str() {
+        "CreateKey" => Reply::error(400, "AccessDeniedException"),
+        _ => Reply::Forward(endpoint.clone()),
+    });
+    let sandbox = told_in_aws(proxy.endpoint());
+    for at in ["2026-03-01 12:00:00", "2026-03-01 13:00:00", "2026-03-02 12:00:00"] {
+        let run = sandbox.at(at, APPLY).ends();
+        assert_eq!(run.status, Some(7), "{}\n{}", run.stdout, run.stderr);
+    }
+    assert_eq!(kinds(&sandbox), ["creation_failed", "creation_failed"]);
+}
+
+#[test]
+fn a_policy_without_receivers_tells_nobody() {
+    let silent: String = TOLD.lines().filter(|line| !line.contains("HOOK") && !line.contains("SLACK")).fold(
+        String::new(),
+        |text, line| match line {
+            "notification_settings:" => text,
+            line => format!("{text}{line}\n"),
+        },
+    );
+    let sandbox = Sandbox::with("", &silent);
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox.at(NOON, &by_hand("park")).exits(0);
+    assert_eq!(kinds(&sandbox), [""; 0]);
+}
