@@ -8,6 +8,9 @@
 //! Not knowing is no evidence. The terms that were in force when a version was deactivated are only ever made longer by
 //! a later policy, never shorter; what happens at their end is the policy's to say, for as long as there is one.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use chrono::Duration;

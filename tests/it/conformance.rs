@@ -29,6 +29,8 @@ pub async fn suite(manager: &dyn KeyManager, fixture: &Fixture) {
     a_rotation_keeps_old_data_readable(manager, fixture).await;
     a_rollback_keeps_newer_data_readable(manager, fixture).await;
     a_disabled_version_stays_disabled(manager, fixture).await;
+    a_version_retires_step_by_step_and_comes_back(manager, fixture).await;
+    the_primary_never_retires(manager, fixture).await;
     an_existing_key_is_found_by_the_documents_id(manager, fixture).await;
     one_key_never_hides_another(manager, fixture).await;
     every_version_is_owned(manager, fixture).await;
@@ -158,6 +160,50 @@ async fn a_disabled_version_stays_disabled(manager: &dyn KeyManager, fixture: &F
     if fixture.enforces_states {
         assert_eq!(manager.decrypt(&key, &old).await.unwrap_err().kind, ErrorKind::Refused);
     }
+}
+
+async fn a_version_retires_step_by_step_and_comes_back(manager: &dyn KeyManager, fixture: &Fixture) {
+    let mut key = (fixture.new_key)("retired");
+    let first = rotate(manager, &mut key).await;
+    let old = manager.encrypt(&key, b"old").await.unwrap();
+    rotate(manager, &mut key).await;
+    let state = async || states(&present(manager, &key).await)[0];
+
+    assert!(manager.schedule_destruction(&key, &first).await.is_err(), "it is not disabled");
+    manager.enable(&key, &first).await.expect("what is enabled is enabled");
+    manager.disable(&key, &first).await.unwrap();
+    manager.enable(&key, &first).await.unwrap();
+    assert_eq!(manager.decrypt(&key, &old).await.unwrap(), b"old");
+
+    manager.disable(&key, &first).await.unwrap();
+    manager.cancel_destruction(&key, &first).await.expect("what is not scheduled is not scheduled");
+    let ends = manager.schedule_destruction(&key, &first).await.unwrap();
+    assert_eq!(state().await, VersionState::PendingDestruction);
+    assert_eq!(manager.schedule_destruction(&key, &first).await.unwrap(), ends, "the period does not begin anew");
+    let days = (ends - present(manager, &key).await.versions[0].created_at.unwrap()).num_days();
+    assert!((29..=31).contains(&days), "{days}");
+    assert!(manager.destroy(&key, &first).await.is_err(), "its waiting period has not ended");
+    if fixture.enforces_states {
+        assert_eq!(manager.decrypt(&key, &old).await.unwrap_err().kind, ErrorKind::Refused);
+        assert!(manager.enable(&key, &first).await.is_err(), "its destruction is cancelled first");
+    }
+    manager.cancel_destruction(&key, &first).await.unwrap();
+    assert_eq!(state().await, VersionState::Disabled);
+    manager.enable(&key, &first).await.unwrap();
+    assert_eq!(manager.decrypt(&key, &old).await.unwrap(), b"old");
+}
+
+async fn the_primary_never_retires(manager: &dyn KeyManager, fixture: &Fixture) {
+    let mut key = (fixture.new_key)("in-use");
+    let primary = rotate(manager, &mut key).await;
+    for error in [
+        manager.disable(&key, &primary).await.unwrap_err(),
+        manager.schedule_destruction(&key, &primary).await.unwrap_err(),
+        manager.destroy(&key, &primary).await.unwrap_err(),
+    ] {
+        assert!(!error.is_unknown(), "{error}");
+    }
+    manager.prove_primary(&key, None, &primary).await.unwrap();
 }
 
 async fn an_existing_key_is_found_by_the_documents_id(manager: &dyn KeyManager, fixture: &Fixture) {

@@ -21,6 +21,7 @@ mod localstack;
 mod providers;
 mod refusals;
 mod retention;
+mod retention_aws;
 mod saved_plans;
 mod secrets;
 mod state;

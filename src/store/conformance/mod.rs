@@ -7,6 +7,7 @@ mod leases;
 mod ledger;
 mod outbox;
 mod records;
+mod retention;
 pub(crate) mod samples;
 
 pub(crate) use care::*;
@@ -14,6 +15,7 @@ pub(crate) use leases::*;
 pub(crate) use ledger::*;
 pub(crate) use outbox::*;
 pub(crate) use records::*;
+pub(crate) use retention::*;
 
 use super::{Holder, Lease, State, Write};
 
@@ -38,6 +40,7 @@ macro_rules! conformance {
             history_is_filtered_by_each_field_and_by_all
             history_finds_a_key_by_its_present_and_its_earlier_name
             documents_are_replaced_and_removed
+            old_versions_are_shown_once_their_retention_has_passed
             applied_plans_are_found_by_digest_and_the_last_one_is_known
             each_tenant_has_an_audit_chain_of_its_own
             any_audit_entry_keeps_the_chain_whole
