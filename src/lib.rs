@@ -17,14 +17,14 @@
 //!
 //! - The pure core (down to [`rotation`]) knows no clock, no randomness, no I/O, no async and no logging: `now` is an
 //!   argument.
-//! - The edges ([`source`], [`store`], [`provider`]) never import each other.
+//! - The edges ([`source`], [`store`], [`provider`], [`notify`]) never import each other.
 //! - The engine prints nothing; a surface decides nothing.
 //! - What only reads cannot write: a plan gets [`store::ReadState`] and [`provider::Observe`], which have no writing
 //!   methods.
 //! - No effect without a durable intent: [`provider::KeyManager`] is called behind the journal.
 //! - A secret has no way out: [`model::Secret`] shows its reference or nothing, by every trait that could show it.
 //!
-//! An import may only point down: `cli -> render -> engine -> source, store, provider -> plan, rotation -> document ->
+//! An import may only point down: `cli -> render -> engine -> source, store, provider, notify -> plan, rotation -> document ->
 //! schedule -> diagnostic, model`. A test reads the `use` lines and fails on any other arrow.
 //!
 //! Modules follow in reading order.
@@ -48,6 +48,8 @@ pub mod source;
 pub mod store;
 
 pub mod provider;
+
+pub mod notify;
 
 // -- engine: joins core and edges, owns time
 pub mod engine;

@@ -24,6 +24,7 @@ mod lock;
 mod logging;
 mod man;
 mod manual;
+mod outbox;
 mod output;
 mod park;
 mod plan;
@@ -85,6 +86,7 @@ enum Command {
     Drift(drift::DriftCommand),
     Audit(audit::Audit),
     Lock(lock::Lock),
+    Outbox(outbox::Outbox),
     State(state::State),
     Data(data::Data),
     Completions(completions::Completions),
@@ -145,6 +147,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Drift(command) => command.run(global),
         Command::Audit(command) => command.run(global),
         Command::Lock(command) => command.run(global),
+        Command::Outbox(command) => command.run(global),
         Command::State(command) => command.run(global),
         Command::Data(command) => command.run(global),
         Command::Completions(command) => command.run(),

@@ -21,7 +21,7 @@ use super::run::{Run, Scope};
 use super::workflow::Context;
 use super::{
     ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, Progress, Report, Selection, Workspace, clock,
-    load, planning,
+    load, outbox, planning,
 };
 
 /// Asks a person (or a flag) whether a plan may be applied.
@@ -62,10 +62,11 @@ pub async fn apply(
     not_older(workspace, &desired, &recorded, options)?;
     let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
     clocks_agree(state.as_ref()).await?;
-    locked(state, options, progress, async |state, lease| {
+    let outcome = locked(state.clone(), options, progress, async |state, lease| {
         run(&desired, options, &config, state, lease, approve, progress, async |_, _| Ok(Wanted::Everything)).await
     })
-    .await
+    .await;
+    tell(state.as_ref(), &desired, options, outcome).await
 }
 
 /// The documents of the commit that is applied. A work tree with changes is refused, unless told otherwise.
@@ -265,14 +266,31 @@ pub async fn manual(
         // Its key manager is not asked: it may be gone with the key.
         desired.repository.keys.clear();
     }
-    locked(state, options, progress, async |state, lease| {
+    let outcome = locked(state.clone(), options, progress, async |state, lease| {
         run(&desired, options, &config, state, lease, approve, progress, async |state, recorded| {
             let change = super::manual::change(&desired, state, recorded, address, request).await?;
             Ok(Wanted::One(Box::new(change)))
         })
         .await
     })
-    .await
+    .await;
+    tell(state.as_ref(), &desired, options, outcome).await
+}
+
+/// Sends what is in the outbox, once the work is done and the lock is free, and whatever became of the work.
+async fn tell(
+    state: &dyn State,
+    desired: &Desired,
+    options: &ApplyOptions,
+    mut outcome: Result<Option<Report>, EngineError>,
+) -> Result<Option<Report>, EngineError> {
+    let locked = outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Locked);
+    // Somebody who interrupts does not want to wait for receivers either.
+    if !locked && !options.interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+        let report = outcome.as_mut().ok().and_then(Option::as_mut);
+        outbox::after_apply(state, &desired.repository.config.secrets, report).await;
+    }
+    outcome
 }
 
 #[expect(clippy::too_many_arguments, reason = "they are the parts of one run, joined here and nowhere else")]

@@ -56,11 +56,13 @@ impl Receivers {
     }
 }
 
-/// A literal is told nowhere (the documents' warnings say so): it would have to be kept until it is sent.
+/// A literal address is told nothing (the plan says so): it would have to be kept until the message is sent.
 fn receivers(policy: &RotationPolicy) -> Vec<Receiver> {
     let Some(settings) = &policy.notification_settings else { return Vec::new() };
     let variable = |secret: &Option<Secret>| secret.as_ref().and_then(Secret::variable).map(str::to_owned);
-    let webhook = variable(&settings.webhook_url).map(|address| Receiver {
+    // What should be signed is not sent without.
+    let cannot_sign = settings.webhook_secret.as_ref().is_some_and(|secret| secret.variable().is_none());
+    let webhook = variable(&settings.webhook_url).filter(|_| !cannot_sign).map(|address| Receiver {
         channel: Channel::Webhook,
         address,
         signed_with: variable(&settings.webhook_secret),

@@ -23,6 +23,7 @@ mod manual;
 mod messages;
 mod names;
 mod observe;
+mod outbox;
 mod planning;
 mod providers;
 mod records;
@@ -52,6 +53,7 @@ pub use init::{InitReport, init};
 pub use load::load;
 pub use locks::{LockReport, break_lock, locks};
 pub use manual::{Fact, Request};
+pub use outbox::{FailedReceiver, OutboxReport, SendReport, outbox, send_outbox};
 pub use planning::{drift, plan};
 pub use state_backup::{BackupReport, back_up};
 pub use state_copy::{CopiedTable, CopyReport, copy_state};
@@ -60,7 +62,8 @@ pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrde
 pub use versioned::{OUTPUT_VERSION, Versioned};
 
 pub use crate::store::{
-    AuditCheck, AuditFilter, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, Lease, LeaseRecord,
+    AuditCheck, AuditFilter, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, Lease, LeaseRecord, OutboxFilter,
+    Undelivered,
 };
 
 use crate::diagnostic::Finding;

@@ -20,7 +20,7 @@ use crate::schedule::{Decision, TZ_VERSION};
 
 use super::load::{Known, load_with_record};
 use super::planning::{applied_repository, rotation_enabled};
-use super::{EngineError, Workspace, clock, names};
+use super::{EngineError, Undelivered, Workspace, clock, names};
 
 words! {
     /// How a key stands, seen from its next rotation.
@@ -92,6 +92,8 @@ pub struct StatusReport {
     pub total: usize,
     /// How many keys of the documents were not applied yet.
     pub not_applied: usize,
+    /// Messages of the outbox that no receiver has taken.
+    pub undelivered: Undelivered,
     /// The keys.
     pub keys: Vec<StatusEntry>,
 }
@@ -171,8 +173,10 @@ pub async fn status(
     state: Option<&str>,
     filter: &StatusFilter,
 ) -> Result<StatusReport, EngineError> {
-    let Known { desired, recorded, .. } = load_with_record(workspace, state).await?;
-    report(&desired.repository, &recorded, filter, rotation_enabled()?, clock::now())
+    let Known { desired, recorded, state } = load_with_record(workspace, state).await?;
+    let report = report(&desired.repository, &recorded, filter, rotation_enabled()?, clock::now())?;
+    let Some(state) = state else { return Ok(report) };
+    Ok(StatusReport { undelivered: state.undelivered().await?, ..report })
 }
 
 /// The pure part of [`status`].
@@ -214,6 +218,7 @@ pub(super) fn report(
         summary,
         total: recorded.keys.len(),
         not_applied: new.count(),
+        undelivered: Undelivered::default(),
         keys,
     })
 }

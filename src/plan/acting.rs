@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;
-use crate::model::RotationTrigger;
+use crate::model::{RotationTrigger, Secret};
 
 use super::retention::EVIDENCE;
 
@@ -20,7 +20,12 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
         count("max_usage_count", policy.max_usage_count.is_some());
         count("usage_threshold_warning", policy.usage_threshold_warning.is_some());
         count("rotation_events", !policy.rotation_events.is_empty());
-        count("notification_settings", policy.notification_settings.is_some());
+        if let Some(settings) = &policy.notification_settings {
+            count("notification_settings.email", !settings.email.is_empty());
+            let secrets = [&settings.slack_webhook, &settings.webhook_url, &settings.webhook_secret];
+            let is_literal = |secret: &&Option<Secret>| secret.as_ref().is_some_and(|it| it.variable().is_none());
+            count("notification_settings with a literal secret", secrets.iter().any(is_literal));
+        }
         count("compliance_tags", !policy.compliance_tags.is_empty());
         count("authorized_services", !policy.authorized_services.is_empty());
         count("waivers", policy.waivers.iter().any(|waiver| waiver.rule != EVIDENCE));

@@ -12,6 +12,7 @@ pub mod events;
 pub mod explain;
 pub mod findings;
 pub mod json;
+pub mod outbox;
 pub mod plan;
 pub mod report;
 pub mod schemas;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::document;
 use crate::engine::{
     AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport, LockReport,
-    StatusReport, VerifyReport, Versioned, Why,
+    OutboxReport, SendReport, StatusReport, VerifyReport, Versioned, Why,
 };
 use crate::plan::PlanDocument;
 
@@ -29,6 +29,8 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("explain.v1.json", output::<Versioned<Explained>>()),
         ("history.v1.json", output::<Versioned<HistoryReport>>()),
         ("lock-list.v1.json", output::<Versioned<LockReport>>()),
+        ("outbox-list.v1.json", output::<Versioned<OutboxReport>>()),
+        ("outbox-send.v1.json", output::<Versioned<SendReport>>()),
         ("plan.v1.json", output::<PlanDocument>()),
         ("state-backup.v1.json", output::<Versioned<BackupReport>>()),
         ("state-copy.v1.json", output::<Versioned<CopyReport>>()),

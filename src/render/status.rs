@@ -25,6 +25,11 @@ pub fn draw(report: &StatusReport, view: View) -> String {
         let new = count(report.not_applied, "key");
         text += &paint(style::DIM, &format!("{new} of the documents not applied yet: `keywheel plan` shows them\n"));
     }
+    if report.undelivered.given_up > 0 {
+        let given_up = count(usize::try_from(report.undelivered.given_up).unwrap_or(usize::MAX), "message");
+        let mark = paint(style::WARNING, "!");
+        text += &format!("{mark} {given_up} given up: `keywheel outbox list --undelivered` says why\n");
+    }
     text += &format!("\n{}\n", summary(report));
     text
 }

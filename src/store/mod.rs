@@ -12,7 +12,7 @@ mod audit;
 mod backup;
 mod batch;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod location;
 pub mod postgres;
 mod rows;

@@ -50,6 +50,9 @@ const IMPURE: &[&str] = &[
 const ONLY_IN: &[(&str, &str)] = &[
     ("git2", "source"),
     ("sqlx", "store"),
+    ("hyper", "notify"),
+    ("hyper_util", "notify"),
+    ("hyper_rustls", "notify"),
     ("aws_config", "provider"),
     ("aws_sdk_kms", "provider"),
     ("aws_sdk_resourcegroupstagging", "provider"),

@@ -5,6 +5,8 @@ use serde_json::Value;
 use crate::support::sandbox::Sandbox;
 
 mod facts;
+mod receivers;
+mod trouble;
 
 const APPLY: &[&str] = &["apply", "--auto-approve"];
 const NOON: &str = "2026-03-01 12:00:00";

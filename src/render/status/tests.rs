@@ -6,7 +6,7 @@ use chrono::Duration;
 use uuid::Uuid;
 
 use super::*;
-use crate::engine::{HistoryEntry, PrimaryVersion};
+use crate::engine::{HistoryEntry, PrimaryVersion, Undelivered};
 use crate::model::{KmsProvider, RotationCause, Workflow};
 use crate::plan::Reason;
 
@@ -19,6 +19,7 @@ fn keys_stand_in_a_table_with_what_needs_a_person_below() {
     healthcare-org-123/patient-data-encryption-key  active  7        1 day  1 day ago      in 21 hours    Daily PHI Key Rotation
     healthcare-org-123/card-vault                   parked  7        1 day  1 day ago      -              Daily PHI Key Rotation (suspended)
     ! healthcare-org-123/card-vault: AccessDenied, five times
+    ! 1 message given up: `keywheel outbox list --undelivered` says why
 
     2 keys of 12: 1 active, 1 parked; as of 2026-11-23T05:20:00Z
     ");
@@ -33,7 +34,14 @@ fn a_narrow_terminal_keeps_the_table_within_its_width() {
 
 #[test]
 fn an_empty_record_says_what_to_do() {
-    let empty = StatusReport { keys: Vec::new(), total: 0, not_applied: 2, summary: BTreeMap::new(), ..report() };
+    let empty = StatusReport {
+        keys: Vec::new(),
+        total: 0,
+        not_applied: 2,
+        undelivered: Undelivered::default(),
+        summary: BTreeMap::new(),
+        ..report()
+    };
     insta::assert_snapshot!(plain(&draw(&empty, PLAIN)), @"
     No key was applied yet: `keywheel plan` shows what an apply would do.
 
@@ -93,6 +101,7 @@ fn report() -> StatusReport {
         summary: BTreeMap::from([(Standing::Active, 1), (Standing::Parked, 1)]),
         total: 12,
         not_applied: 0,
+        undelivered: Undelivered { waiting: 2, given_up: 1 },
         keys,
     }
 }

@@ -18,6 +18,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Its content.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Does its content have this text?
     pub fn body_has(&self, text: &str) -> bool {
         String::from_utf8_lossy(&self.body).contains(text)
@@ -29,6 +34,8 @@ impl Request {
 pub enum Reply {
     /// A whole answer: status, type of content, content.
     Answer(u16, &'static str, String),
+    /// An answer without content, with a header.
+    With(u16, &'static str, String),
     /// An answer that ends before its announced length.
     Truncated,
     /// No answer, ever.
@@ -107,6 +114,9 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Request>>, behave: &(dyn Fn(&Req
     }
     let answer = match behave(&request) {
         Reply::Answer(status, content_type, body) => whole(status, content_type, &body),
+        Reply::With(status, name, value) => {
+            format!("HTTP/1.1 {status} Test\r\n{name}: {value}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+        }
         Reply::Truncated => b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n{\"KeyMetadata\":{\"Arn\":\"arn:".to_vec(),
         Reply::Never => {
             // Until the client has had enough.

@@ -1,0 +1,365 @@
+//! The outbox: what is told, and the sending of it.
+//!
+//! A message is claimed, sent, and then marked as sent. Whoever dies between the last two leaves a claim that lapses, and the
+//! next sender sends the message again, under the same identity: each message comes at least once. Receivers are served side
+//! by side, and the messages to one in their order, so that one that is dead or slow keeps nobody else waiting, and is
+//! itself asked once, not for each message.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::diagnostic::Finding;
+use crate::model::{Channel, Delivery, Name, Timestamp};
+use crate::notify::webhook::SigningSecret;
+use crate::notify::{Address, Again, Failure, Outgoing, Sender, slack, webhook};
+use crate::plan;
+use crate::store::{self, OutboxFilter, State, StoreError, Undelivered};
+
+use super::load::load_with_record;
+use super::{EngineError, Report, Workspace, clock};
+
+/// How long an apply waits for receivers in all, after its work.
+const AFTER_APPLY: Duration = Duration::from_secs(4);
+
+/// How long the state database may take beyond that.
+const TO_RECORD: Duration = Duration::from_secs(1);
+
+/// How long one receiver may take for one message.
+const EACH: Duration = Duration::from_secs(10);
+
+/// For how long a message is its sender's.
+const CLAIM: chrono::Duration = chrono::Duration::seconds(60);
+
+/// How long a sender begins to send what it has claimed: the last one must have ended before the claim does.
+const PAGE_WITHIN: Duration = Duration::from_secs(45);
+
+/// How many messages are claimed at once.
+const PAGE: u32 = 100;
+
+/// How long after each failed attempt the next one comes, in minutes; after the last one a message is given up. Those of
+/// Standard Webhooks: about three days in all.
+const DELAYS: [i64; 9] = [1, 5, 30, 2 * 60, 5 * 60, 10 * 60, 14 * 60, 20 * 60, 24 * 60];
+
+/// The messages that match.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct OutboxReport {
+    /// The instant at which it was read.
+    pub as_of: Timestamp,
+    /// Messages of the whole outbox that no receiver has taken.
+    pub undelivered: Undelivered,
+    /// Are there more than the limit lets through?
+    pub truncated: bool,
+    /// The messages, the newest first, each as often as it has receivers.
+    pub messages: Vec<Delivery>,
+}
+
+/// What became of the messages whose time had come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SendReport {
+    /// How many receivers took theirs.
+    pub sent: usize,
+    /// Receivers that did not.
+    pub failed: Vec<FailedReceiver>,
+    /// Messages of the whole outbox that no receiver has taken.
+    pub undelivered: Undelivered,
+}
+
+/// A receiver that did not take a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FailedReceiver {
+    /// By which way.
+    pub channel: Channel,
+    /// The environment variable that holds its address.
+    pub receiver: String,
+    /// What happened.
+    pub error: String,
+}
+
+/// The messages of the outbox.
+///
+/// # Errors
+/// There is no state database, or it could not be read.
+pub async fn outbox(
+    workspace: &Workspace,
+    state: Option<&str>,
+    filter: &OutboxFilter,
+) -> Result<OutboxReport, EngineError> {
+    let (_, state, _) = load_with_record(workspace, state).await?.with_state()?;
+    // One more than was asked for tells whether there are more.
+    let one_more = OutboxFilter { limit: filter.limit.map(|limit| limit.saturating_add(1)), ..filter.clone() };
+    let mut messages = state.outbox(&one_more).await?;
+    let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+    let truncated = messages.len() > limit;
+    messages.truncate(limit);
+    Ok(OutboxReport { as_of: clock::now(), undelivered: state.undelivered().await?, truncated, messages })
+}
+
+/// Sends what is due now; also what was given up, if that is asked for.
+///
+/// # Errors
+/// There is no state database, or it could not be written. A receiver that fails is in the report.
+pub async fn send_outbox(
+    workspace: &Workspace,
+    state: Option<&str>,
+    given_up_too: bool,
+) -> Result<SendReport, EngineError> {
+    let (desired, _, recorded) = load_with_record(workspace, state).await?.with_state()?;
+    let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
+    let state = store::open_or_create(&desired.location(state)?).await?;
+    if given_up_too {
+        state.revive(clock::now()).await?;
+    }
+    Ok(deliver(state.as_ref(), &config.secrets, None).await?)
+}
+
+/// Sends what is due after an apply, whatever became of that, within a few seconds. What went wrong is a warning of its
+/// report and nothing more.
+pub(super) async fn after_apply(state: &dyn State, secrets: &Secrets, report: Option<&mut Report>) {
+    let delivered = tokio::time::timeout(AFTER_APPLY + TO_RECORD, deliver(state, secrets, Some(AFTER_APPLY))).await;
+    let warnings = match delivered {
+        Ok(Ok(report)) => report.warnings(),
+        Ok(Err(error)) => vec![unsent(format!("messages could not be sent: {error}"))],
+        Err(_) => vec![unsent("messages could not be sent in time".to_owned())],
+    };
+    match report {
+        Some(report) => report.warnings.extend(warnings),
+        None => warnings.iter().for_each(|warning| tracing::warn!("{}", warning.message)),
+    }
+}
+
+fn unsent(message: String) -> Finding {
+    Finding::warning("outbox/not-sent", message)
+        .help("the next apply sends them, and so does `keywheel outbox send`; `keywheel outbox list` shows them")
+}
+
+impl SendReport {
+    fn warnings(&self) -> Vec<Finding> {
+        let failed = self.failed.iter().map(|failed| unsent(failed.to_string()));
+        let given_up = (self.undelivered.given_up > 0).then(|| {
+            let message = format!("messages that were given up: {}", self.undelivered.given_up);
+            Finding::warning("outbox/given-up", message).help(
+                "`keywheel outbox list --undelivered` says why; once that is put right, `keywheel outbox send --given-up` \
+                 tries them again",
+            )
+        });
+        failed.chain(given_up).collect()
+    }
+}
+
+impl std::fmt::Display for FailedReceiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the {} of ${{{}}}: {}", self.channel, self.receiver, self.error)
+    }
+}
+
+/// The environment variables that each tenant may name.
+pub(super) type Secrets = BTreeMap<Name, Vec<String>>;
+
+/// What every delivery of one sending shares.
+struct Sending<'a> {
+    state: &'a dyn State,
+    sender: Sender,
+    secrets: &'a Secrets,
+    lineage: Uuid,
+    deadline: Option<Instant>,
+}
+
+/// A receiver that failed, and when it is asked again.
+struct Stopped {
+    failure: Failure,
+    next_attempt_at: Option<Timestamp>,
+}
+
+/// Sends everything that is due, or what can be sent within so long.
+async fn deliver(state: &dyn State, secrets: &Secrets, within: Option<Duration>) -> Result<SendReport, StoreError> {
+    let deadline = within.map(|within| Instant::now() + within);
+    let mut report = SendReport::default();
+    let mut sending = None;
+    while deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        let now = clock::now();
+        let claimed = state.claim(now, now + CLAIM, PAGE).await?;
+        if claimed.is_empty() {
+            break;
+        }
+        let sending = match &mut sending {
+            Some(sending) => sending,
+            none => {
+                let sender = Sender::new().map_err(|failure| StoreError::Other {
+                    location: "the outbox".to_owned(),
+                    message: failure.message,
+                })?;
+                let lineage = state.identity().await?.lineage;
+                none.insert(Sending { state, sender, secrets, lineage, deadline })
+            }
+        };
+        let mut receivers: BTreeMap<(Channel, String), Vec<Delivery>> = BTreeMap::new();
+        for delivery in claimed {
+            receivers.entry((delivery.channel, delivery.receiver.clone())).or_default().push(delivery);
+        }
+        for outcome in join_all(receivers.into_values().map(|deliveries| sending.to_one(deliveries))).await {
+            let (sent, failed) = outcome?;
+            report.sent += sent;
+            report.failed.extend(failed);
+        }
+    }
+    report.undelivered = state.undelivered().await?;
+    Ok(report)
+}
+
+impl Sending<'_> {
+    /// Sends messages to one receiver, in their order, until it fails. Gives how many it took.
+    async fn to_one(&self, deliveries: Vec<Delivery>) -> Result<(usize, Option<FailedReceiver>), StoreError> {
+        let until = Instant::now() + PAGE_WITHIN;
+        let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+        let (mut sent, mut failed) = (0, None);
+        let mut stopped: Option<Stopped> = None;
+        for delivery in deliveries {
+            let (claimed, now) = (delivery.attempt, clock::now());
+            let within = until.saturating_duration_since(Instant::now()).min(EACH);
+            let concluded = if let Some(stopped) = &stopped {
+                beside(stopped, delivery, now)
+            } else if within.is_zero() {
+                // Nobody has tried: the next sender may have it at once.
+                Delivery { attempt: claimed.saturating_sub(1), next_attempt_at: Some(now), ..delivery }
+            } else if let Err(failure) = self.attempt(&delivery, within).await {
+                let concluded = after_failure(delivery, &failure, clock::now());
+                failed = Some(FailedReceiver {
+                    channel: concluded.channel,
+                    receiver: concluded.receiver.clone(),
+                    error: failure.message.clone(),
+                });
+                let next_attempt_at = concluded.next_attempt_at;
+                stopped = (failure.again != Again::NotThis).then_some(Stopped { failure, next_attempt_at });
+                concluded
+            } else {
+                sent += 1;
+                Delivery { next_attempt_at: None, error: None, sent_at: Some(clock::now()), ..delivery }
+            };
+            self.state.conclude(claimed, &concluded).await?;
+        }
+        Ok((sent, failed))
+    }
+
+    async fn attempt(&self, delivery: &Delivery, within: Duration) -> Result<(), Failure> {
+        let address = Address::parse(&self.variable(delivery, &delivery.receiver)?)
+            .map_err(|failure| of_variable(&delivery.receiver, &failure))?;
+        let what = self.outgoing(delivery)?;
+        self.sender
+            .send(&address, what, within)
+            .await
+            .map_err(|failure| Failure { message: format!("{}: {}", address.host(), failure.message), ..failure })
+    }
+
+    fn outgoing(&self, delivery: &Delivery) -> Result<Outgoing, Failure> {
+        if delivery.channel == Channel::Slack {
+            return slack::outgoing(&delivery.message);
+        }
+        let secret = delivery.signed_with.as_ref().map(|name| {
+            let text = self.variable(delivery, name)?;
+            SigningSecret::parse(&text).map_err(|failure| of_variable(name, &failure))
+        });
+        webhook::outgoing(&delivery.message, self.lineage, secret.transpose()?.as_ref(), clock::now())
+    }
+
+    /// What an environment variable holds that the message's tenant may name.
+    fn variable(&self, delivery: &Delivery, name: &str) -> Result<String, Failure> {
+        let tenant = delivery.message.object.tenant_id.as_ref();
+        let allowed = tenant.and_then(|tenant| self.secrets.get(tenant)).map(Vec::as_slice).unwrap_or_default();
+        if !allowed.iter().any(|allowed| allowed == name) {
+            let why = Failure::nothing("`secrets` in keywheel.yaml does not let the tenant name it");
+            return Err(of_variable(name, &why));
+        }
+        let value = std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        // The next machine that sends may have it.
+        value.ok_or_else(|| of_variable(name, &Failure::later("it is not set in the environment")))
+    }
+}
+
+fn of_variable(name: &str, failure: &Failure) -> Failure {
+    Failure { message: format!("${{{name}}}: {}", failure.message), again: failure.again }
+}
+
+/// A message that its receiver did not take.
+fn after_failure(delivery: Delivery, failure: &Failure, now: Timestamp) -> Delivery {
+    let tried = usize::try_from(delivery.attempt).unwrap_or(usize::MAX);
+    let delay = DELAYS.get(tried.saturating_sub(1)).map(|minutes| chrono::Duration::minutes(*minutes));
+    let delay = match failure.again {
+        Again::Later => delay,
+        Again::After(rest) => delay.map(|delay| delay.max(chrono::Duration::from_std(rest).unwrap_or(delay))),
+        Again::NotThis | Again::Nothing => None,
+    };
+    let next_attempt_at = delay.and_then(|delay| now.checked_add_signed(delay));
+    let given_up_at = next_attempt_at.is_none().then_some(now);
+    Delivery { error: Some(failure.message.clone()), next_attempt_at, given_up_at, ..delivery }
+}
+
+/// A message to a receiver that has just failed with another one: it is not asked again for this one now, and this one
+/// was not tried.
+fn beside(stopped: &Stopped, delivery: Delivery, now: Timestamp) -> Delivery {
+    let untried = Delivery { attempt: delivery.attempt.saturating_sub(1), ..delivery };
+    if stopped.failure.again == Again::Nothing {
+        return after_failure(untried, &stopped.failure, now);
+    }
+    // Where the other one was tried for the last time, this one goes on alone.
+    let next_attempt_at = stopped.next_attempt_at.or_else(|| now.checked_add_signed(CLAIM));
+    Delivery { error: Some(stopped.failure.message.clone()), next_attempt_at, ..untried }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::delivery;
+
+    fn failed(attempt: u32, again: Again) -> Delivery {
+        let tried = Delivery { attempt, ..delivery(1, "acme", "ONE") };
+        let failure = Failure { message: "no".to_owned(), again };
+        after_failure(tried, &failure, Timestamp::UNIX_EPOCH)
+    }
+
+    fn minutes(delivery: &Delivery) -> Option<i64> {
+        delivery.next_attempt_at.map(|at| at.timestamp() / 60)
+    }
+
+    #[test]
+    fn the_delay_grows_to_a_day_and_after_the_tenth_attempt_a_message_is_given_up() {
+        let delays: Vec<_> = (1..=10).map(|attempt| minutes(&failed(attempt, Again::Later))).collect();
+        let expected = [1, 5, 30, 120, 300, 600, 840, 1200, 1440].map(Some);
+        assert_eq!(delays, expected.into_iter().chain([None]).collect::<Vec<_>>());
+        assert!(failed(10, Again::Later).given_up_at.is_some());
+    }
+
+    #[test]
+    fn a_receiver_is_left_alone_for_as_long_as_it_asks_and_never_for_less_than_the_delay() {
+        assert_eq!(minutes(&failed(1, Again::After(Duration::from_hours(1)))), Some(60));
+        assert_eq!(minutes(&failed(3, Again::After(Duration::ZERO))), Some(30));
+    }
+
+    #[test]
+    fn what_is_refused_for_good_is_given_up_at_once() {
+        for again in [Again::Nothing, Again::NotThis] {
+            let given_up = failed(1, again);
+            assert_eq!((given_up.next_attempt_at, given_up.given_up_at), (None, Some(Timestamp::UNIX_EPOCH)));
+        }
+    }
+
+    #[test]
+    fn a_message_beside_one_that_failed_waits_with_it_and_was_not_tried() {
+        let now = Timestamp::UNIX_EPOCH;
+        let claimed = || Delivery { attempt: 1, ..delivery(2, "acme", "ONE") };
+        let stopped =
+            |again, next_attempt_at| Stopped { failure: Failure { message: "no".to_owned(), again }, next_attempt_at };
+        let in_an_hour = now + chrono::Duration::hours(1);
+        let waits = beside(&stopped(Again::Later, Some(in_an_hour)), claimed(), now);
+        assert_eq!((waits.attempt, waits.next_attempt_at), (0, Some(in_an_hour)));
+        // The other one was given up after its last attempt: that is no reason to give up this one.
+        let waits = beside(&stopped(Again::Later, None), claimed(), now);
+        assert!(waits.next_attempt_at.is_some() && waits.given_up_at.is_none());
+        let gone = beside(&stopped(Again::Nothing, None), claimed(), now);
+        assert!(gone.next_attempt_at.is_none() && gone.given_up_at.is_some());
+    }
+}
