@@ -3,6 +3,7 @@
 mod backup;
 mod copy;
 mod forget;
+mod migrate;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -23,6 +24,7 @@ enum StateCommand {
     Backup(backup::Backup),
     Copy(copy::Copy),
     Forget(forget::Forget),
+    Migrate(migrate::Migrate),
     Verify(verify::Verify),
 }
 
@@ -33,6 +35,7 @@ impl State {
             StateCommand::Backup(command) => command.run(global),
             StateCommand::Copy(command) => command.run(global),
             StateCommand::Forget(command) => command.run(global),
+            StateCommand::Migrate(command) => command.run(global),
             StateCommand::Verify(command) => command.run(global),
         }
     }

@@ -9,7 +9,7 @@ use crate::document::Config;
 use crate::model::{Address, AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
 use crate::plan::{self, Action, Change, Drift, Plan, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
-use crate::store::{self, Holder, Lease, State, StoreError, is_below};
+use crate::store::{self, Holder, Lease, Migrated, State, StoreError, is_below};
 
 use super::execute::{execute, resume};
 use super::journal::{Journal, LEASE_SECONDS};
@@ -60,7 +60,7 @@ pub async fn apply(
     safe_state(&desired, options)?;
     on_branch(workspace, &desired, &config, options)?;
     not_older(workspace, &desired, &recorded, options)?;
-    let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
+    let state = open(&desired, options, progress).await?;
     clocks_agree(state.as_ref()).await?;
     let outcome = locked(state.clone(), options, progress, async |state, lease| {
         run(&desired, options, &config, state, lease, approve, progress, async |_, _| Ok(Wanted::Everything)).await
@@ -191,6 +191,22 @@ fn not_older(
     }
 }
 
+/// Opens the state database to write it. That its schema was an older one is said, with where the copy of before is.
+async fn open(
+    desired: &Desired,
+    options: &ApplyOptions,
+    progress: &dyn Progress,
+) -> Result<Arc<dyn State>, EngineError> {
+    let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
+    if let Some(Migrated { from, to, backup }) = state.migrated() {
+        let backup = backup.display();
+        let message =
+            format!("the state database came from schema {from} to {to}; as it was before, it is in {backup}");
+        progress.event(Event::Notice { message });
+    }
+    Ok(state)
+}
+
 /// The farthest that the machine's clock may be from the database's.
 const MAX_CLOCK_SKEW: chrono::Duration = chrono::Duration::seconds(60);
 
@@ -255,7 +271,7 @@ pub async fn manual(
     let (desired, _, recorded) = load_with_record(workspace, options.state.as_deref()).await?.with_state()?;
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     safe_state(&desired, options)?;
-    let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
+    let state = open(&desired, options, progress).await?;
     clocks_agree(state.as_ref()).await?;
     if matches!(request, Request::Forget { .. }) {
         super::manual::has_left(workspace, &desired, &recorded, address)?;

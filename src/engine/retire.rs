@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::diagnostic::Finding;
 use crate::model::{
-    Address, Disposition, LastUse, MessageKind, ObjectRef, Observation, Recorded, Retention, RotationCause, RotationPolicy,
-    Timestamp, VersionRecord, VersionState, Workflow,
+    Address, Disposition, LastUse, MessageKind, ObjectRef, Observation, Recorded, Retention, RotationCause,
+    RotationPolicy, Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::plan::{self, Action, Retired, continued_key};
 use crate::provider::{ErrorKind, KeyHandle, KeyManager, ProviderError};

@@ -48,7 +48,7 @@ pub async fn back_up(
     let as_of = clock::now();
     let file = match file {
         Some(file) => file.to_owned(),
-        None => location.folder(&desired.root).join(format!("backup-{}.db", as_of.format("%Y%m%dT%H%M%SZ"))),
+        None => location.folder().join(format!("backup-{}.db", as_of.format("%Y%m%dT%H%M%SZ"))),
     };
     let copied = store::back_up(&*reader, &file).await?;
     let copy = store::open_read_only(&Location::Sqlite(file.clone())).await?;

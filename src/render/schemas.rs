@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::document;
 use crate::engine::{
     AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport, LockReport,
-    OutboxReport, SendReport, StatusReport, VerifyReport, Versioned, Why,
+    MigrateReport, OutboxReport, SendReport, StatusReport, VerifyReport, Versioned, Why,
 };
 use crate::plan::PlanDocument;
 
@@ -34,6 +34,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("plan.v1.json", output::<PlanDocument>()),
         ("state-backup.v1.json", output::<Versioned<BackupReport>>()),
         ("state-copy.v1.json", output::<Versioned<CopyReport>>()),
+        ("state-migrate.v1.json", output::<Versioned<MigrateReport>>()),
         ("state-verify.v1.json", output::<Versioned<VerifyReport>>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::diagnostic::Finding;
-use crate::engine::{BackupReport, CopiedTable, CopyReport, VerifyReport};
+use crate::engine::{BackupReport, CopiedTable, CopyReport, MigrateReport, Migration, VerifyReport};
 
 use super::style::{self, paint};
 use super::text::{count, safe};
@@ -44,6 +44,20 @@ pub fn backed_up(report: &BackupReport, view: View) -> String {
         let _ = writeln!(out, "{}", paint(style::WARNING, &what));
     }
     out
+}
+
+/// A schema that became the newest.
+#[must_use]
+pub fn migrated(report: &MigrateReport) -> String {
+    let state = safe(&report.state);
+    match &report.migrated {
+        None => format!("{state} has the newest schema.\n"),
+        Some(Migration { from, to, backup }) => format!(
+            "{} {state} came from schema {from} to {to}; as it was before, it is in {}.\n",
+            paint(style::GOOD, "Migrated."),
+            safe(&backup.display().to_string())
+        ),
+    }
 }
 
 fn tables(tables: &[CopiedTable], view: View) -> String {

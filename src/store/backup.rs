@@ -4,10 +4,21 @@
 //! alone, and never stands in the place of another file.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::sqlite::{self, Copied};
 use super::{ReadState, StoreError};
+
+/// What opening a database has changed: its schema was an older one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// The schema that it had.
+    pub from: i64,
+    /// The schema that it has now.
+    pub to: i64,
+    /// The copy that was made before.
+    pub backup: PathBuf,
+}
 
 /// Writes a copy of everything that a database holds at one instant; others may work on it meanwhile.
 ///

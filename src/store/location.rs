@@ -18,6 +18,7 @@ pub struct PostgresUrl {
     url: String,
     shown: String,
     has_password: bool,
+    folder: PathBuf,
 }
 
 /// Why a text is not the location of a state database. No message repeats a password.
@@ -64,12 +65,12 @@ impl Location {
         }
     }
 
-    /// Where files are kept that belong to the database: beside its file, or in `.keywheel` of the repository at `root`.
+    /// Where files are kept that belong to the database: beside its own file, or in `.keywheel` of the repository.
     #[must_use]
-    pub fn folder(&self, root: &Path) -> PathBuf {
+    pub fn folder(&self) -> &Path {
         match self {
-            Self::Sqlite(path) => path.parent().unwrap_or(root).to_owned(),
-            Self::Postgres(_) => root.join(".keywheel"),
+            Self::Sqlite(path) => path.parent().unwrap_or(path),
+            Self::Postgres(url) => url.folder(),
         }
     }
 
@@ -90,7 +91,7 @@ impl Location {
         };
         match scheme.to_ascii_lowercase().as_str() {
             "sqlite" => {}
-            "postgres" | "postgresql" => return PostgresUrl::parse(rest).map(Self::Postgres),
+            "postgres" | "postgresql" => return PostgresUrl::parse(rest, base_dir).map(Self::Postgres),
             // What follows an unknown scheme may have a password in it.
             _ => return Err(LocationError::Scheme(format!("{scheme}:"))),
         }
@@ -130,8 +131,13 @@ impl PostgresUrl {
         &self.url
     }
 
+    /// Where files are kept on this machine that belong to the database.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Reads what follows `postgres:`.
-    fn parse(rest: &str) -> Result<Self, LocationError> {
+    fn parse(rest: &str, base_dir: &Path) -> Result<Self, LocationError> {
         let rest = rest.strip_prefix("//").ok_or(LocationError::NoHost)?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
@@ -169,7 +175,7 @@ impl PostgresUrl {
         let user = user.map(|user| format!("{user}@")).unwrap_or_default();
         let question = if shown_parameters.is_empty() { "" } else { "?" };
         let shown = format!("postgres://{user}{address}{path}{question}{}", shown_parameters.join("&"));
-        Ok(Self { url: format!("postgres://{rest}"), shown, has_password })
+        Ok(Self { url: format!("postgres://{rest}"), shown, has_password, folder: base_dir.join(".keywheel") })
     }
 }
 

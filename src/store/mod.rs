@@ -34,7 +34,7 @@ use crate::model::{
 };
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
-pub use backup::back_up;
+pub use backup::{Migrated, back_up};
 pub use location::{Location, LocationError, PostgresUrl, is_below};
 pub use tables::Table;
 
@@ -49,7 +49,8 @@ pub async fn open_read_only(location: &Location) -> Result<Box<dyn ReadState>, S
     }
 }
 
-/// Opens a state database to write it; makes or migrates it where that is needed.
+/// Opens a state database to write it; makes or migrates it where that is needed. Before a migration, the database is copied
+/// into a file in [`Location::folder`]; [`State::migrated`] names it.
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -242,6 +243,9 @@ pub trait State: ReadState {
     /// # Errors
     /// See [`StoreError`].
     async fn revive(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// What opening it has changed, if its schema was an older one.
+    fn migrated(&self) -> Option<&Migrated>;
 
     /// Takes over the identity of another database and every row of its tables, in one transaction. Nobody may write the
     /// other one meanwhile.

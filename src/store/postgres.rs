@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::error::Failure;
-use super::{PostgresUrl, StoreError};
+use super::{Migrated, PostgresUrl, StoreError};
 
 /// How many connections one process has at most: one writes, others renew the lease or read meanwhile.
 const MAX_CONNECTIONS: usize = 4;
@@ -87,6 +87,7 @@ pub struct Postgres<Access> {
     /// The URL without its password, for messages.
     location: String,
     patience: Duration,
+    migrated: Option<Migrated>,
     _access: PhantomData<Access>,
 }
 
@@ -110,13 +111,20 @@ pub async fn open_read_only(url: &PostgresUrl) -> Result<Postgres<Reading>, Stor
 }
 
 /// Opens a state database to write it; makes or migrates its tables where that is needed. The database itself must be
-/// there.
+/// there. Before a migration it is copied into a file in [`PostgresUrl::folder`]: without that copy it stays as it is.
 ///
 /// # Errors
 /// [`StoreError::ReadOnly`], [`StoreError::Full`], and those of [`open_read_only`] except the first.
 pub async fn open_or_create(url: &PostgresUrl) -> Result<Postgres<Writing>, StoreError> {
-    let state = open(url, PATIENCE)?;
-    transaction!(state, Attempts::first(), Begin::Write, |connection| schema::migrate(connection, schema::MIGRATIONS))?;
+    let mut state = open(url, PATIENCE)?;
+    let (first, migrations) = (Attempts::first(), schema::MIGRATIONS);
+    if !transaction!(state, first, Begin::Write, |connection| schema::is_newest(connection, migrations))? {
+        // The copy takes longer than anything else in a first transaction.
+        let attempts = Attempts::first().each_within(COPY_TIMEOUT);
+        state.migrated = transaction!(state, attempts, Begin::Write, |connection| {
+            schema::migrate(connection, migrations, url.folder())
+        })?;
+    }
     Ok(state)
 }
 
@@ -135,7 +143,7 @@ fn open<Access>(url: &PostgresUrl, patience: Duration) -> Result<Postgres<Access
         Some(_) => options,
         None => options.application_name("keywheel"),
     };
-    Ok(Postgres { connections: Connections::new(options), location, patience, _access: PhantomData })
+    Ok(Postgres { connections: Connections::new(options), location, patience, migrated: None, _access: PhantomData })
 }
 
 /// How long a copy may take: millions of rows.

@@ -39,7 +39,7 @@ use tokio::sync::{Mutex, MutexGuard};
 pub(super) use self::backup::NewFile;
 pub use self::backup::{Copied, read_copy};
 use self::error::Failure;
-use super::StoreError;
+use super::{Migrated, StoreError};
 
 /// How long a statement waits for another process's lock before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ pub struct Sqlite<Access> {
     /// The file's path, for messages.
     location: String,
     /// Dropped after the session: it may own the directory that the session reads from.
-    _access: Access,
+    access: Access,
 }
 
 /// The access of a plan: nothing is written.
@@ -70,7 +70,9 @@ pub struct Reading {
 
 /// The access of an apply.
 #[derive(Debug)]
-pub struct Writing(());
+pub struct Writing {
+    migrated: Option<Migrated>,
+}
 
 /// Opens a state database to read it. Neither it nor anything beside it is written.
 ///
@@ -79,7 +81,7 @@ pub struct Writing(());
 pub async fn open_read_only(path: &Path) -> Result<Sqlite<Reading>, StoreError> {
     let location = path.display().to_string();
     match reader(path).await {
-        Ok((session, copy)) => Ok(Sqlite { session: Mutex::new(session), location, _access: Reading { _copy: copy } }),
+        Ok((session, copy)) => Ok(Sqlite { session: Mutex::new(session), location, access: Reading { _copy: copy } }),
         Err(failure) => Err(failure.at(&location)),
     }
 }
@@ -93,7 +95,7 @@ pub async fn open_read_only(path: &Path) -> Result<Sqlite<Reading>, StoreError> 
 pub async fn open_or_create(path: &Path) -> Result<Sqlite<Writing>, StoreError> {
     let location = path.display().to_string();
     match writer(path).await {
-        Ok(session) => Ok(Sqlite { session: Mutex::new(session), location, _access: Writing(()) }),
+        Ok((session, migrated)) => Ok(Sqlite { session: Mutex::new(session), location, access: Writing { migrated } }),
         Err(failure) => Err(failure.at(&location)),
     }
 }
@@ -124,14 +126,14 @@ async fn readable(options: SqliteConnectOptions) -> Result<Session, Failure> {
     Ok(session)
 }
 
-async fn writer(path: &Path) -> Result<Session, Failure> {
+async fn writer(path: &Path) -> Result<(Session, Option<Migrated>), Failure> {
     create_file(path)?;
     let options = options(path).journal_mode(SqliteJournalMode::Delete).synchronous(SqliteSynchronous::Extra);
     let mut session = Session::connect(options).await.map_err(Failure::while_writing)?;
     session.begin(Begin::Write).await.map_err(Failure::while_writing)?;
     let work = schema::migrate(&mut session.connection, path, schema::MIGRATIONS).await;
-    session.end(work).await.map_err(Failure::while_writing)?;
-    Ok(session)
+    let migrated = session.end(work).await.map_err(Failure::while_writing)?;
+    Ok((session, migrated))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

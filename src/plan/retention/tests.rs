@@ -12,7 +12,8 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn policy(disposition: Disposition, retain: u32, destroy_after: Option<u32>, age: Option<u32>) -> RotationPolicy {
-    let document = json!({"tenant_id": "acme", "policy_name": "Nightly", "key_type": "phi_data", "enable_rollback": false});
+    let document =
+        json!({"tenant_id": "acme", "policy_name": "Nightly", "key_type": "phi_data", "enable_rollback": false});
     RotationPolicy {
         old_key_disposition: disposition,
         retain_old_keys_days: retain,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::samples::{at, key, version};
-use super::{write, Write};
+use super::{Write, write};
 use crate::model::{Disposition, Retention, VersionRecord, VersionState};
 use crate::store::State;
 

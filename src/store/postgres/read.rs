@@ -117,7 +117,7 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
 
     async fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         let attempts = self.attempts().each_within(COPY_TIMEOUT);
-        transaction!(self, attempts, Begin::Read, |connection| backup::copy_out(connection, to))
+        transaction!(self, attempts, Begin::Read, |connection| backup::copy_out(connection, to, false))
     }
 
     async fn problems(&self) -> Result<Vec<String>, StoreError> {

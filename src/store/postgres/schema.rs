@@ -1,9 +1,14 @@
 //! The schema: its versions, and how a database comes to the newest one.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use super::Failure;
+use super::{Failure, backup, read};
+use crate::store::backup::{beside, sync_directory};
+use crate::store::{Migrated, StoreError};
 
 /// One step of the schema. What was released is never edited: a change is a new step.
 #[derive(Debug, Clone, Copy)]
@@ -54,28 +59,42 @@ pub(super) async fn check_readable(connection: &mut PgConnection) -> Result<(), 
     }
 }
 
-/// Brings a database to the newest schema, inside a transaction.
-///
-/// The first migration makes the very tables that a lock could lie in, so the lock is one of PostgreSQL's own: it ends
-/// with the transaction, so that a pooler cannot keep it, and whoever waited for it sees what the first one did.
-pub(super) async fn migrate(connection: &mut PgConnection, migrations: &[Migration]) -> Result<(), Failure> {
+/// Has a database the newest schema? One that has can be written, too.
+pub(super) async fn is_newest(connection: &mut PgConnection, migrations: &[Migration]) -> Result<bool, Failure> {
     let known = newest(migrations);
     match found(connection).await? {
+        Some(found) if found > known => Err(Failure::Newer { found, known }),
         Some(found) if found == known => {
             // A standby, or a role that may only read, says so now and not in the middle of the work.
             sqlx::raw_sql("UPDATE meta SET id = id WHERE false").execute(connection).await?;
-            return Ok(());
+            Ok(true)
         }
-        Some(found) if found > known => return Err(Failure::Newer { found, known }),
-        _ => {}
+        _ => Ok(false),
     }
+}
+
+/// Brings a database to the newest schema, inside a transaction. Before anything is changed, a database that has something
+/// in it is copied into a file in `backups`.
+///
+/// The first migration makes the very tables that a lock could lie in, so the lock is one of PostgreSQL's own: it ends
+/// with the transaction, so that a pooler cannot keep it, and whoever waited for it sees what the first one did.
+pub(super) async fn migrate(
+    connection: &mut PgConnection,
+    migrations: &[Migration],
+    backups: &Path,
+) -> Result<Option<Migrated>, Failure> {
     // `keyw`, and the schema in which the tables are.
     let sql = "SELECT pg_advisory_xact_lock(1801812343, coalesce(hashtext(current_schema()), 0))";
     sqlx::raw_sql(sql).execute(&mut *connection).await?;
-    let from = match found(connection).await? {
-        Some(found) if found > known => return Err(Failure::Newer { found, known }),
-        found => found.unwrap_or(0),
+    if is_newest(connection, migrations).await? {
+        return Ok(None);
+    }
+    let (from, known) = (found(connection).await?, newest(migrations));
+    let backup = match from {
+        Some(schema) => Some(back_up(connection, schema, backups).await?),
+        None => None,
     };
+    let from = from.unwrap_or(0);
     for migration in migrations.iter().filter(|migration| migration.version > from) {
         sqlx::raw_sql(migration.sql).execute(&mut *connection).await?;
     }
@@ -85,9 +104,29 @@ pub(super) async fn migrate(connection: &mut PgConnection, migrations: &[Migrati
              VALUES (1, gen_random_uuid(), 0, clock_timestamp())";
         sqlx::raw_sql(sql).execute(&mut *connection).await?;
     }
-    if from < known {
-        let query = sqlx::query("UPDATE meta SET schema_version = $1").bind(known).persistent(false);
-        query.execute(connection).await?;
+    let query = sqlx::query("UPDATE meta SET schema_version = $1").bind(known).persistent(false);
+    query.execute(connection).await?;
+    Ok(backup.map(|backup| Migrated { from, to: known, backup }))
+}
+
+/// Copies the database while nobody writes to it, to `LINEAGE.schema-N.db`.
+///
+/// One of an earlier migration from the same schema gives way: it is of a database that was restored since.
+async fn back_up(connection: &mut PgConnection, schema: i64, backups: &Path) -> Result<PathBuf, Failure> {
+    // The file is written meanwhile, and the server hears nothing.
+    let sql = "SELECT set_config('idle_in_transaction_session_timeout', '10min', true)";
+    sqlx::raw_sql(sql).execute(&mut *connection).await?;
+    let lineage = read::identity(connection).await?.lineage;
+    let to = backups.join(format!("{lineage}.schema-{schema}.db"));
+    let refused = |message: String| StoreError::NoBackup { backup: to.display().to_string(), message };
+    let unwritten = |error: io::Error| refused(error.to_string());
+    let file = beside(&to).map_err(unwritten)?;
+    match backup::copy_out(connection, file.path(), true).await {
+        // What PostgreSQL said is for the caller to judge: it may be worth repeating.
+        Err(Failure::Store(error)) => return Err(refused(error.to_string()).into()),
+        done => done?,
     }
-    Ok(())
+    file.persist(&to).map_err(|error| unwritten(error.error))?;
+    sync_directory(&to).map_err(unwritten)?;
+    Ok(to)
 }

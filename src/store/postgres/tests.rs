@@ -3,6 +3,7 @@
 mod copied;
 mod integrity;
 mod lost;
+mod migrated;
 mod session;
 mod trouble;
 

@@ -22,7 +22,7 @@ use crate::store::rows::{
     AuditRow, ColumnType, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow,
     TenantOrAll, VersionRow,
 };
-use crate::store::{Holder, Lease, ReadState, State, StoreError, Write, tables};
+use crate::store::{Holder, Lease, Migrated, ReadState, State, StoreError, Write, tables};
 
 #[async_trait]
 impl State for Postgres<Writing> {
@@ -63,6 +63,10 @@ impl State for Postgres<Writing> {
 
     async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
         transaction!(self, Begin::Write, |connection| outbox::revive(connection, now))
+    }
+
+    fn migrated(&self) -> Option<&Migrated> {
+        self.migrated.as_ref()
     }
 
     #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]

@@ -6,8 +6,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{Failure, Session, backup, options};
-use crate::store::StoreError;
 use crate::store::backup::{beside, sync_directory};
+use crate::store::{Migrated, StoreError};
 
 /// One step of the schema. What was released is never edited: a change is a new step.
 #[derive(Debug, Clone, Copy)]
@@ -65,26 +65,28 @@ pub(super) async fn check_readable(connection: &mut SqliteConnection) -> Result<
 }
 
 /// Brings a database to the newest schema, inside a transaction that has the write lock. Before anything is changed, a
-/// database that has something in it is copied to `PATH.schema-N`.
+/// database that has something in it is copied to `PATH.schema-N`: without that copy it stays as it is.
 pub(super) async fn migrate(
     connection: &mut SqliteConnection,
     path: &Path,
     migrations: &[Migration],
-) -> Result<(), Failure> {
+) -> Result<Option<Migrated>, Failure> {
     let known = newest(migrations);
     match found(connection).await? {
         Some(found) if found == known => {
             // SQLite opens a file that it may not write for reading, in silence, and says so at the first write: this
             // one, which changes nothing.
             sqlx::query("UPDATE meta SET id = id WHERE false").execute(connection).await?;
-            Ok(())
+            Ok(None)
         }
         Some(found) if found > known => Err(Failure::Newer { found, known }),
         Some(found) => {
-            back_up(path, &backup_path(path, found)).await?;
-            run(connection, found, migrations).await
+            let backup = backup_path(path, found);
+            back_up(path, &backup).await?;
+            run(connection, found, migrations).await?;
+            Ok(Some(Migrated { from: found, to: known, backup }))
         }
-        None => run(connection, 0, migrations).await,
+        None => run(connection, 0, migrations).await.map(|()| None),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::rows::{
     AuditRow, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
     VersionRow,
 };
-use crate::store::{Holder, Lease, ReadState, State, StoreError, Write, tables};
+use crate::store::{Holder, Lease, Migrated, ReadState, State, StoreError, Write, tables};
 
 #[async_trait]
 impl State for Sqlite<Writing> {
@@ -63,6 +63,10 @@ impl State for Sqlite<Writing> {
 
     async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.written(outbox::revive(&mut self.session().await.connection, now).await)
+    }
+
+    fn migrated(&self) -> Option<&Migrated> {
+        self.access.migrated.as_ref()
     }
 
     async fn copy_from(&self, lease: &Lease, source: &dyn ReadState) -> Result<(), StoreError> {

@@ -63,7 +63,8 @@ fn reply(status: u16, body: &str) -> Reply {
 fn used(at: Option<&str>) -> Reply {
     let seconds = |at: &str| at.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp();
     let usage = at.map(|at| json!({"Timestamp": seconds(at), "Operation": "Decrypt"}));
-    let answer = json!({"TrackingStartDate": seconds("2026-02-01T00:00:00Z"), "KeyLastUsage": usage.unwrap_or(json!({}))});
+    let answer =
+        json!({"TrackingStartDate": seconds("2026-02-01T00:00:00Z"), "KeyLastUsage": usage.unwrap_or(json!({}))});
     reply(200, &answer.to_string())
 }
 

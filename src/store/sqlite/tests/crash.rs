@@ -123,7 +123,7 @@ async fn a_writer_rolls_back_the_journal_of_a_crash() {
 async fn a_copy_for_reading_is_gone_once_it_was_read() {
     let (_directory, path) = crashed().await;
     let state = open_read_only(&path).await.unwrap();
-    let copy = state._access._copy.as_ref().unwrap().path().to_owned();
+    let copy = state.access._copy.as_ref().unwrap().path().to_owned();
     assert!(copy.exists());
     drop(state);
     assert!(!copy.exists());

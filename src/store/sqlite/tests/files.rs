@@ -123,6 +123,22 @@ async fn a_migration_keeps_a_copy_of_what_was_there() {
 }
 
 #[tokio::test]
+async fn without_its_copy_nothing_is_migrated() {
+    let newest = MIGRATIONS.last().unwrap().version;
+    let another = Migration { version: newest + 1, sql: "CREATE TABLE extra (x TEXT) STRICT;" };
+    let next: Vec<_> = MIGRATIONS.iter().copied().chain([another]).collect();
+    let (directory, path) = closed().await;
+    std::fs::create_dir(directory.path().join(format!("state.db.schema-{newest}"))).unwrap();
+    let mut session = Session::connect(options(&path)).await.unwrap();
+    session.begin(Begin::Write).await.unwrap();
+    let work = schema::migrate(&mut session.connection, &path, &next).await;
+    let refused = session.end(work).await;
+    assert!(matches!(refused, Err(Failure::Store(StoreError::NoBackup { .. }))), "{refused:?}");
+    assert_eq!(schema::found(&mut session.connection).await.unwrap(), Some(newest));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "something was left beside it");
+}
+
+#[tokio::test]
 async fn a_migration_that_fails_changes_nothing() {
     let broken = [MIGRATIONS[0], Migration { version: 2, sql: "CREATE TABLE extra (x TEXT) STRICT; SELECT nonsense;" }];
     let (_directory, path) = closed().await;
