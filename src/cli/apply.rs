@@ -126,12 +126,7 @@ impl Run {
     /// There is nobody to ask, and nobody said yes beforehand.
     pub fn new(view: View, format: FormatArg, approved: bool) -> Result<Self, CliError> {
         let json = format.is_json();
-        if !approved && (json || !std::io::stdin().is_terminal()) {
-            let why = if json {
-                "--format json asks nobody"
-            } else {
-                "standard input is no terminal: there is nobody to ask"
-            };
+        if let Some(why) = nobody_to_ask(format).filter(|_| !approved) {
             return Err(CliError::new("apply/no-approval", format!("{why}, and --auto-approve is not given"))
                 .help("review a saved plan and apply that (`keywheel plan --out FILE`, `keywheel apply FILE`), or give --auto-approve"));
         }
@@ -190,22 +185,7 @@ impl Run {
     }
 
     fn ask(&self) -> bool {
-        output::note("Apply these changes? Only `yes` is accepted.");
-        let (sender, answer) = mpsc::sync_channel(1);
-        // A thread, since a read from a terminal cannot be stopped and Ctrl-C must be.
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let read = std::io::stdin().lock().read_line(&mut line);
-            let _ = sender.send(read.is_ok() && line.trim() == "yes");
-        });
-        loop {
-            match answer.recv_timeout(Duration::from_millis(50)) {
-                Ok(answer) => return answer,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return false,
-                Err(mpsc::RecvTimeoutError::Timeout) if self.interrupt.load(Ordering::SeqCst) => return false,
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-        }
+        ask("Apply these changes?", &self.interrupt)
     }
 
     /// Prints what was done, and says how to exit.
@@ -243,6 +223,34 @@ impl Run {
             output::note(&render::report::next_steps(&program(), key));
         }
         Ok(status)
+    }
+}
+
+/// Why there is nobody to ask.
+pub fn nobody_to_ask(format: FormatArg) -> Option<&'static str> {
+    if format.is_json() {
+        return Some("--format json asks nobody");
+    }
+    (!std::io::stdin().is_terminal()).then_some("standard input is no terminal: there is nobody to ask")
+}
+
+/// Asks a person on the terminal. An interrupt is a no.
+pub fn ask(question: &str, interrupt: &AtomicBool) -> bool {
+    output::note(&format!("{question} Only `yes` is accepted."));
+    let (sender, answer) = mpsc::sync_channel(1);
+    // A thread, since a read from a terminal cannot be stopped and Ctrl-C must be.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        let _ = sender.send(read.is_ok() && line.trim() == "yes");
+    });
+    loop {
+        match answer.recv_timeout(Duration::from_millis(50)) {
+            Ok(answer) => return answer,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            Err(mpsc::RecvTimeoutError::Timeout) if interrupt.load(Ordering::SeqCst) => return false,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod backup;
 mod copy;
 mod forget;
 mod migrate;
+mod recover;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -25,6 +26,7 @@ enum StateCommand {
     Copy(copy::Copy),
     Forget(forget::Forget),
     Migrate(migrate::Migrate),
+    Recover(recover::Recover),
     Verify(verify::Verify),
 }
 
@@ -36,6 +38,7 @@ impl State {
             StateCommand::Copy(command) => command.run(global),
             StateCommand::Forget(command) => command.run(global),
             StateCommand::Migrate(command) => command.run(global),
+            StateCommand::Recover(command) => command.run(global),
             StateCommand::Verify(command) => command.run(global),
         }
     }

@@ -17,6 +17,7 @@ use super::load::{Known, load_with_record};
 use super::manual::Request;
 use super::messages::{Receivers, overdue};
 use super::providers::{Managers, Observers};
+use super::recovery::{self, Lost};
 use super::run::{Run, Scope};
 use super::workflow::Context;
 use super::{
@@ -191,13 +192,21 @@ fn not_older(
     }
 }
 
-/// Opens the state database to write it. That its schema was an older one is said, with where the copy of before is.
+/// Opens the state database to write it. That its schema was an older one is said, with where the copy of before is; and
+/// that something waits to be taken back.
 async fn open(
     desired: &Desired,
     options: &ApplyOptions,
     progress: &dyn Progress,
 ) -> Result<Arc<dyn State>, EngineError> {
-    let state = store::open_or_create(&desired.location(options.state.as_deref())?).await?;
+    let location = desired.location(options.state.as_deref())?;
+    let state = store::open_or_create(&location).await?;
+    for file in recovery::waiting(location.folder()) {
+        let file = file.display();
+        let message =
+            format!("{file} has what an apply could not record: `keywheel state recover {file}` takes it back");
+        progress.event(Event::Notice { message });
+    }
     if let Some(Migrated { from, to, backup }) = state.migrated() {
         let backup = backup.display();
         let message =
@@ -375,9 +384,18 @@ async fn run(
     }
     .await;
     let report = outcome.map(|done| done.map(|(plan, missing)| run.report(&plan, missing, started_at, started)));
+    let lost = Lost {
+        lineage: context.lineage,
+        correlation_id: context.correlation_id.clone(),
+        actor: context.actor.clone(),
+        at: clock::now(),
+        rotations: journal.lost(),
+    };
     drop(context);
     writer.stop(journal).await;
-    report
+    let location = desired.location(options.state.as_deref())?;
+    let folders = [location.folder().to_owned(), desired.root.join(".keywheel"), std::env::temp_dir()];
+    recovery::keep(report, &lost, &folders)
 }
 
 /// A key that is not as recorded is not touched by hand either: the version that would be made could not be promoted. A

@@ -4,13 +4,15 @@
 //! one together, so that a thousand rotations cost a few dozen commits, and each step is still durable before its
 //! effect.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::store::{Lease, State, StoreError, Write};
+
+use super::recovery;
 
 /// How many submissions may wait; those who find the queue full wait for a place.
 const QUEUE: usize = 4096;
@@ -32,12 +34,21 @@ pub struct Journal {
     queue: mpsc::Sender<Submission>,
     /// When the lease was last prolonged; none once another worker has it.
     held: watch::Receiver<Option<Instant>>,
+    /// Transactions that failed, and tell what a key manager has done.
+    lost: Arc<Mutex<Vec<Vec<Write>>>>,
 }
 
 #[derive(Debug)]
 struct Submission {
     writes: Vec<Write>,
-    done: oneshot::Sender<Result<(), StoreError>>,
+    done: oneshot::Sender<Result<(), Failed>>,
+}
+
+/// A transaction that was not written.
+#[derive(Debug)]
+struct Failed {
+    error: StoreError,
+    writes: Vec<Write>,
 }
 
 /// The tasks behind a journal.
@@ -73,7 +84,7 @@ impl Journal {
                 }
             }
         });
-        (Self { queue, held }, Writer { commits, heartbeat })
+        (Self { queue, held, lost: Arc::default() }, Writer { commits, heartbeat })
     }
 
     /// Makes writes durable, all of them or none.
@@ -87,7 +98,17 @@ impl Journal {
         let gone = || StoreError::Other { location: "journal".to_owned(), message: "its writer has ended".to_owned() };
         let (done, outcome) = oneshot::channel();
         self.queue.send(Submission { writes, done }).await.map_err(|_| gone())?;
-        outcome.await.map_err(|_| gone())?
+        let Err(Failed { error, writes }) = outcome.await.map_err(|_| gone())? else { return Ok(()) };
+        // Where another worker took over, it asks the key managers itself.
+        if !matches!(error, StoreError::LeaseLost { .. }) && recovery::is_worth_keeping(&writes) {
+            self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(writes);
+        }
+        Err(error)
+    }
+
+    /// What key managers have done, as far as it could not be made durable.
+    pub(super) fn lost(&self) -> Vec<Vec<Write>> {
+        std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// May another worker take the lease, or has it, before a call that begins now has ended?
@@ -129,7 +150,7 @@ async fn commit_all(state: Arc<dyn State>, lease: Lease, mut submissions: mpsc::
             }
             Err(error) if batch.len() == 1 => {
                 if let Some(only) = batch.pop() {
-                    let _ = only.done.send(Err(error));
+                    let _ = only.done.send(Err(Failed { error, writes }));
                 }
             }
             // One submission's conflict must not fail the others': each gets a transaction of its own.
@@ -138,7 +159,8 @@ async fn commit_all(state: Arc<dyn State>, lease: Lease, mut submissions: mpsc::
                 for (submission, length) in batch.into_iter().zip(lengths) {
                     let (own, others) = rest.split_at(length.min(rest.len()));
                     rest = others;
-                    let _ = submission.done.send(state.commit(&lease, own).await);
+                    let written = state.commit(&lease, own).await;
+                    let _ = submission.done.send(written.map_err(|error| Failed { error, writes: own.to_vec() }));
                 }
             }
         }

@@ -71,7 +71,7 @@ pub async fn copy_state(workspace: &Workspace, from: &str, to: &str) -> Result<C
 }
 
 /// Does something while nobody else may write to a database.
-async fn under_lease<T>(
+pub(super) async fn under_lease<T>(
     state: Arc<dyn State>,
     holder: &Holder,
     work: impl AsyncFnOnce(Lease) -> Result<T, EngineError>,

@@ -157,7 +157,7 @@ impl fmt::Display for Origin {
 }
 
 /// A row of `key_rotation_policies`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyRecord {
     /// Its identity, kept through renames.
     pub id: Uuid,
@@ -186,7 +186,7 @@ pub struct PolicyRecord {
 }
 
 /// A row of `encryption_keys`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyRecord {
     /// Its identity, kept through renames.
     pub id: Uuid,
@@ -365,7 +365,7 @@ impl Retention {
 }
 
 /// A row of `rotations`: one run of a workflow.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RotationRecord {
     /// Its identity, which every version that it makes carries.
     pub id: Uuid,
@@ -410,7 +410,7 @@ pub struct RotationRecord {
 }
 
 /// A row of `rotation_steps`: the journal, in the order of its sequence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Its rotation.
     pub rotation_id: Uuid,
@@ -427,7 +427,7 @@ pub struct StepRecord {
 }
 
 /// A row of `audit_log`, before its place in the chain is known.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// When.
     pub at: Timestamp,
@@ -448,7 +448,7 @@ pub struct AuditEntry {
 }
 
 /// A document without a table of its own (a tenant, a guardrail, a freeze), as last applied.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DocumentRecord {
     /// What it is.
     pub object: ObjectRef,
@@ -461,7 +461,7 @@ pub struct DocumentRecord {
 }
 
 /// A row of `applied_plans`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedPlan {
     /// The digest of the plan.
     pub digest: String,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::document;
 use crate::engine::{
     AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport, LockReport,
-    MigrateReport, OutboxReport, SendReport, StatusReport, VerifyReport, Versioned, Why,
+    MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, VerifyReport, Versioned, Why,
 };
 use crate::plan::PlanDocument;
 
@@ -35,6 +35,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("state-backup.v1.json", output::<Versioned<BackupReport>>()),
         ("state-copy.v1.json", output::<Versioned<CopyReport>>()),
         ("state-migrate.v1.json", output::<Versioned<MigrateReport>>()),
+        ("state-recover.v1.json", output::<Versioned<RecoveryReport>>()),
         ("state-verify.v1.json", output::<Versioned<VerifyReport>>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),

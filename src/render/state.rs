@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 
 use crate::diagnostic::Finding;
-use crate::engine::{BackupReport, CopiedTable, CopyReport, MigrateReport, Migration, VerifyReport};
+use crate::engine::{
+    BackupReport, CopiedTable, CopyReport, LostRotation, MigrateReport, Migration, RecoveryReport, Verdict,
+    VerifyReport,
+};
 
 use super::style::{self, paint};
 use super::text::{count, safe};
-use super::{View, findings, table};
+use super::{View, findings, table, time};
 
 /// A copy that was made.
 #[must_use]
@@ -58,6 +61,36 @@ pub fn migrated(report: &MigrateReport) -> String {
             safe(&backup.display().to_string())
         ),
     }
+}
+
+/// What a recovery would write.
+#[must_use]
+pub fn recovery(report: &RecoveryReport) -> String {
+    let lost = format!("Lost at {} by {}", time::instant(report.lost_at), safe(&report.actor));
+    let mut out = format!("{}\n\n", paint(style::HEADING, &lost));
+    for rotation in &report.rotations {
+        let LostRotation { key, workflow, reached, version, verdict, .. } = rotation;
+        let (mark, what) = match verdict {
+            Verdict::Fits => (paint(style::CHANGE, "~"), "is recorded"),
+            Verdict::Known => (paint(style::DIM, "="), "is known by now, and left alone"),
+            Verdict::Unknown => (paint(style::ERROR, "!"), "is not in this record, which is older: left alone"),
+        };
+        let version = version.as_ref().map(|version| format!(", version {}", safe(version))).unwrap_or_default();
+        let _ = writeln!(out, "  {mark} {key}: that its {workflow} came to {reached}{version} {what}");
+    }
+    out
+}
+
+/// What a recovery wrote.
+#[must_use]
+pub fn recovered(report: &RecoveryReport) -> String {
+    let fits = report.rotations.iter().filter(|rotation| rotation.verdict == Verdict::Fits).count();
+    let done = if fits == 0 {
+        paint(style::GOOD, "Nothing to record: everything in the file is known by now.")
+    } else {
+        paint(style::GOOD, &format!("Recorded: {}.", count(fits, "rotation")))
+    };
+    format!("{}\n{done} The file is {}.\n", recovery(report), safe(&report.file.display().to_string()))
 }
 
 fn tables(tables: &[CopiedTable], view: View) -> String {

@@ -256,7 +256,8 @@ pub trait State: ReadState {
 }
 
 /// One change of the state database.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Write {
     /// Insert or replace a policy, by id.
     Policy(Box<PolicyRecord>),

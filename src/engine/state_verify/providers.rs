@@ -145,14 +145,17 @@ fn other_state(
     version: &VersionRecord,
     found: &ObservedKey,
 ) -> Option<Finding> {
-    use VersionState::{Active, Deactivated, Destroyed, PreActivation};
+    use VersionState::{Active, Deactivated, Destroyed, PendingDestruction, PreActivation};
     let state = found.versions.iter().find(|held| held.provider_ref == version.provider_ref).map(|held| held.state);
     let usable = |state| matches!(state, PreActivation | Active | Deactivated);
     let as_recorded = match state {
-        None => version.state == Destroyed,
+        // Its waiting period is over, and the next apply records that.
+        None => matches!(version.state, Destroyed | PendingDestruction),
         Some(state) => state == version.state || (usable(state) && usable(version.state)),
     };
-    if as_recorded {
+    // What was begun with a version may have been done.
+    let on_its_way = known.unfinished.is_some_and(|rotation| rotation.to_ref.as_ref() == Some(&version.provider_ref));
+    if as_recorded || on_its_way {
         return None;
     }
     let state = state.map_or("missing", VersionState::as_str);

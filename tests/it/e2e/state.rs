@@ -22,6 +22,9 @@ on_both! {
     a_key_is_not_forgotten_while_an_apply_would_make_it_again
     a_key_that_is_gone_for_good_is_forgotten
     a_rotation_that_can_never_be_finished_is_given_up_with_its_key
+    what_a_lost_database_could_not_take_is_taken_back_once
+    an_apply_finds_by_asking_what_a_recovery_would_bring
+    a_recovery_of_another_or_an_older_record_is_refused
 }
 
 fn a_backup_restores_into_either_kind_of_database(kept: &Kept) {
@@ -149,6 +152,8 @@ fn a_lost_keystore_is_named_and_an_unreadable_one_is_not_fine(kept: &Kept) {
     assert_eq!(kept.codes(&[], 0), [""; 0]);
 }
 
+const APPLY: &[&str] = &["apply", "--auto-approve"];
+
 /// Forgets the key that has rotated.
 const FORGET: &[&str] = &["state", "forget", "acme/patients", "--reason", "it is gone", "--auto-approve"];
 
@@ -214,4 +219,91 @@ fn a_rotation_that_can_never_be_finished_is_given_up_with_its_key(kept: &Kept) {
     let abandoned = sandbox.keywheel(&["history", "--format", "json"]).exits(0).json();
     assert_eq!(abandoned["rotations"][0]["status"], "abandoned", "{abandoned:#}");
     sandbox.keywheel(&["audit", "list"]).exits(0).says("rotation.abandoned acme/patients");
+}
+
+const ROTATE: &[&str] = &["rotate", "acme/key-000", "--reason", "a test", "--auto-approve"];
+
+/// Rotates a key with a database that is lost as soon as the key manager has done something. Gives the file that the run
+/// wrote; afterwards the database is back.
+fn lose_the_database(kept: &Kept) -> String {
+    let (lose, find) = match kept.postgres {
+        None => (
+            "CREATE TRIGGER lost BEFORE INSERT ON rotation_steps WHEN NEW.outcome = 'succeeded' \
+             BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END",
+            "DROP TRIGGER lost",
+        ),
+        Some(_) => (
+            "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN RAISE EXCEPTION USING ERRCODE = ''53100'', MESSAGE = ''the disk is gone''; END'; \
+             CREATE TRIGGER lost BEFORE INSERT ON rotation_steps FOR EACH ROW WHEN (NEW.outcome = 'succeeded') \
+             EXECUTE FUNCTION lose()",
+            "DROP FUNCTION lose CASCADE",
+        ),
+    };
+    kept.tamper(lose);
+    kept.sandbox.keywheel(ROTATE).exits(7).says("warning[state/recovery]");
+    kept.tamper(find);
+    let files = fs::read_dir(kept.sandbox.path(".keywheel")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut files = files.map(|name| name.into_string().unwrap()).filter(|name| name.starts_with("recovery-"));
+    let file = format!(".keywheel/{}", files.next().expect("no file was written"));
+    let mode = fs::metadata(kept.sandbox.path(&file)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "others can read it");
+    file
+}
+
+/// Fails unless the rotation of the key came to its end with one new version.
+fn rotated_once(kept: &Kept) {
+    let report = kept.sandbox.keywheel(&["state", "verify", "--format", "json"]).exits(0).json();
+    assert_eq!((&report["versions"], &report["rotations"]), (&json!(5), &json!(5)), "{report:#}");
+}
+
+fn what_a_lost_database_could_not_take_is_taken_back_once(kept: &Kept) {
+    let file = lose_the_database(kept);
+    let sandbox = &kept.sandbox;
+    sandbox.keywheel(&["state", "recover", &file]).exits(1).error("state/no-approval");
+    let recover = ["state", "recover", &file, "--auto-approve"];
+    sandbox.keywheel(&recover).exits(0).says("Recorded: 1 rotation.");
+    let history = sandbox.keywheel(&["history", "--limit", "1", "--format", "json"]).exits(0).json();
+    assert_eq!(history["rotations"][0]["status"], "created", "{history:#}");
+    assert_eq!(kept.codes(&["--offline"], 0), [""; 0], "the journal leads to where the rotation is");
+    sandbox.keywheel(&["audit", "list", "--limit", "1"]).exits(0).says("state.recovered");
+    sandbox.keywheel(&recover).exits(1).error("state/recovery-file");
+    let taken = format!("{file}.taken");
+    sandbox.keywheel(&["state", "recover", &taken, "--auto-approve"]).exits(0).says("Nothing to record");
+    sandbox.keywheel(APPLY).exits(0);
+    rotated_once(kept);
+}
+
+fn an_apply_finds_by_asking_what_a_recovery_would_bring(kept: &Kept) {
+    let file = lose_the_database(kept);
+    let apply = kept.sandbox.keywheel(APPLY).exits(0);
+    assert!(
+        apply.stderr.contains(&format!("`keywheel state recover {}", kept.sandbox.path(&file).display())),
+        "{}",
+        apply.stderr
+    );
+    rotated_once(kept);
+    let recover = ["state", "recover", &file, "--format", "json", "--auto-approve"];
+    let report = kept.sandbox.keywheel(&recover).exits(0).json();
+    assert_eq!(report["rotations"][0]["verdict"], "known", "{report:#}");
+    rotated_once(kept);
+    let quiet = kept.sandbox.keywheel(APPLY).exits(0);
+    assert!(!quiet.stderr.contains("recover"), "{}", quiet.stderr);
+}
+
+fn a_recovery_of_another_or_an_older_record_is_refused(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    sandbox.keywheel(&["state", "backup", "older.db"]).exits(0);
+    let file = lose_the_database(kept);
+    let recover = ["state", "recover", &file, "--auto-approve"];
+    sandbox
+        .keywheel(&[&recover[..], &["--state", "sqlite:older.db"]].concat())
+        .exits(3)
+        .error("state/recovery-unknown");
+    let text = sandbox.read(&file);
+    sandbox.write(&file, &text.replace("\"created\"", "\"settled\""));
+    sandbox.keywheel(&recover).exits(1).error("state/recovery-file");
+    sandbox.write(&file, &text);
+    kept.tamper("UPDATE meta SET lineage = '00000000-0000-4000-8000-000000000000'");
+    sandbox.keywheel(&recover).exits(3).error("state/recovery-foreign");
 }
