@@ -63,7 +63,7 @@ pub struct Message {
 }
 
 /// A row of `outbox`: one message on its way to one receiver.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema, Deserialize)]
 pub struct Delivery {
     /// What is told.
     pub message: Message,

@@ -30,7 +30,7 @@ prop_compose! {
         destroy_after in 1_u32..60,
         age in option::of(1_u32..60),
     ) -> RotationPolicy {
-        policy(*disposition, retain, (*disposition == Disposition::Destroy).then_some(destroy_after), age)
+        policy(disposition, retain, (disposition == Disposition::Destroy).then_some(destroy_after), age)
     }
 }
 
@@ -56,7 +56,7 @@ prop_compose! {
         }
         let retain_until = deactivated_at.map(|at| retention.as_ref().map_or(at, |terms| terms.until(at)));
         VersionRecord {
-            state: *state, retention, retain_until, orphan, deactivated_at, disabled_at, destroy_at, rewrapped_at, needed_at,
+            state, orphan, deactivated_at, retention, retain_until, disabled_at, destroy_at, rewrapped_at, needed_at,
             ..VersionRecord::new(Uuid::from_u128(1), Uuid::from_u128(2), 1, "key:1".to_owned(), at(0))
         }
     }

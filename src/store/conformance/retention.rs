@@ -8,6 +8,8 @@ use crate::model::{Disposition, Retention, VersionRecord, VersionState};
 use crate::store::State;
 
 pub(crate) async fn old_versions_are_shown_once_their_retention_has_passed(state: &impl State) {
+    use Disposition::{Disable, Keep};
+    use VersionState::{Active, Deactivated, Destroyed, Disabled, PendingDestruction};
     let key = key(1, "acme", "patients");
     let forgotten = super::samples::key(2, "acme", "gone");
     let old = |number: u32, state, disposition, until| {
@@ -20,8 +22,6 @@ pub(crate) async fn old_versions_are_shown_once_their_retention_has_passed(state
             ..version(10 + u64::from(number), key.id, number)
         }
     };
-    use Disposition::{Disable, Keep};
-    use VersionState::{Active, Deactivated, Destroyed, Disabled, PendingDestruction};
     let versions = [
         old(1, Deactivated, Disable, 100),
         old(2, Deactivated, Disable, 101),
