@@ -47,6 +47,7 @@ const CODES: &[(&str, &str)] = &[
     ("policy/destroy-delay-ignored", "`destroy_after_disabled_days` without `destroy`."),
     ("policy/strategy-not-possible", "A strategy that the provider does not have."),
     ("policy/rollback-not-possible", "A rollback that the provider cannot do."),
+    ("policy/no-evidence", "Nothing will ever show that an old version is not needed, so that none is disabled."),
     ("policy/disposition-not-possible", "A disposition that the provider cannot carry out."),
     ("policy/email", "Not an address of mail."),
     ("policy/webhook-secret-ignored", "`webhook_secret` without `webhook_url`."),

@@ -80,6 +80,8 @@ pub struct Capabilities {
     pub disable: bool,
     /// Can an old version be destroyed?
     pub destroy: bool,
+    /// Can it say when a version was last used?
+    pub last_use: bool,
     /// Does it destroy a version by itself once the waiting period has ended?
     pub destroys_by_itself: bool,
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;
-use crate::model::{RotationTrigger, Secret};
-
-use super::retention::EVIDENCE;
+use crate::model::{RotationTrigger, Secret, Waiver};
 
 /// One line with every such field that somebody set, and the number of documents that set it.
 pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
@@ -28,7 +26,7 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
         }
         count("compliance_tags", !policy.compliance_tags.is_empty());
         count("authorized_services", !policy.authorized_services.is_empty());
-        count("waivers", policy.waivers.iter().any(|waiver| waiver.rule != EVIDENCE));
+        count("waivers", policy.waivers.iter().any(|waiver| waiver.rule != Waiver::EVIDENCE));
         count("rotation_trigger: usage_based", policy.rotation_trigger == RotationTrigger::UsageBased);
         count("rotation_trigger: event_based", policy.rotation_trigger == RotationTrigger::EventBased);
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::model::{
     Address, Disposition, EncryptionKey, KeyRecord, KeyState, LastUse, Name, ObjectRef, Observation, PolicyStatus,
-    Retention, RotationPolicy, Timestamp, VersionRecord, VersionState,
+    Retention, RotationPolicy, Timestamp, VersionRecord, VersionState, Waiver,
 };
 use crate::schedule::{Hold, frozen_at};
 
@@ -27,9 +27,6 @@ use super::build::{Draft, observation};
 use super::due::{KeyTiming, instant};
 use super::keys::version_state;
 use super::{Action, Change, Inputs, Precondition, Reason, Waiting};
-
-/// The rule that a waiver names to stand in for evidence.
-pub const EVIDENCE: &str = "retention/evidence";
 
 /// The old versions that a plan looks at.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -174,7 +171,8 @@ pub fn evidence(
         };
     }
     let waivers = policy.iter().flat_map(|policy| &policy.waivers);
-    if let Some(waiver) = waivers.into_iter().find(|waiver| waiver.rule == EVIDENCE && now.date_naive() <= waiver.until)
+    if let Some(waiver) =
+        waivers.into_iter().find(|waiver| waiver.rule == Waiver::EVIDENCE && now.date_naive() <= waiver.until)
     {
         return Ok(format!("waived until {} by {}: {}", waiver.until, waiver.approver, waiver.reason));
     }

@@ -65,6 +65,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     regions: true,
     disable: true,
     destroy: true,
+    last_use: true,
     destroys_by_itself: true,
 };
 

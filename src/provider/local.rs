@@ -55,6 +55,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     regions: false,
     disable: true,
     destroy: true,
+    last_use: false,
     destroys_by_itself: false,
 };
 

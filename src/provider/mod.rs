@@ -30,6 +30,7 @@ pub fn capabilities(provider: KmsProvider) -> Capabilities {
                 regions: false,
                 disable: false,
                 destroy: false,
+                last_use: false,
                 destroys_by_itself: false,
             }
         }

@@ -209,6 +209,20 @@ fn provider(subject: &mut Subject<'_, '_>, policy: &RotationPolicy, can: Capabil
             "write `old_key_disposition: keep`",
         );
     }
+    let states_evidence = policy.data_max_age_days.is_some()
+        || policy.waivers.iter().any(|waiver| waiver.rule == crate::model::Waiver::EVIDENCE);
+    if possible && policy.old_key_disposition != Disposition::Keep && !can.last_use && !states_evidence {
+        let finding = Finding::warning(
+            "policy/no-evidence",
+            format!(
+                "`{provider}` does not know when a version was last used: nothing is disabled until something else shows \
+                 that it is not needed"
+            ),
+        );
+        let help = "state `data_max_age_days`, or record `keywheel attest TENANT/KEY VERSION rewrapped` once its data is \
+                    re-encrypted";
+        subject.add(finding.help(help), &[Step::Field("old_key_disposition")]);
+    }
 }
 
 fn notifications(subject: &mut Subject<'_, '_>, policy: &RotationPolicy) {

@@ -133,7 +133,7 @@ proptest! {
 
 #[test]
 fn a_waiver_counts_until_its_last_day_and_for_its_own_rule() {
-    let waiver = |rule: &str| crate::model::Waiver {
+    let waiver = |rule: &str| Waiver {
         rule: rule.to_owned(),
         until: at(10 * DAY).date_naive(),
         reason: "a test fleet".to_owned(),
@@ -147,8 +147,8 @@ fn a_waiver_counts_until_its_last_day_and_for_its_own_rule() {
         let policy = RotationPolicy { waivers: vec![waiver(rule)], ..policy(Disposition::Disable, 1, None, None) };
         evidence(&version, &Retention::of(&policy), Some(&policy), None, now)
     };
-    assert!(shown(EVIDENCE, at(10 * DAY)).unwrap().contains("Ada: a test fleet"));
-    assert!(shown(EVIDENCE, at(11 * DAY)).is_err());
+    assert!(shown(Waiver::EVIDENCE, at(10 * DAY)).unwrap().contains("Ada: a test fleet"));
+    assert!(shown(Waiver::EVIDENCE, at(11 * DAY)).is_err());
     assert!(shown("hipaa/rotation-interval", at(5 * DAY)).is_err());
 }
 

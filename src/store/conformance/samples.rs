@@ -375,13 +375,20 @@ fn any_times() -> impl Strategy<Value = Times> {
     (option::of(any_instant()), option::of(any_instant()), option::of(any_instant()), option::of(any_instant()))
 }
 
-prop_compose! {
-    fn any_retention()(
-        policy in any_policy_times(),
-        kept_because in option::of(any_text()),
-    ) -> Retention {
-        Retention { kept_because, ..Retention::of(&policy) }
-    }
+/// Boxed, like everything that is drawn inside of it: the strategies of a whole batch together would fill a thread's stack.
+fn any_retention() -> BoxedStrategy<Retention> {
+    let days = || option::of(any::<u32>());
+    let terms = (select(Disposition::ALL), any::<u32>(), any::<u32>(), days(), days(), option::of(any_text()));
+    terms
+        .prop_map(|(old_key_disposition, retain, rollback, destroy_after, data_max_age_days, kept_because)| Retention {
+            old_key_disposition,
+            retain_old_keys_days: retain,
+            rollback_period_hours: rollback,
+            destroy_after_disabled_days: destroy_after,
+            data_max_age_days,
+            kept_because,
+        })
+        .boxed()
 }
 
 prop_compose! {
