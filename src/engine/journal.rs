@@ -148,9 +148,12 @@ async fn commit_all(state: Arc<dyn State>, lease: Lease, mut submissions: mpsc::
                     let _ = submission.done.send(Ok(()));
                 }
             }
-            Err(error) if batch.len() == 1 => {
-                if let Some(only) = batch.pop() {
-                    let _ = only.done.send(Err(Failed { error, writes }));
+            // A database that is gone is not asked once more for each: every answer takes as long as its patience lasts.
+            Err(error) if batch.len() == 1 || !matches!(error, StoreError::Conflict { .. }) => {
+                let mut writes = writes.into_iter();
+                for (submission, length) in batch.into_iter().zip(lengths) {
+                    let writes = writes.by_ref().take(length).collect();
+                    let _ = submission.done.send(Err(Failed { error: error.clone(), writes }));
                 }
             }
             // One submission's conflict must not fail the others': each gets a transaction of its own.

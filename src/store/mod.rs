@@ -467,7 +467,7 @@ impl From<RotationRecord> for HistoryEntry {
 }
 
 /// What can go wrong with the state database.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// There is no database.
     #[error("there is no state database at {location}")]
