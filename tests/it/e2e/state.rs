@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use super::kept::{Kept, on_both};
-use super::{NIGHTLY, actions, with_keys};
+use super::providers::documents;
+use super::{Kms, Moto, NIGHTLY, actions, aws_sandbox, with_keys};
 use crate::support::postgres::database;
 
 on_both! {
@@ -72,6 +73,37 @@ fn a_backup_is_made_while_somebody_works_and_is_nobodys_then(kept: &Kept) {
     kept.sandbox.keywheel(&["lock", "list"]).exits(0).says("apply-");
     kept.sandbox.keywheel(&["lock", "list", "--state", "sqlite:backup.db"]).exits(0).says("Nobody holds a lock.");
     kept.sandbox.keywheel(&["state", "copy", "sqlite:backup.db", "sqlite:restored.db"]).exits(0);
+}
+
+#[test]
+fn a_key_of_aws_that_was_changed_behind_keywheels_back_is_named() {
+    let moto = Moto::start();
+    let kms = Kms::new(moto.endpoint());
+    let sandbox = aws_sandbox(moto.endpoint());
+    sandbox.commit(&documents(2));
+    sandbox.keywheel(APPLY).exits(0);
+    sandbox.keywheel(&["rotate", "acme/key-0", "--reason", "a test", "--auto-approve"]).exits(0);
+    let kept = Kept { sandbox, postgres: None };
+    assert_eq!(kept.codes(&[], 0), [""; 0]);
+
+    let refs = kept.sandbox.sql("SELECT provider_ref FROM key_versions WHERE number = 1 AND state = 'deactivated'");
+    let old = json!({"KeyId": kms.describe(refs[0]["provider_ref"].as_str().unwrap())["KeyId"]});
+    kms.call("DisableKey", &old);
+    assert_eq!(kept.codes(&[], 1), ["verify/version-state"]);
+    kms.call("EnableKey", &old);
+    let own = kms.describe("alias/key-1")["KeyId"].clone();
+    kms.call("UpdateAlias", &json!({"AliasName": "alias/key-1", "TargetKeyId": old["KeyId"]}));
+    assert_eq!(kept.codes(&[], 1), ["verify/primary-moved"]);
+    kms.call("UpdateAlias", &json!({"AliasName": "alias/key-1", "TargetKeyId": own}));
+
+    let meta =
+        kept.sandbox.sql("SELECT lineage, (SELECT id FROM encryption_keys WHERE key_name = 'key-1') AS id FROM meta");
+    let marks = [("keywheel:lineage", &meta[0]["lineage"]), ("keywheel:key-id", &meta[0]["id"])];
+    let tags = marks.map(|(name, value)| json!({"TagKey": name, "TagValue": value}));
+    kms.call("CreateKey", &json!({"Tags": tags}));
+    assert_eq!(kept.codes(&[], 1), ["verify/unrecorded"]);
+    drop(moto);
+    assert_eq!(kept.codes(&[], 7), ["verify/no-answer"]);
 }
 
 fn what_keywheel_wrote_is_sound(kept: &Kept) {
