@@ -94,7 +94,11 @@ fn numbers(address: &Address, versions: &[&VersionRecord]) -> Option<Finding> {
 
 /// A clock that was set back leaves this too, so that it is worth a look and no more.
 fn instants(address: &Address, version: &VersionRecord, now: Timestamp) -> Option<Finding> {
-    let ordered = [("activated", version.activated_at), ("deactivated", version.deactivated_at)];
+    let ordered = [
+        ("activated", version.activated_at),
+        ("deactivated", version.deactivated_at),
+        ("disabled", version.disabled_at),
+    ];
     let mut before: Option<(&str, Timestamp)> = None;
     for (what, at) in ordered {
         let Some(at) = at else { continue };

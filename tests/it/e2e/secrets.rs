@@ -1,6 +1,7 @@
 //! Canaries: secrets that a run is given, and that stand in nothing that it says or writes.
 
 use std::fs;
+use std::process::Command;
 
 use super::{NIGHTLY, Sandbox, aws};
 use crate::support::hostile::{Hostile, Reply};
@@ -59,12 +60,26 @@ fn no_secret_is_said_or_written_anywhere() {
         &["explain", "acme/By variable", "--format", "json"],
         &["drift"],
         &["data", "encrypt", "acme/patients"],
+        &["state", "backup"],
+        &["state", "verify", "-vv"],
+        &["audit", "checkpoint", "--sign-with", "../home/key", "--out", ".keywheel/audit.json"],
+        &["audit", "verify", "-vv"],
     ];
+    let signing_key = signing_key(&sandbox);
     for arguments in runs {
         let done = sandbox.keywheel(arguments).ends();
         said.push_str(&format!("\n\n$ keywheel {}\n{}{}", arguments.join(" "), done.stdout, done.stderr));
         assert!(matches!(done.status, Some(0 | 7)), "{said}");
     }
+    // What an apply writes down when it loses the database.
+    sandbox.tamper(
+        "CREATE TRIGGER lost BEFORE INSERT ON rotation_steps WHEN NEW.outcome = 'succeeded' \
+         BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END",
+    );
+    let lost = sandbox.keywheel(&["rotate", "acme/patients", "--reason", "a test", "--auto-approve"]).exits(7);
+    assert!(lost.stdout.contains("recovery-"), "{}", lost.stdout);
+    said.push_str(&lost.stdout);
+    sandbox.tamper("DROP TRIGGER lost");
     // An edit of the literal shows that it changed, and neither what from nor what to.
     sandbox
         .commit(&literal.replace("HookO1", "Hook02").replace("canaryOfTheLiteralHook01", "canaryOfTheOtherHook0002"));
@@ -89,6 +104,7 @@ fn no_secret_is_said_or_written_anywhere() {
         super::SECRET_ACCESS_KEY,
         SESSION_TOKEN,
         "canary of a typing mistake",
+        &signing_key,
     ];
     for canary in canaries {
         if let Some(at) = said.find(canary) {
@@ -99,4 +115,15 @@ fn no_secret_is_said_or_written_anywhere() {
             assert!(!found, "{canary} stands in {}", name.display());
         }
     }
+}
+
+/// Makes a key that signs checkpoints, and gives a part of its private half.
+fn signing_key(sandbox: &Sandbox) -> String {
+    let file = sandbox.path("../home/key");
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file);
+    assert!(command.status().expect("ssh-keygen is not installed: tests/run installs it").success());
+    let text = fs::read_to_string(file).unwrap();
+    // The seed stands in the fourth line of base64.
+    text.lines().nth(4).unwrap().to_owned()
 }

@@ -23,6 +23,7 @@ on_both! {
     a_key_is_not_forgotten_while_an_apply_would_make_it_again
     a_key_that_is_gone_for_good_is_forgotten
     a_rotation_that_can_never_be_finished_is_given_up_with_its_key
+    a_database_of_the_newest_schema_is_not_migrated
     what_a_lost_database_could_not_take_is_taken_back_once
     an_apply_finds_by_asking_what_a_recovery_would_bring
     a_recovery_of_another_or_an_older_record_is_refused
@@ -251,6 +252,15 @@ fn a_rotation_that_can_never_be_finished_is_given_up_with_its_key(kept: &Kept) {
     let abandoned = sandbox.keywheel(&["history", "--format", "json"]).exits(0).json();
     assert_eq!(abandoned["rotations"][0]["status"], "abandoned", "{abandoned:#}");
     sandbox.keywheel(&["audit", "list"]).exits(0).says("rotation.abandoned acme/patients");
+}
+
+fn a_database_of_the_newest_schema_is_not_migrated(kept: &Kept) {
+    let report = kept.sandbox.keywheel(&["state", "migrate", "--format", "json"]).exits(0).json();
+    assert_eq!(report["migrated"], json!(null), "{report:#}");
+    kept.sandbox.keywheel(&["state", "migrate"]).exits(0).says("has the newest schema");
+    let missing = ["state", "migrate", "--state", "sqlite:typing-mistake.db"];
+    kept.sandbox.keywheel(&missing).exits(1).error("state/missing");
+    assert!(!kept.sandbox.path("typing-mistake.db").exists());
 }
 
 const ROTATE: &[&str] = &["rotate", "acme/key-000", "--reason", "a test", "--auto-approve"];

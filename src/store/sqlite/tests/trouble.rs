@@ -9,7 +9,7 @@ use crate::confined::{Confinement, SmallDisk, is_confined, read_only};
 use crate::store::conformance::samples::{key, policy};
 use crate::store::conformance::{holder, lease};
 use crate::store::sqlite::{Sqlite, Writing, open_or_create, open_read_only, options};
-use crate::store::{ReadState, State, StoreError, Write};
+use crate::store::{ReadState, State, StoreError, Write, back_up};
 
 /// What both ways of opening say.
 async fn refusals(path: &Path) -> [StoreError; 2] {
@@ -209,6 +209,30 @@ async fn a_plan_reads_while_an_apply_writes() {
         let policy = state.recorded().await.unwrap().policies.into_values().next().unwrap();
         assert_eq!(policy.policy.description, None);
     }
+}
+
+#[tokio::test]
+async fn a_backup_is_made_beside_a_writer_and_shows_one_instant() {
+    let (directory, path) = closed().await;
+    let (reader, writer) = (open_read_only(&path).await.unwrap(), open_or_create(&path).await.unwrap());
+    let lease = lease(&writer).await;
+    let write = async {
+        for number in 10..60 {
+            let policy = Write::Policy(Box::new(policy(number, "acme", &format!("policy {number}"))));
+            let key = Write::Key(Box::new(key(number, "acme", &format!("key {number}"))));
+            writer.commit(&lease, &[policy, key]).await.unwrap();
+        }
+    };
+    let copy = async {
+        for number in 0..5 {
+            let file = directory.path().join(format!("backup-{number}.db"));
+            back_up(&reader, &file).await.unwrap();
+            let recorded = open_read_only(&file).await.unwrap().recorded().await.unwrap();
+            // One policy was there before.
+            assert_eq!(recorded.policies.len(), recorded.keys.len() + 1, "half a batch was copied");
+        }
+    };
+    futures::join!(write, copy);
 }
 
 #[tokio::test]
