@@ -156,6 +156,22 @@ proptest! {
     }
 
     #[test]
+    fn a_key_is_overdue_since_one_instant_whatever_holds_it_back((timing, now, history, freezes) in case()) {
+        let freezes: Vec<&Freeze> = freezes.iter().collect();
+        let since = timing.overdue_since(&history, now);
+        prop_assert!(since.is_none_or(|since| since <= now));
+        match timing.decide(&key(), &history, &freezes, now) {
+            Decision::Due { overdue_since, .. } => prop_assert_eq!(since, overdue_since),
+            Decision::NotDue { .. } | Decision::Unscheduled => prop_assert_eq!(since, None),
+            Decision::Waiting { .. } => {}
+        }
+        // It stays so until the key rotates.
+        if since.is_some() && history.managed_since.is_some_and(|managed| managed <= now) {
+            prop_assert_eq!(timing.overdue_since(&history, now + Duration::days(400)), since);
+        }
+    }
+
+    #[test]
     fn missed_slots_are_one_rotation((timing, now, history, _) in case()) {
         let decide = |history: &KeyHistory| timing.decide(&key(), history, &[], now);
         if let Decision::Due { slot, .. } = decide(&history) {
@@ -194,6 +210,7 @@ proptest! {
         for freezes in [&[][..], &[&freeze]] {
             let _ = timing.decide(&key(), &history, freezes, now);
             let _ = timing.open_at(freezes, now);
+            let _ = timing.overdue_since(&history, now);
             let _ = (timing.window_delay(now), timing.freeze_delays(freezes, now));
             let _ = timing.upcoming(&key(), &history, freezes, now, 3);
         }
