@@ -12,6 +12,7 @@ pub mod clock;
 pub mod data;
 mod execute;
 mod explain;
+mod facts;
 #[cfg(test)]
 mod fixture;
 mod history;

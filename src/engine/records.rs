@@ -18,8 +18,8 @@ use crate::store::{State, Write};
 use super::manual::{Fact, given_up};
 use super::observe::{KnownVersions, Observed, handle};
 use super::run::{Run, Scope};
-use super::workflow::{Stopped, parked_key};
-use super::{Desired, EngineError, clock};
+use super::workflow::Stopped;
+use super::{Desired, EngineError, clock, facts};
 
 /// How many rows of dates are written at once.
 const SUMMARIES: usize = 1024;
@@ -165,7 +165,7 @@ pub(super) async fn key_change(
         let why = serde_json::json!({ "state": state, "reason": change.reason.message });
         let action = format!("key.{}", change.action.done());
         let audit = scope.audit(action, &change.object, None, Some(why));
-        let told = (state == KeyState::Parked).then(|| scope.context.tell(&record.key, parked_key(&record)));
+        let told = (state == KeyState::Parked).then(|| scope.context.tell(&record.key, facts::parked_key(&record)));
         let writes = [Write::Key(Box::new(record)), audit].into_iter().chain(told.into_iter().flatten());
         return Ok(journal.write(writes.collect()).await?);
     }

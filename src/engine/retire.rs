@@ -11,18 +11,17 @@ use serde_json::json;
 
 use crate::diagnostic::Finding;
 use crate::model::{
-    Address, Disposition, LastUse, MessageKind, ObjectRef, Observation, Recorded, Retention, RotationCause,
-    RotationPolicy, Timestamp, VersionRecord, VersionState, Workflow,
+    Address, Disposition, LastUse, ObjectRef, Observation, Recorded, Retention, RotationCause, RotationPolicy,
+    Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::plan::{self, Action, Retired, continued_key};
 use crate::provider::{ErrorKind, KeyHandle, KeyManager, ProviderError};
 use crate::store::{OldVersions, ReadState, Write};
 
-use super::messages::Fact;
 use super::observe::{KnownVersions, handle};
 use super::providers::{Observers, place};
 use super::workflow::{Context, Work, audit};
-use super::{Desired, EngineError, clock};
+use super::{Desired, EngineError, clock, facts};
 
 /// The old versions whose time may have come at `now`, by their terms alone.
 pub(super) async fn due_versions(
@@ -258,23 +257,10 @@ pub(super) fn settle(context: &Context, work: &mut Work, now: Timestamp) {
         Workflow::CancelDestruction => "version.destruction_cancelled",
         _ => "version.destroyed",
     };
-    let told = match work.rotation.workflow {
-        Workflow::Disable => Some(MessageKind::VersionDisabled),
-        Workflow::ScheduleDestruction => Some(MessageKind::VersionDestructionScheduled),
-        Workflow::Destroy => Some(MessageKind::VersionDestroyed),
-        _ => None,
-    };
-    if let Some(kind) = told {
-        let fact = Fact {
-            kind,
-            identity: work.rotation.id.to_string(),
-            text: format!("{}: {}", work.key.address(), work.rotation.reason),
-            details: after.clone(),
-        };
-        work.pending.extend(context.tell(&work.key.key, fact));
-    }
     let entry = audit(context, work, action, Some(before), Some(after));
     work.pending.push(Write::Version(Box::new(version.clone())));
     work.pending.push(entry);
+    let told = facts::retired(work, &version).map(|fact| context.tell(&work.key.key, fact));
+    work.pending.extend(told.into_iter().flatten());
     work.version = Some(version);
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::{
-    AuditEntry, KeyRecord, KeyState, KmsProvider, MessageKind, ObjectRef, Outcome, Phase, Retention, RotationRecord,
-    Step, StepRecord, Timestamp, VersionRecord, VersionState, Workflow,
+    AuditEntry, KeyRecord, KeyState, KmsProvider, ObjectRef, Outcome, Phase, Retention, RotationRecord, Step,
+    StepRecord, Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
 use crate::rotation::{Event as StepEvent, Next, RETRY_BUDGET, Status, abandon, next_step, record, retry_delay};
@@ -18,8 +18,8 @@ use crate::store::{StoreError, Write};
 
 use super::clock;
 use super::journal::Journal;
-use super::messages::{Fact, Receivers};
-use super::retire;
+use super::messages::Receivers;
+use super::{facts, retire};
 
 /// What every rotation of an apply shares.
 #[derive(Debug, Clone)]
@@ -270,7 +270,7 @@ async fn probe_create(context: &Context, manager: &dyn KeyManager, work: &mut Wo
         work.pending.push(Write::Version(Box::new(orphan)));
         let detail = json!({ "provider_ref": twin.provider_ref });
         work.pending.push(audit(context, work, "version.orphaned", None, Some(detail)));
-        let told = context.tell(&work.key.key, orphaned(work, &twin.provider_ref));
+        let told = context.tell(&work.key.key, facts::orphaned(work, &twin.provider_ref));
         work.pending.extend(told);
     }
     made(work, oldest.provider_ref, oldest.created_at);
@@ -364,7 +364,7 @@ fn settle(context: &Context, work: &mut Work) {
     let entry = audit(context, work, action, before, Some(after));
     work.pending.push(entry);
     if rolled_back {
-        let told = context.tell(&work.key.key, held(work));
+        let told = context.tell(&work.key.key, facts::held(work));
         work.pending.extend(told);
     }
     replace_rotation(work);
@@ -414,12 +414,14 @@ async fn give_up(context: &Context, work: &mut Work, step: Step, error: &Provide
 fn count_failure(context: &Context, work: &mut Work, error: &str) -> Option<Timestamp> {
     // A key that was not made yet has no row of its own to keep, and nothing that could be parked.
     if work.rotation.workflow == Workflow::Create {
-        let told = context.tell(&work.key.key, not_created(work, error));
+        let told = context.tell(&work.key.key, facts::not_created(work, error));
         work.pending.extend(told);
         return None;
     }
     // What becomes of an old version is no reason to stop the rotations of its key.
     if !matches!(work.rotation.workflow, Workflow::Rotate | Workflow::Rollback) {
+        let told = context.tell(&work.key.key, facts::not_retired(work, error));
+        work.pending.extend(told);
         return None;
     }
     let now = clock::now();
@@ -436,88 +438,16 @@ fn count_failure(context: &Context, work: &mut Work, error: &str) -> Option<Time
     let retry_at = key.retry_at;
     let record = Write::Key(Box::new(key.clone()));
     work.pending.push(record);
-    let told = context.tell(&work.key.key, failed(work, error));
+    let told = context.tell(&work.key.key, facts::failed(work, error));
     work.pending.extend(told);
     if parked {
-        let told = context.tell(&work.key.key, parked_key(&work.key));
+        let told = context.tell(&work.key.key, facts::parked_key(&work.key));
         work.pending.extend(told);
         let why = json!({ "reason": work.key.state_reason });
         let entry = audit(context, work, "key.parked", None, Some(why));
         work.pending.push(entry);
     }
     retry_at
-}
-
-/// A run could not finish a rotation or a rollback.
-fn failed(work: &Work, error: &str) -> Fact {
-    let (rotation, failures) = (&work.rotation, work.key.failures);
-    let again = match (work.key.state, work.key.retry_at) {
-        (KeyState::Parked, _) => "it is not tried again".to_owned(),
-        (_, Some(at)) => format!("it is tried again from {} on", crate::plan::instant(at)),
-        (_, None) => "the next apply tries it again".to_owned(),
-    };
-    Fact {
-        kind: MessageKind::RotationFailed,
-        identity: format!("{} {} {failures}", work.key.id, rotation.id),
-        text: format!(
-            "the {} of {} failed ({failures} in a row): {error}; {again}",
-            rotation.workflow,
-            work.key.address()
-        ),
-        details: json!({
-            "rotation_id": rotation.id, "workflow": rotation.workflow, "phase": rotation.phase, "cause": rotation.cause,
-            "failures": failures, "retry_at": work.key.retry_at, "error": error,
-        }),
-    }
-}
-
-/// A run could not make a key. Each run begins anew then, so that it is told once a day.
-fn not_created(work: &Work, error: &str) -> Fact {
-    let address = work.key.address();
-    Fact {
-        kind: MessageKind::CreationFailed,
-        identity: format!("{address} {}", clock::now().date_naive()),
-        text: format!("{address} could not be created: {error}"),
-        details: json!({ "rotation_id": work.rotation.id, "phase": work.rotation.phase, "error": error }),
-    }
-}
-
-/// A key does not rotate until a person resumes it.
-pub(super) fn parked_key(key: &KeyRecord) -> Fact {
-    let (address, reason) = (key.address(), key.state_reason.as_deref().unwrap_or("no reason is recorded"));
-    Fact {
-        kind: MessageKind::KeyParked,
-        identity: format!("{} {}", key.id, key.updated_at.timestamp_micros()),
-        text: format!("{address} is parked, and does not rotate until `keywheel resume`: {reason}"),
-        details: json!({ "reason": reason, "since": key.updated_at, "failures": key.failures }),
-    }
-}
-
-/// A key does not rotate until a person releases it.
-fn held(work: &Work) -> Fact {
-    let (address, reason) = (work.key.address(), &work.rotation.reason);
-    Fact {
-        kind: MessageKind::KeyHeld,
-        identity: format!("{} {}", work.key.id, work.rotation.id),
-        text: format!("{address} was rolled back, and is held until `keywheel release`: {reason}"),
-        details: json!({
-            "reason": reason, "since": work.rotation.finished_at, "rotation_id": work.rotation.id,
-            "primary": work.rotation.to_ref,
-        }),
-    }
-}
-
-/// A version was made twice.
-fn orphaned(work: &Work, provider_ref: &str) -> Fact {
-    let address = work.key.address();
-    Fact {
-        kind: MessageKind::VersionOrphaned,
-        identity: format!("{} {provider_ref}", work.key.id),
-        text: format!(
-            "a version of {address} was made twice: {provider_ref} is disabled and kept, and nothing uses it"
-        ),
-        details: json!({ "provider_ref": provider_ref, "rotation_id": work.rotation.id }),
-    }
 }
 
 /// Adds a journal entry, and brings the rotation's own row up to it.

@@ -17,6 +17,8 @@ words! {
         RotationFailed = "rotation_failed",
         /// A run could not make a key.
         CreationFailed = "creation_failed",
+        /// A run could not disable, enable or destroy an old version.
+        RetirementFailed = "retirement_failed",
         /// A key waits for a person's `resume`: it kept failing, or a person stopped it.
         KeyParked = "key_parked",
         /// A key was rolled back, and waits for a person's `release`.
@@ -63,7 +65,7 @@ pub struct Message {
 }
 
 /// A row of `outbox`: one message on its way to one receiver.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
     /// What is told.
     pub message: Message,
@@ -72,20 +74,20 @@ pub struct Delivery {
     /// The environment variable that holds the receiver's address. The address itself may be a secret, and is kept nowhere.
     pub receiver: String,
     /// The environment variable that holds what signs it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_with: Option<String>,
     /// How often it was tried.
     pub attempt: u32,
     /// When it is tried next, at the earliest; absent once it is sent or given up.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
     /// Why the last attempt failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// When the receiver took it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
     /// When it was given up: the receiver does not want it, or was tried often enough.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up_at: Option<Timestamp>,
 }

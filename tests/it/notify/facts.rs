@@ -144,6 +144,34 @@ fn a_key_that_cannot_be_made_is_told_once_a_day() {
 }
 
 #[test]
+fn the_end_of_an_old_version_is_told_step_by_step() {
+    let terms = "rotation_interval_days: 90\nenable_rollback: false\nretain_old_keys_days: 3\ndata_max_age_days: 3\n\
+                 old_key_disposition: destroy\ndestroy_after_disabled_days: 2";
+    let documents = TOLD.replace("rotation_interval_days: 1", terms);
+    let sandbox = Sandbox::with(SECRETS, &documents);
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox.at("2026-03-02 12:00:00", &by_hand("rotate")).exits(0);
+    for at in ["2026-03-05 12:01:00", "2026-03-07 12:02:00", "2026-04-06 12:03:00", "2026-04-06 12:10:00"] {
+        sandbox.at(at, APPLY).exits(0);
+    }
+    let said = messages(&sandbox, "webhook");
+    let kinds: Vec<&str> = said.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["version_disabled", "version_destruction_scheduled", "version_destroyed"]);
+    assert!(said[0].1.starts_with("version 1 of acme/patients is disabled, and decrypts nothing: "), "{said:?}");
+    assert!(said[1].1.starts_with("version 1 of acme/patients will be destroyed at 2026-04-06T12:02:"), "{said:?}");
+}
+
+#[test]
+fn a_secret_that_somebody_wrote_into_a_reason_is_not_told() {
+    let sandbox = told();
+    let reason = "see https://hooks.slack.com/services/T0/B0/canary and xoxb-1-canary";
+    sandbox.at(NOON, &["park", "acme/patients", "--reason", reason, "--auto-approve"]).exits(0);
+    let payloads = sandbox.sql("SELECT payload FROM outbox");
+    assert_eq!(payloads.len(), 2);
+    assert!(payloads.iter().all(|row| !row.to_string().contains("canary")), "{payloads:?}");
+}
+
+#[test]
 fn a_policy_without_receivers_tells_nobody() {
     let silent: String = TOLD.lines().filter(|line| !line.contains("HOOK") && !line.contains("SLACK")).fold(
         String::new(),
