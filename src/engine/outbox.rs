@@ -38,8 +38,8 @@ const CLAIM: chrono::Duration = chrono::Duration::seconds(60);
 /// How long a sender begins to send what it has claimed: the last one must have ended before the claim does.
 const PAGE_WITHIN: Duration = Duration::from_secs(45);
 
-/// How many messages are claimed at once.
-const PAGE: u32 = 100;
+/// How many messages are claimed at once: so many that those to a dead receiver hardly crowd out the others.
+const PAGE: u32 = 1000;
 
 /// How long after each failed attempt the next one comes, in minutes; after the last one a message is given up. Those of
 /// Standard Webhooks: about three days in all.
@@ -197,11 +197,11 @@ async fn deliver(state: &dyn State, secrets: &Secrets, within: Option<Duration>)
                 none.insert(Sending { state, sender, secrets, lineage, deadline })
             }
         };
-        let mut receivers: BTreeMap<(Channel, String), Vec<Delivery>> = BTreeMap::new();
+        let mut ways: BTreeMap<_, Vec<Delivery>> = BTreeMap::new();
         for delivery in claimed {
-            receivers.entry((delivery.channel, delivery.receiver.clone())).or_default().push(delivery);
+            ways.entry(way(&delivery)).or_default().push(delivery);
         }
-        for outcome in join_all(receivers.into_values().map(|deliveries| sending.to_one(deliveries))).await {
+        for outcome in join_all(ways.into_values().map(|deliveries| sending.to_one(deliveries))).await {
             let (sent, failed) = outcome?;
             report.sent += sent;
             report.failed.extend(failed);
@@ -212,53 +212,55 @@ async fn deliver(state: &dyn State, secrets: &Secrets, within: Option<Duration>)
 }
 
 impl Sending<'_> {
-    /// Sends messages to one receiver, in their order, until it fails. Gives how many it took.
-    async fn to_one(&self, deliveries: Vec<Delivery>) -> Result<(usize, Option<FailedReceiver>), StoreError> {
+    /// Sends messages that go one way, in their order, until the receiver fails. Gives how many it took.
+    async fn to_one(&self, mut deliveries: Vec<Delivery>) -> Result<(usize, Option<FailedReceiver>), StoreError> {
         let until = Instant::now() + PAGE_WITHIN;
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
         let (mut sent, mut failed) = (0, None);
         let mut stopped: Option<Stopped> = None;
-        for delivery in deliveries {
-            let (claimed, now) = (delivery.attempt, clock::now());
+        while !deliveries.is_empty() && stopped.is_none() {
             let within = until.saturating_duration_since(Instant::now()).min(EACH);
-            let concluded = if let Some(stopped) = &stopped {
-                beside(stopped, delivery, now)
-            } else if within.is_zero() {
-                // Nobody has tried: the next sender may have it at once.
-                Delivery { attempt: claimed.saturating_sub(1), next_attempt_at: Some(now), ..delivery }
-            } else if let Err(failure) = self.attempt(&delivery, within).await {
-                let concluded = after_failure(delivery, &failure, clock::now());
-                failed = Some(FailedReceiver {
-                    channel: concluded.channel,
-                    receiver: concluded.receiver.clone(),
-                    error: failure.message.clone(),
-                });
-                let next_attempt_at = concluded.next_attempt_at;
-                stopped = (failure.again != Again::NotThis).then_some(Stopped { failure, next_attempt_at });
-                concluded
-            } else {
-                sent += 1;
-                Delivery { next_attempt_at: None, error: None, sent_at: Some(clock::now()), ..delivery }
-            };
-            self.state.conclude(claimed, &concluded).await?;
+            if within.is_zero() {
+                break;
+            }
+            let rest = deliveries.split_off(together(&deliveries));
+            let tried = std::mem::replace(&mut deliveries, rest);
+            let outcome = self.attempt(&tried, within).await;
+            let now = clock::now();
+            match &outcome {
+                Ok(()) => sent += tried.len(),
+                Err(failure) => {
+                    failed = tried.first().map(|first| FailedReceiver::new(first, failure));
+                    stopped = Stopped::by(&tried, failure, now);
+                }
+            }
+            let concluded = |delivery: Delivery| (delivery.attempt, after(delivery, &outcome, now));
+            self.state.conclude(&tried.into_iter().map(concluded).collect::<Vec<_>>()).await?;
+        }
+        let now = clock::now();
+        let untried = |delivery: Delivery| (delivery.attempt, without_attempt(delivery, stopped.as_ref(), now));
+        if !deliveries.is_empty() {
+            self.state.conclude(&deliveries.into_iter().map(untried).collect::<Vec<_>>()).await?;
         }
         Ok((sent, failed))
     }
 
-    async fn attempt(&self, delivery: &Delivery, within: Duration) -> Result<(), Failure> {
-        let address = Address::parse(&self.variable(delivery, &delivery.receiver)?)
-            .map_err(|failure| of_variable(&delivery.receiver, &failure))?;
-        let what = self.outgoing(delivery)?;
+    /// Sends messages that go together.
+    async fn attempt(&self, deliveries: &[Delivery], within: Duration) -> Result<(), Failure> {
+        let Some(first) = deliveries.first() else { return Ok(()) };
+        let address = Address::parse(&self.variable(first, &first.receiver)?)
+            .map_err(|failure| of_variable(&first.receiver, &failure))?;
+        let what = match first.channel {
+            Channel::Slack => slack::outgoing(deliveries.iter().map(|delivery| &delivery.message)),
+            Channel::Webhook => self.signed(first),
+        };
         self.sender
-            .send(&address, what, within)
+            .send(&address, what?, within)
             .await
             .map_err(|failure| Failure { message: format!("{}: {}", address.host(), failure.message), ..failure })
     }
 
-    fn outgoing(&self, delivery: &Delivery) -> Result<Outgoing, Failure> {
-        if delivery.channel == Channel::Slack {
-            return slack::outgoing(&delivery.message);
-        }
+    fn signed(&self, delivery: &Delivery) -> Result<Outgoing, Failure> {
         let secret = delivery.signed_with.as_ref().map(|name| {
             let text = self.variable(delivery, name)?;
             SigningSecret::parse(&text).map_err(|failure| of_variable(name, &failure))
@@ -284,30 +286,74 @@ fn of_variable(name: &str, failure: &Failure) -> Failure {
     Failure { message: format!("${{{name}}}: {}", failure.message), again: failure.again }
 }
 
-/// A message that its receiver did not take.
-fn after_failure(delivery: Delivery, failure: &Failure, now: Timestamp) -> Delivery {
-    let tried = usize::try_from(delivery.attempt).unwrap_or(usize::MAX);
-    let delay = DELAYS.get(tried.saturating_sub(1)).map(|minutes| chrono::Duration::minutes(*minutes));
-    let delay = match failure.again {
-        Again::Later => delay,
-        Again::After(rest) => delay.map(|delay| delay.max(chrono::Duration::from_std(rest).unwrap_or(delay))),
-        Again::NotThis | Again::Nothing => None,
-    };
-    let next_attempt_at = delay.and_then(|delay| now.checked_add_signed(delay));
-    let given_up_at = next_attempt_at.is_none().then_some(now);
-    Delivery { error: Some(failure.message.clone()), next_attempt_at, given_up_at, ..delivery }
+/// The way that a message goes. What is wrong with one way, or with what one tenant may name, is not held against another.
+fn way(delivery: &Delivery) -> (Channel, String, Option<String>, Option<Name>) {
+    let tenant_id = delivery.message.object.tenant_id.clone();
+    (delivery.channel, delivery.receiver.clone(), delivery.signed_with.clone(), tenant_id)
 }
 
-/// A message to a receiver that has just failed with another one: it is not asked again for this one now, and this one
-/// was not tried.
-fn beside(stopped: &Stopped, delivery: Delivery, now: Timestamp) -> Delivery {
+/// How many of these messages, the first ones, go together.
+fn together(deliveries: &[Delivery]) -> usize {
+    match deliveries.first().map(|delivery| delivery.channel) {
+        Some(Channel::Slack) => slack::together(deliveries.iter().map(|delivery| &delivery.message)),
+        Some(Channel::Webhook) | None => 1,
+    }
+}
+
+impl FailedReceiver {
+    fn new(delivery: &Delivery, failure: &Failure) -> Self {
+        Self { channel: delivery.channel, receiver: delivery.receiver.clone(), error: failure.message.clone() }
+    }
+}
+
+impl Stopped {
+    /// None if the failure was about what was sent.
+    fn by(tried: &[Delivery], failure: &Failure, now: Timestamp) -> Option<Self> {
+        if failure.again == Again::NotThis {
+            return None;
+        }
+        let next_attempt_at = tried.iter().filter_map(|delivery| next_attempt(delivery, failure, now)).min();
+        Some(Self { failure: failure.clone(), next_attempt_at })
+    }
+}
+
+/// What became of a message that was tried.
+fn after(delivery: Delivery, outcome: &Result<(), Failure>, now: Timestamp) -> Delivery {
+    match outcome {
+        Ok(()) => Delivery { next_attempt_at: None, error: None, sent_at: Some(now), ..delivery },
+        Err(failure) => {
+            let next_attempt_at = next_attempt(&delivery, failure, now);
+            let given_up_at = next_attempt_at.is_none().then_some(now);
+            Delivery { error: Some(failure.message.clone()), next_attempt_at, given_up_at, ..delivery }
+        }
+    }
+}
+
+/// When a message is tried again; none if it is given up.
+fn next_attempt(delivery: &Delivery, failure: &Failure, now: Timestamp) -> Option<Timestamp> {
+    let tried = usize::try_from(delivery.attempt).unwrap_or(usize::MAX);
+    let delay = chrono::Duration::minutes(*DELAYS.get(tried.saturating_sub(1))?);
+    match failure.again {
+        Again::Later => now.checked_add_signed(delay),
+        Again::After(rest) => now.checked_add_signed(delay.max(chrono::Duration::from_std(rest).unwrap_or(delay))),
+        Again::NotThis | Again::Nothing => None,
+    }
+}
+
+/// A message that was claimed and not tried: there was no time left, or the receiver has just failed with another one and
+/// is not asked again now.
+fn without_attempt(delivery: Delivery, stopped: Option<&Stopped>, now: Timestamp) -> Delivery {
     let untried = Delivery { attempt: delivery.attempt.saturating_sub(1), ..delivery };
-    if stopped.failure.again == Again::Nothing {
-        return after_failure(untried, &stopped.failure, now);
+    let Some(Stopped { failure, next_attempt_at }) = stopped else {
+        return Delivery { next_attempt_at: Some(now), ..untried };
+    };
+    let error = Some(failure.message.clone());
+    if failure.again == Again::Nothing {
+        return Delivery { error, next_attempt_at: None, given_up_at: Some(now), ..untried };
     }
     // Where the other one was tried for the last time, this one goes on alone.
-    let next_attempt_at = stopped.next_attempt_at.or_else(|| now.checked_add_signed(CLAIM));
-    Delivery { error: Some(stopped.failure.message.clone()), next_attempt_at, ..untried }
+    let next_attempt_at = next_attempt_at.or_else(|| now.checked_add_signed(CLAIM));
+    Delivery { next_attempt_at, error, ..untried }
 }
 
 #[cfg(test)]
@@ -317,8 +363,7 @@ mod tests {
 
     fn failed(attempt: u32, again: Again) -> Delivery {
         let tried = Delivery { attempt, ..delivery(1, "acme", "ONE") };
-        let failure = Failure { message: "no".to_owned(), again };
-        after_failure(tried, &failure, Timestamp::UNIX_EPOCH)
+        after(tried, &Err(Failure { message: "no".to_owned(), again }), Timestamp::UNIX_EPOCH)
     }
 
     fn minutes(delivery: &Delivery) -> Option<i64> {
@@ -354,12 +399,14 @@ mod tests {
         let stopped =
             |again, next_attempt_at| Stopped { failure: Failure { message: "no".to_owned(), again }, next_attempt_at };
         let in_an_hour = now + chrono::Duration::hours(1);
-        let waits = beside(&stopped(Again::Later, Some(in_an_hour)), claimed(), now);
+        let waits = without_attempt(claimed(), Some(&stopped(Again::Later, Some(in_an_hour))), now);
         assert_eq!((waits.attempt, waits.next_attempt_at), (0, Some(in_an_hour)));
         // The other one was given up after its last attempt: that is no reason to give up this one.
-        let waits = beside(&stopped(Again::Later, None), claimed(), now);
+        let waits = without_attempt(claimed(), Some(&stopped(Again::Later, None)), now);
         assert!(waits.next_attempt_at.is_some() && waits.given_up_at.is_none());
-        let gone = beside(&stopped(Again::Nothing, None), claimed(), now);
+        let gone = without_attempt(claimed(), Some(&stopped(Again::Nothing, None)), now);
         assert!(gone.next_attempt_at.is_none() && gone.given_up_at.is_some());
+        let at_once = without_attempt(claimed(), None, now);
+        assert_eq!((at_once.attempt, at_once.next_attempt_at, at_once.error), (0, Some(now), None));
     }
 }

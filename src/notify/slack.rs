@@ -1,4 +1,4 @@
-//! What Slack gets: one line, by an incoming webhook (<https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>).
+//! What Slack gets: a line a message, by an incoming webhook (<https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>).
 //!
 //! The text is what people and providers wrote. It is escaped, so that it can neither mention nor link
 //! (<https://docs.slack.dev/messaging/formatting-message-text>).
@@ -8,16 +8,31 @@ use serde_json::json;
 use super::{Failure, Outgoing};
 use crate::model::Message;
 
-/// The most characters of a line; Slack asks for no more than 4,000, and escaping makes them more.
-const LONGEST: usize = 2000;
+/// The most characters of a line.
+const LONGEST: usize = 1000;
 
-/// A message as Slack gets it.
+/// The most characters that are posted at once: Slack asks for no more than 4,000, and escaping makes them more.
+const TOGETHER: usize = 3000;
+
+/// How many of these messages are posted at once, one a line: a day on which everything fails must not become as many posts.
+#[must_use]
+pub fn together<'m>(messages: impl Iterator<Item = &'m Message>) -> usize {
+    let lengths = messages.map(|message| message.text.chars().count().min(LONGEST));
+    let totals = lengths.scan(0, |total, length| {
+        *total += length;
+        Some(*total)
+    });
+    totals.take_while(|total| *total <= TOGETHER).count().max(1)
+}
+
+/// Messages as Slack gets them.
 ///
 /// # Errors
-/// The message has no form as JSON.
-pub fn outgoing(message: &Message) -> Result<Outgoing, Failure> {
+/// They have no form as JSON.
+pub fn outgoing<'m>(messages: impl Iterator<Item = &'m Message>) -> Result<Outgoing, Failure> {
+    let lines: Vec<String> = messages.map(|message| format!("keywheel: {}", escaped(&message.text))).collect();
     let payload = json!({
-        "text": format!("keywheel: {}", escaped(&message.text)),
+        "text": lines.join("\n"),
         "mrkdwn": false,
         "link_names": false,
         "unfurl_links": false,

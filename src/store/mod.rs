@@ -231,12 +231,12 @@ pub trait State: ReadState {
     /// See [`StoreError`].
     async fn claim(&self, now: Timestamp, until: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError>;
 
-    /// Writes down what became of a message that was claimed as this attempt; nothing happens if somebody else has
-    /// claimed it since.
+    /// Writes down what became of messages, in one transaction. Each goes with the number of the attempt as which it was
+    /// claimed; nothing happens to one that somebody else has claimed since.
     ///
     /// # Errors
-    /// See [`StoreError`].
-    async fn conclude(&self, claimed: u32, delivery: &Delivery) -> Result<(), StoreError>;
+    /// See [`StoreError`]; nothing is written then.
+    async fn conclude(&self, concluded: &[(u32, Delivery)]) -> Result<(), StoreError>;
 
     /// Lets every message that was given up be tried again from `now` on, and gives their number.
     ///

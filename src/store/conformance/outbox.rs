@@ -55,7 +55,7 @@ pub(crate) async fn a_message_that_was_sent_is_not_put_there_again(state: &impl 
     write(state, &[outbox(&message)]).await;
     let claimed = state.claim(at(5), at(65), 10).await.unwrap().remove(0);
     let sent = Delivery { next_attempt_at: None, sent_at: Some(at(6)), ..claimed };
-    state.conclude(1, &sent).await.unwrap();
+    state.conclude(&[(1, sent.clone())]).await.unwrap();
     write(state, &[outbox(&message)]).await;
     assert_eq!(all(state).await, [sent]);
     assert_eq!(state.claim(at(999), at(1000), 10).await.unwrap(), []);
@@ -88,10 +88,10 @@ pub(crate) async fn a_claimed_message_is_nobody_elses_until_the_claim_lapses(sta
 
     // The first sender comes back late: what it has to say is not about this attempt.
     let late = Delivery { sent_at: Some(at(64)), next_attempt_at: None, ..first[0].clone() };
-    state.conclude(1, &late).await.unwrap();
+    state.conclude(&[(1, late.clone())]).await.unwrap();
     assert_eq!(state.undelivered().await.unwrap(), Undelivered { waiting: 4, given_up: 0 });
     let failed = Delivery { error: Some("no answer".to_owned()), next_attempt_at: Some(at(500)), ..lapsed[0].clone() };
-    state.conclude(2, &failed).await.unwrap();
+    state.conclude(&[(2, failed.clone())]).await.unwrap();
     assert_eq!(all(state).await.last(), Some(&failed));
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn what_was_given_up_is_counted_and_can_be_tried_again(state: &
     let claimed = state.claim(at(5), at(65), 1).await.unwrap().remove(0);
     let gone = Some("answered 410".to_owned());
     let given_up = Delivery { next_attempt_at: None, given_up_at: Some(at(6)), error: gone, ..claimed };
-    state.conclude(1, &given_up).await.unwrap();
+    state.conclude(&[(1, given_up.clone())]).await.unwrap();
     assert_eq!(state.undelivered().await.unwrap(), Undelivered { waiting: 1, given_up: 1 });
     assert_eq!(state.revive(at(7)).await.unwrap(), 1);
     assert_eq!(state.revive(at(7)).await.unwrap(), 0);
@@ -112,7 +112,7 @@ pub(crate) async fn the_outbox_is_filtered_by_each_field(state: &impl State) {
     let messages = [delivery(1, "acme", "ONE"), delivery(2, "globex", "ONE"), delivery(3, "acme", "ONE")];
     write(state, &messages.each_ref().map(outbox)).await;
     let claimed = state.claim(at(1), at(61), 1).await.unwrap().remove(0);
-    state.conclude(1, &Delivery { next_attempt_at: None, sent_at: Some(at(2)), ..claimed }).await.unwrap();
+    state.conclude(&[(1, Delivery { next_attempt_at: None, sent_at: Some(at(2)), ..claimed })]).await.unwrap();
     let found = async |filter: OutboxFilter| {
         let found = state.outbox(&filter).await.unwrap();
         found.iter().map(|delivery| delivery.message.at).collect::<Vec<_>>()

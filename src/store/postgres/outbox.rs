@@ -35,18 +35,14 @@ pub(super) async fn claim(
 }
 
 /// See [`State::conclude`](crate::store::State::conclude).
-pub(super) async fn conclude(connection: &mut PgConnection, claimed: u32, delivery: &Delivery) -> Result<(), Failure> {
-    let moment = |at: Option<Timestamp>| at.map(|at| Moment(at).to_string());
+pub(super) async fn conclude(connection: &mut PgConnection, concluded: &str) -> Result<(), Failure> {
     let sql =
-        "UPDATE outbox SET attempt = $5, next_attempt_at = $6::timestamptz, error = $7, sent_at = $8::timestamptz,
-                   given_up_at = $9::timestamptz
-               WHERE id = $1::uuid AND channel = $2 AND receiver = $3 AND attempt = $4
+        "UPDATE outbox SET attempt = (r ->> 4)::bigint, next_attempt_at = (r ->> 5)::timestamptz, error = r ->> 6,
+                   sent_at = (r ->> 7)::timestamptz, given_up_at = (r ->> 8)::timestamptz
+               FROM jsonb_array_elements($1::jsonb) AS rows (r)
+               WHERE id = (r ->> 0)::uuid AND channel = r ->> 1 AND receiver = r ->> 2 AND attempt = (r ->> 3)::bigint
                    AND sent_at IS NULL AND given_up_at IS NULL";
-    let query = sqlx::query(sql).bind(delivery.message.id.to_string()).bind(delivery.channel.as_str());
-    let query = query.bind(delivery.receiver.as_str()).bind(i64::from(claimed)).bind(i64::from(delivery.attempt));
-    let query = query.bind(moment(delivery.next_attempt_at)).bind(delivery.error.as_deref());
-    let query = query.bind(moment(delivery.sent_at)).bind(moment(delivery.given_up_at));
-    query.persistent(false).execute(connection).await?;
+    sqlx::query(sql).bind(concluded).persistent(false).execute(connection).await?;
     Ok(())
 }
 

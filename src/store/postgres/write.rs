@@ -20,7 +20,7 @@ use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
     AuditRow, ColumnType, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow,
-    TenantOrAll, VersionRow,
+    TenantOrAll, VersionRow, concluded_rows,
 };
 use crate::store::{Holder, Lease, Migrated, ReadState, State, StoreError, Write, tables};
 
@@ -57,8 +57,9 @@ impl State for Postgres<Writing> {
         transaction!(self, Begin::Write, |connection| outbox::claim(connection, now, until, limit))
     }
 
-    async fn conclude(&self, claimed: u32, delivery: &Delivery) -> Result<(), StoreError> {
-        transaction!(self, Begin::Write, |connection| outbox::conclude(connection, claimed, delivery))
+    async fn conclude(&self, concluded: &[(u32, Delivery)]) -> Result<(), StoreError> {
+        let concluded = concluded_rows(concluded)?;
+        transaction!(self, Begin::Write, |connection| outbox::conclude(connection, &concluded))
     }
 
     async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -26,7 +26,7 @@ use crate::model::{
 
 pub(super) use key::{KeyRow, VersionRow};
 pub(super) use ledger::{AuditRow, DocumentRow, PlanRow, TenantOrAll};
-pub(super) use outbox::OutboxRow;
+pub(super) use outbox::{OutboxRow, concluded_rows};
 pub(super) use policy::PolicyRow;
 pub(super) use rotation::{RotationRow, StepRow};
 

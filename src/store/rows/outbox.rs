@@ -1,10 +1,12 @@
 //! `outbox`.
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::ledger::TenantOrAll;
 use super::{Json, Moment, row};
 use crate::model::{Channel, Delivery, Message};
+use crate::store::StoreError;
 
 row! {
     /// A message on its way to one receiver.
@@ -22,6 +24,19 @@ row! {
         sent_at: Option<Moment>,
         given_up_at: Option<Moment>,
     }
+}
+
+/// What became of messages, as a JSON array of arrays: which one (the primary key), the attempt as which it was claimed, and
+/// the columns that tell of its sending.
+pub(in crate::store) fn concluded_rows(concluded: &[(u32, Delivery)]) -> Result<String, StoreError> {
+    fn row((claimed, delivery): &(u32, Delivery)) -> impl Serialize + '_ {
+        let moments = [delivery.next_attempt_at, delivery.sent_at, delivery.given_up_at].map(|at| at.map(Moment));
+        let [next_attempt_at, sent_at, given_up_at] = moments;
+        let Delivery { message, channel, receiver, attempt, error, .. } = delivery;
+        (message.id, channel, receiver, claimed, attempt, next_attempt_at, error, sent_at, given_up_at)
+    }
+    let rows: Vec<_> = concluded.iter().map(row).collect();
+    serde_json::to_string(&rows).map_err(|error| StoreError::Conflict { message: error.to_string() })
 }
 
 impl From<&Delivery> for OutboxRow {

@@ -35,21 +35,13 @@ pub(super) async fn claim(
 }
 
 /// See [`State::conclude`](crate::store::State::conclude).
-pub(super) async fn conclude(
-    connection: &mut SqliteConnection,
-    claimed: u32,
-    delivery: &Delivery,
-) -> Result<(), Failure> {
-    let moment = |at: Option<Timestamp>| at.map(|at| Moment(at).to_string());
-    let sql = "UPDATE outbox SET attempt = ?5, next_attempt_at = ?6, error = ?7, sent_at = ?8,
-                   given_up_at = ?9
-               WHERE id = ?1 AND channel = ?2 AND receiver = ?3 AND attempt = ?4
-                   AND sent_at IS NULL AND given_up_at IS NULL";
-    let query = sqlx::query(sql).bind(delivery.message.id.to_string()).bind(delivery.channel.as_str());
-    let query = query.bind(delivery.receiver.as_str()).bind(i64::from(claimed)).bind(i64::from(delivery.attempt));
-    let query = query.bind(moment(delivery.next_attempt_at)).bind(delivery.error.as_deref());
-    let query = query.bind(moment(delivery.sent_at)).bind(moment(delivery.given_up_at));
-    query.execute(connection).await?;
+pub(super) async fn conclude(connection: &mut SqliteConnection, concluded: &str) -> Result<(), Failure> {
+    let sql = "UPDATE outbox SET attempt = r.value ->> 4, next_attempt_at = r.value ->> 5, error = r.value ->> 6,
+                   sent_at = r.value ->> 7, given_up_at = r.value ->> 8
+               FROM json_each(?1) AS r
+               WHERE outbox.id = r.value ->> 0 AND channel = r.value ->> 1 AND receiver = r.value ->> 2
+                   AND attempt = r.value ->> 3 AND sent_at IS NULL AND given_up_at IS NULL";
+    sqlx::query(sql).bind(concluded).execute(connection).await?;
     Ok(())
 }
 

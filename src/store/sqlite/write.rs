@@ -13,7 +13,7 @@ use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
     AuditRow, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
-    VersionRow,
+    VersionRow, concluded_rows,
 };
 use crate::store::{Holder, Lease, Migrated, ReadState, State, StoreError, Write, tables};
 
@@ -57,8 +57,9 @@ impl State for Sqlite<Writing> {
         self.written(outbox::claim(&mut self.session().await.connection, now, until, limit).await)
     }
 
-    async fn conclude(&self, claimed: u32, delivery: &Delivery) -> Result<(), StoreError> {
-        self.written(outbox::conclude(&mut self.session().await.connection, claimed, delivery).await)
+    async fn conclude(&self, concluded: &[(u32, Delivery)]) -> Result<(), StoreError> {
+        let concluded = concluded_rows(concluded)?;
+        self.written(outbox::conclude(&mut self.session().await.connection, &concluded).await)
     }
 
     async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -171,6 +171,39 @@ fn a_machine_without_the_variables_leaves_the_messages_to_one_that_has_them() {
 }
 
 #[test]
+fn many_messages_are_few_posts_to_slack_and_one_each_to_a_webhook() {
+    let (webhook_server, slack) = (willing(), willing());
+    let sandbox = told_to(webhook_server.endpoint(), slack.endpoint());
+    let key = super::TOLD.split_once("---").unwrap().1;
+    let more = (0..60).map(|number| format!("---{}", key.replace("patients", &format!("key-{number:03}"))));
+    sandbox.commit(&format!("{}{}", super::TOLD, more.collect::<String>()));
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox.at("2026-03-05 12:00:00", APPLY).exits(0);
+    sandbox.at("2026-03-05 12:05:00", &["outbox", "send"]).exits(0).says("Nothing waits.");
+    assert_eq!(webhook_server.requests().len(), 61);
+    let posts = slack.requests();
+    assert!(posts.len() < 10, "{} posts", posts.len());
+    let lines: usize = posts.iter().map(|post| body(post)["text"].as_str().unwrap().lines().count()).sum();
+    assert_eq!(lines, 61);
+}
+
+#[test]
+fn a_proxy_is_used_for_receivers_elsewhere_and_not_for_this_machine() {
+    let (proxy, slack) = (Hostile::start(|_| Reply::page(502)), willing());
+    let mut sandbox = told_to("https://receiver.invalid/in?token=canary", slack.endpoint());
+    let address = proxy.endpoint().replace("http://", "http://somebody:something@");
+    sandbox.set("HTTPS_PROXY", &address);
+    sandbox.set("HTTP_PROXY", &address);
+    sandbox.at(NOON, &by_hand("park")).exits(0).says("receiver.invalid: it cannot be reached");
+    let [request] = &proxy.requests()[..] else { panic!("{:?}", proxy.requests()) };
+    assert!(request.head.starts_with("CONNECT receiver.invalid:443 HTTP/1.1"), "{}", request.head);
+    let credentials = header(&request.head, "proxy-authorization");
+    assert_eq!(credentials, Some("Basic c29tZWJvZHk6c29tZXRoaW5n"));
+    assert!(!request.head.contains("canary"), "{}", request.head);
+    assert_eq!(slack.requests().len(), 1);
+}
+
+#[test]
 fn an_apply_that_fails_sends_all_the_same() {
     let (webhook_server, slack) = (willing(), willing());
     let sandbox = told_to(webhook_server.endpoint(), slack.endpoint());
