@@ -239,6 +239,8 @@ async fn locked<T>(
     progress: &dyn Progress,
     work: impl AsyncFnOnce(Arc<dyn State>, Lease) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
+    #[cfg(debug_assertions)]
+    let state = super::fault_points::state(state);
     let holder = Holder {
         who: planning::who(),
         pid: std::process::id(),

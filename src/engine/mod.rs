@@ -13,6 +13,8 @@ pub mod data;
 mod execute;
 mod explain;
 mod facts;
+#[cfg(debug_assertions)]
+mod fault_points;
 #[cfg(test)]
 mod fixture;
 mod history;

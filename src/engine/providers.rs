@@ -53,15 +53,18 @@ impl Observers {
     /// # Errors
     /// See [`ProviderError`].
     pub async fn at(&self, place: &ProviderPlace) -> Result<(Arc<dyn Observe>, Vec<Finding>), ProviderError> {
-        match place.provider {
+        let (observer, warnings): (Arc<dyn Observe>, _) = match place.provider {
             KmsProvider::Local => {
                 let reader = LocalReader::open(&self.providers.local, &self.root)?;
                 let warnings = reader.warnings();
-                Ok((Arc::new(reader), warnings))
+                (Arc::new(reader), warnings)
             }
-            KmsProvider::AwsKms => Ok((Arc::new(aws(&self.providers, place).await?), Vec::new())),
-            other => Err(unavailable(other)),
-        }
+            KmsProvider::AwsKms => (Arc::new(aws(&self.providers, place).await?), Vec::new()),
+            other => return Err(unavailable(other)),
+        };
+        #[cfg(debug_assertions)]
+        let observer = super::fault_points::observer(observer);
+        Ok((observer, warnings))
     }
 }
 
@@ -106,6 +109,8 @@ impl Managers {
             KmsProvider::AwsKms => Arc::new(aws(&self.providers, &place).await?),
             other => return Err(unavailable(other)),
         };
+        #[cfg(debug_assertions)]
+        let manager = super::fault_points::manager(manager);
         made.insert(place, manager.clone());
         Ok(manager)
     }
