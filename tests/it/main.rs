@@ -18,6 +18,8 @@ mod engine;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod local_provider;
 #[cfg(test)]
 mod notify;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -65,6 +66,8 @@ impl Reply {
 pub struct Hostile {
     endpoint: String,
     requests: Arc<Mutex<Vec<Request>>>,
+    /// How many connections are open.
+    open: Arc<AtomicUsize>,
 }
 
 impl Hostile {
@@ -74,13 +77,29 @@ impl Hostile {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (log, behave) = (requests.clone(), Arc::new(behave));
+        let open = Arc::new(AtomicUsize::new(0));
+        let opened = open.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (log, behave) = (log.clone(), behave.clone());
-                thread::spawn(move || serve(stream, &log, &*behave));
+                let (log, behave, open) = (log.clone(), behave.clone(), Open::one_of(&opened));
+                thread::spawn(move || {
+                    serve(stream, &log, &*behave);
+                    drop(open);
+                });
             }
         });
-        Self { endpoint, requests }
+        Self { endpoint, requests, open }
+    }
+
+    /// Waits until everything that was sent to it before has had its effect, also what clients sent that are dead by now.
+    pub fn settle(&self) {
+        // Connections are taken one after the other: those from before are counted once this one is answered.
+        let mut last = TcpStream::connect(self.endpoint.trim_start_matches("http://")).unwrap();
+        last.shutdown(Shutdown::Write).unwrap();
+        let _ = last.read(&mut [0; 1]);
+        while self.open.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
     }
 
     /// Its address.
@@ -96,6 +115,22 @@ impl Hostile {
     /// Every request so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
+    }
+}
+
+/// Counts a connection for as long as it is served.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn one_of(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

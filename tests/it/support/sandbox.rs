@@ -248,6 +248,13 @@ fn git(dir: impl AsRef<Path>, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// The variables under which a program's clock is so many seconds ahead, or behind.
+pub fn shifted(seconds: i64) -> Vec<(&'static str, String)> {
+    let mut variables = faked("");
+    variables.iter_mut().filter(|(name, _)| *name == "FAKETIME").for_each(|(_, value)| *value = format!("{seconds:+}"));
+    variables
+}
+
 /// The variables under which a program sees another time, by libfaketime. Its monotonic clock stays as it is.
 pub fn faked(instant: &str) -> Vec<(&'static str, String)> {
     let folders = ["/usr/lib", "/usr/local/lib"].into_iter().flat_map(fs::read_dir).flatten().map(Result::unwrap);
