@@ -89,13 +89,13 @@ async fn update(regional: &Regional, alias: &str, from: &str, to: &Described) ->
     }
     let send = || regional.kms.update_alias().alias_name(alias).target_key_id(to.key_id()).send();
     regional.call(Operation::UpdateAlias, Repeat::Settling, send).await?;
-    Ok(())
+    lookup::seen(regional, Operation::UpdateAlias, alias, |found| found.key_id() == to.key_id()).await
 }
 
 async fn create(regional: &Regional, alias: &str, to: &Described) -> Result<(), Failure> {
     let send = || regional.kms.create_alias().alias_name(alias).target_key_id(to.key_id()).send();
     let Err(failure) = regional.call(Operation::CreateAlias, Repeat::Settling, send).await else {
-        return Ok(());
+        return lookup::seen(regional, Operation::CreateAlias, alias, |found| found.key_id() == to.key_id()).await;
     };
     if failure.kind() != ErrorKind::Conflict {
         return Err(failure);

@@ -98,7 +98,8 @@ impl From<Failure> for ProviderError {
     }
 }
 
-const NOT_AWS: &str = "something else answers at this endpoint: check endpoint_url (providers.aws_kms, AWS_ENDPOINT_URL, \
+/// What to do where something else than AWS answers.
+pub(super) const NOT_AWS: &str = "something else answers at this endpoint: check endpoint_url (providers.aws_kms, AWS_ENDPOINT_URL, \
                        AWS_ENDPOINT_URL_KMS) and proxies";
 
 /// What an error of the SDK means.

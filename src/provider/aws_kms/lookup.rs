@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_kms::types::{KeyMetadata, KeyState, KeyUsageType, MultiRegionConfiguration, MultiRegionKeyType};
+use tokio::time::{Instant, sleep};
 
-use super::client::{Regional, Repeat};
-use super::error::Failure;
+use super::client::{Regional, Repeat, pause};
+use super::error::{Failure, NOT_AWS};
 use super::operation::Operation;
 use crate::model::Timestamp;
 use crate::provider::ErrorKind;
@@ -82,6 +83,32 @@ pub(super) async fn describe_if_there(regional: &Regional, id: &str) -> Result<O
         Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+/// Waits until a change that was answered is to be seen. The answers to some requests have no content, so that a page of a
+/// proxy passes for one; and AWS KMS is eventually consistent.
+///
+/// # Errors
+/// [`ErrorKind::Unknown`] if it is not to be seen within the time of a call.
+pub(super) async fn seen(
+    regional: &Regional,
+    operation: Operation,
+    id: &str,
+    is_so: impl Fn(&Described) -> bool,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + regional.patience;
+    for attempt in 1.. {
+        if is_so(&describe(regional, id, Repeat::Settling).await?) {
+            break;
+        }
+        let pause = pause(attempt);
+        if Instant::now() + pause >= deadline {
+            let message = format!("it was answered, and {id} is as before");
+            return Err(Failure::new(ErrorKind::Unknown, operation, message).help(NOT_AWS));
+        }
+        sleep(pause).await;
+    }
+    Ok(())
 }
 
 /// A key's tags.

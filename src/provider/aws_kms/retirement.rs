@@ -28,6 +28,7 @@ pub(super) async fn disable(account: &Account, alias: Option<&str>, version: &st
     for place in &places {
         let send = || place.kms.disable_key().key_id(described.key_id()).send();
         place.call(Operation::DisableKey, Repeat::Safe, send).await?;
+        lookup::seen(place, Operation::DisableKey, described.key_id(), |key| !key.is_enabled()).await?;
     }
     Ok(())
 }
@@ -38,6 +39,7 @@ pub(super) async fn enable(account: &Account, version: &str) -> Result<(), Failu
     for place in places(account, &described).iter().rev() {
         let send = || place.kms.enable_key().key_id(described.key_id()).send();
         place.call(Operation::EnableKey, Repeat::Safe, send).await?;
+        lookup::seen(place, Operation::EnableKey, described.key_id(), Described::is_enabled).await?;
     }
     Ok(())
 }
@@ -87,6 +89,8 @@ pub(super) async fn cancel(account: &Account, version: &str) -> Result<(), Failu
         }
         let send = || place.kms.cancel_key_deletion().key_id(described.key_id()).send();
         place.call(Operation::CancelKeyDeletion, Repeat::Safe, send).await?;
+        let is_kept = |key: &Described| !key.is_pending_deletion();
+        lookup::seen(place, Operation::CancelKeyDeletion, described.key_id(), is_kept).await?;
     }
     Ok(())
 }

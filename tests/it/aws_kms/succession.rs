@@ -111,6 +111,34 @@ fn a_multi_region_key_moves_in_every_region() {
     });
 }
 
+/// The answer to `UpdateAlias` has no content: any page with status 200 looks like one.
+#[test]
+fn a_page_of_a_proxy_is_no_move_of_the_name() {
+    let name = "aws_kms::succession::a_page_of_a_proxy_is_no_move_of_the_name";
+    moto::test(name, |endpoint| async move {
+        let upstream = endpoint.clone();
+        let proxy = Hostile::start(move |request| match request.operation.as_str() {
+            "UpdateAlias" | "DisableKey" if request.earlier == 0 => Reply::page(200),
+            _ => Reply::Forward(upstream.clone()),
+        });
+        let manager = connect(proxy.endpoint()).await;
+        let own = aws(&endpoint, REGION).await;
+        let made = own.create_key().send().await.unwrap().key_metadata.unwrap();
+        let key = adopted(&own, "patients", made).await;
+        let successor = own.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
+        let old = key.primary.clone().unwrap();
+
+        let lost = manager.promote(&key, Some(&old), &successor).await.unwrap_err();
+        assert!(lost.is_unknown() && lost.help.is_some(), "{lost:?}");
+        assert_eq!(manager.primary(&key).await.unwrap(), Some(old.clone()));
+        manager.promote(&key, Some(&old), &successor).await.unwrap();
+        assert_eq!(manager.primary(&key).await.unwrap(), Some(successor));
+        let lost = manager.disable(&key, &old).await.unwrap_err();
+        assert!(lost.is_unknown(), "{lost:?}");
+        manager.disable(&key, &old).await.unwrap();
+    });
+}
+
 #[test]
 fn a_name_moves_nowhere_while_a_region_is_not_ready() {
     let name = "aws_kms::succession::a_name_moves_nowhere_while_a_region_is_not_ready";
