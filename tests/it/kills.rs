@@ -16,6 +16,7 @@ use self::world::{APPLY, Database, World};
 mod checks;
 mod fleet;
 mod sealed;
+mod storms;
 mod world;
 
 /// Tests of campaigns: on which database, which campaign, and how many kills it has at least.

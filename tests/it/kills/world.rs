@@ -11,10 +11,11 @@ use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
 use keywheel::engine::clock;
 use serde_json::Value;
 
+use crate::support::cut::Proxy;
 use crate::support::hostile::{Hostile, Reply, Request};
 use crate::support::kms::Kms;
 use crate::support::moto::Moto;
-use crate::support::postgres::{Server, own};
+use crate::support::postgres::{Server, own, url};
 use crate::support::sandbox::{Run, Sandbox, shifted};
 
 use super::sealed::Sealed;
@@ -22,7 +23,7 @@ use super::sealed::Sealed;
 pub const APPLY: &[&str] = &["apply", "--auto-approve"];
 
 /// Longer than the lease of a process that died lasts.
-const LEASE: i64 = 100;
+pub const LEASE: i64 = 100;
 
 /// Where the state is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct World {
     pub proxy: Hostile,
     moto: Moto,
     server: Option<Server>,
+    /// The proxy before the server.
+    pub cuts: Option<Proxy>,
     /// The folder of the file that says how far the server's clock is ahead.
     clock: tempfile::TempDir,
     /// How far the clocks are ahead of the machine's, in seconds.
@@ -65,14 +68,17 @@ impl World {
         let proxy = Hostile::start(move |request| behave(&endpoint, request));
         let mut sandbox = Sandbox::new(&format!(
             "apply_from: refs/heads/main\nstate: ${{KEYWHEEL_STATE}}\nproviders:\n  aws_kms: {{region: us-east-1, \
-             endpoint_url: \"{}\", consistency_delay: {consistency_delay}, operation_timeout: 9s, connect_timeout: 1s}}\n",
+             endpoint_url: \"{}\", consistency_delay: {consistency_delay}, operation_timeout: 3s, connect_timeout: 1s}}\n",
             proxy.endpoint()
         ));
         sandbox.set("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000");
         sandbox.set("AWS_SECRET_ACCESS_KEY", "nobodys");
         let server = (database == Database::Postgres).then(|| Server::start("fsync = off\n"));
-        let state =
-            server.as_ref().map_or_else(|| "sqlite:.keywheel/state.db".to_owned(), |server| server.url("postgres"));
+        let cuts = server.as_ref().map(|server| Proxy::start(server.port));
+        let state = match &cuts {
+            Some(proxy) => url(proxy.port, "postgres") + "?sslmode=disable",
+            None => "sqlite:.keywheel/state.db".to_owned(),
+        };
         sandbox.set("KEYWHEEL_STATE", &state);
         let clock = tempfile::tempdir().unwrap();
         own(clock.path());
@@ -84,7 +90,7 @@ impl World {
             server.stop("fast");
             server.start_again(&follows(clock.path()));
         }
-        Self { sandbox, proxy, moto, server, clock, ahead, sealed: Vec::new(), died: BTreeMap::new() }
+        Self { sandbox, proxy, moto, server, cuts, clock, ahead, sealed: Vec::new(), died: BTreeMap::new() }
     }
 
     /// AWS KMS as others see it, in a region.

@@ -25,6 +25,8 @@ pub struct Proxy {
 #[derive(Default)]
 struct Plan {
     commits: Mutex<VecDeque<Option<Cut>>>,
+    /// How many messages pass before each cut that concerns no commit in particular.
+    gaps: Mutex<VecDeque<u32>>,
     cut: AtomicU32,
 }
 
@@ -49,19 +51,41 @@ impl Proxy {
         self.plan.commits.lock().unwrap().extend(commits);
     }
 
-    /// How many commits were cut.
+    /// Says after how many messages of clients a connection is cut, and after how many more the next one: by turns before
+    /// the server hears of a message, and before the client hears of its answer.
+    pub fn cut_after(&self, gaps: impl IntoIterator<Item = u32>) {
+        self.plan.gaps.lock().unwrap().extend(gaps);
+    }
+
+    /// How many messages were cut.
     pub fn count(&self) -> u32 {
         self.plan.cut.load(Ordering::SeqCst)
     }
 }
 
 impl Plan {
-    fn next(&self) -> Option<Cut> {
-        let cut = self.commits.lock().unwrap().pop_front().flatten();
+    /// What becomes of a message.
+    fn next(&self, message: &[u8]) -> Option<Cut> {
+        let is_commit = message.first() == Some(&b'Q') && message.get(5..) == Some(b"COMMIT\0");
+        let of_commit = if is_commit { self.commits.lock().unwrap().pop_front().flatten() } else { None };
+        let cut = of_commit.or_else(|| self.by_number(message));
         if cut.is_some() {
             self.cut.fetch_add(1, Ordering::SeqCst);
         }
         cut
+    }
+
+    fn by_number(&self, message: &[u8]) -> Option<Cut> {
+        let mut gaps = self.gaps.lock().unwrap();
+        let gap = gaps.front_mut()?;
+        if let Some(less) = gap.checked_sub(1) {
+            *gap = less;
+            return None;
+        }
+        gaps.pop_front();
+        // Only a query and the end of a batch of messages (Sync) are answered at once.
+        let is_answered = matches!(message.first(), Some(b'Q' | b'S'));
+        Some(if is_answered && gaps.len().is_multiple_of(2) { Cut::After } else { Cut::Before })
     }
 }
 
@@ -99,12 +123,10 @@ fn forward(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan, swallow:
         let mut message = vec![0; 5];
         client.read_exact(&mut message)?;
         body(client, &mut message, 1)?;
-        if message.first() == Some(&b'Q') && message.get(5..) == Some(b"COMMIT\0") {
-            match plan.next() {
-                Some(Cut::Before) => return Ok(()),
-                Some(Cut::After) => swallow.store(true, Ordering::SeqCst),
-                None => {}
-            }
+        match plan.next(&message) {
+            Some(Cut::Before) => return Ok(()),
+            Some(Cut::After) => swallow.store(true, Ordering::SeqCst),
+            None => {}
         }
         server.write_all(&message)?;
         if swallow.load(Ordering::SeqCst) {

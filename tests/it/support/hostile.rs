@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// A request, as it came.
 #[derive(Debug, Clone)]
@@ -47,6 +48,12 @@ pub enum Reply {
     Forward(String),
     /// The server at this endpoint acts, and its answer is lost.
     ActAndHangup(String),
+    /// The same, and its answer ends in the middle.
+    ActAndTruncate(String),
+    /// What the server at this endpoint answers, piece by piece over so long a time.
+    Drip(String, Duration),
+    /// The request is held back for a while; then the server at this endpoint acts and answers, whoever still listens.
+    Late(String, Duration),
 }
 
 impl Reply {
@@ -163,6 +170,25 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Request>>, behave: &(dyn Fn(&Req
         Reply::ActAndHangup(endpoint) => {
             forward(&endpoint, &request);
             Vec::new()
+        }
+        Reply::ActAndTruncate(endpoint) => {
+            let mut answer = forward(&endpoint, &request);
+            let body = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+            answer.truncate(body + (answer.len() - body) / 2);
+            answer
+        }
+        Reply::Drip(endpoint, time) => {
+            let answer = forward(&endpoint, &request);
+            let pieces = answer.chunks(answer.len() / 8 + 1);
+            pieces.for_each(|piece| {
+                thread::sleep(time / 8);
+                let _ = stream.write_all(piece);
+            });
+            Vec::new()
+        }
+        Reply::Late(endpoint, time) => {
+            thread::sleep(time);
+            forward(&endpoint, &request)
         }
     };
     let _ = stream.write_all(&answer);

@@ -72,6 +72,20 @@ async fn a_commit_that_is_cut_again_and_again_is_written_once() {
 }
 
 #[tokio::test]
+async fn a_commit_is_written_once_wherever_in_its_transaction_the_connection_is_cut() {
+    let (_database, proxy, state) = behind_proxy().await;
+    let lease = lease(&state).await;
+    // At another of its messages each time, and by turns before the server hears of it and after it has answered.
+    proxy.cut_after((0..12).map(|number| 24 + number));
+    let mut written = 0;
+    while proxy.count() < 12 {
+        state.commit(&lease, &batch(written)).await.unwrap();
+        written += 1;
+    }
+    written_once_each(&state, written).await;
+}
+
+#[tokio::test]
 async fn a_written_batch_counts_even_if_the_lease_was_lost_before_that_was_known() {
     let (database, proxy, state) = behind_proxy().await;
     let lease = state.acquire("apply", &holder("alice@laptop"), 0).await.unwrap();
