@@ -117,8 +117,12 @@ impl State for Watched<dyn State> {
         around("claim", self.0.claim(now, until, limit)).await
     }
 
-    async fn conclude(&self, claimed: u32, delivery: &Delivery) -> Result<(), StoreError> {
-        around("conclude", self.0.conclude(claimed, delivery)).await
+    async fn conclude(&self, concluded: &[(u32, Delivery)]) -> Result<(), StoreError> {
+        around("conclude", self.0.conclude(concluded)).await
+    }
+
+    fn migrated(&self) -> Option<&Migrated> {
+        self.0.migrated()
     }
 
     async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -90,6 +90,13 @@ impl AwsKms {
         Ok(Self { account: Account::connect(config, tenant, region).await? })
     }
 
+    /// Through a connection that somebody else has made, which no quota slows down: what is not AWS answers there.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn through(sdk: aws_config::SdkConfig, patience: std::time::Duration) -> Self {
+        Self { account: Account::through(sdk, patience) }
+    }
+
     /// An AWS that is out of reach is so for every key: nobody waits for it thousands of times.
     async fn observe_or_say_why(&self, key: &KeyHandle, out_of_reach: &OnceLock<String>) -> Observation {
         if let Some(why) = out_of_reach.get() {

@@ -19,6 +19,7 @@ mod engine;
 mod exhaustive;
 #[cfg(test)]
 mod kills;
+mod fuzz_corpus;
 #[cfg(test)]
 mod local_provider;
 #[cfg(test)]

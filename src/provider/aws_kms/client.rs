@@ -64,6 +64,7 @@ pub(super) struct Account {
     /// How long one call may take, with its retries.
     pub patience: Duration,
     pub max_concurrent: usize,
+    keeps_quotas: bool,
     regions: Mutex<BTreeMap<String, Arc<Regional>>>,
 }
 
@@ -72,6 +73,7 @@ pub(super) struct Regional {
     pub region: String,
     pub kms: aws_sdk_kms::Client,
     pub patience: Duration,
+    keeps_quotas: bool,
     limits: Mutex<HashMap<Operation, Arc<DefaultDirectRateLimiter>>>,
     permits: Semaphore,
 }
@@ -131,8 +133,24 @@ impl Account {
             region,
             patience,
             max_concurrent: usize::try_from(config.max_concurrent).unwrap_or(1).max(1),
+            keeps_quotas: true,
             regions: Mutex::default(),
         })
+    }
+
+    /// See [`super::AwsKms::through`].
+    pub(super) fn through(sdk: SdkConfig, patience: Duration) -> Self {
+        let region = sdk.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
+        Self {
+            sdk,
+            kms_endpoint: None,
+            emulated: false,
+            region,
+            patience,
+            max_concurrent: 1,
+            keeps_quotas: false,
+            regions: Mutex::default(),
+        }
     }
 
     /// The client of the place's own region.
@@ -153,6 +171,7 @@ impl Account {
                 region: region.to_owned(),
                 kms: aws_sdk_kms::Client::from_conf(kms.build()),
                 patience: self.patience,
+                keeps_quotas: self.keeps_quotas,
                 limits: Mutex::default(),
                 permits: Semaphore::new(self.max_concurrent),
             })
@@ -209,7 +228,9 @@ impl Regional {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let _permit = self.permits.acquire().await;
-        self.limit(operation).until_ready().await;
+        if self.keeps_quotas {
+            self.limit(operation).until_ready().await;
+        }
         let left = deadline.get_or_insert_with(|| Instant::now() + self.patience).duration_since(Instant::now());
         // A lost answer must leave time to ask again.
         let time = if repeat == Repeat::Never { left } else { left.min(self.patience / ATTEMPTS) };

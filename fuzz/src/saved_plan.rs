@@ -1,0 +1,65 @@
+//! Saved plans. Nobody guesses a SHA-256, so that an input is also read with the digests that it should have.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use keywheel::plan::{self, Change, Plan, PlanDocument, Sources};
+use keywheel::render::{self, View};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// What parses is written again as the same plan, and no byte of it can be changed for another meaning.
+pub fn run(input: &[u8]) -> bool {
+    let _ = plan::parse(input);
+    let Some(sealed) = seal(input) else { return false };
+    // Another major version, of which nothing else is known.
+    let Ok((plan, expires_at)) = plan::parse(sealed.as_slice()) else { return false };
+    for width in [None, Some(0), Some(80)] {
+        for full in [false, true] {
+            let shown = render::plan::draw(&plan, View { width, full });
+            let is_hostile = |c: char| c.is_control() && c != '\n' && c != '\u{1b}';
+            assert!(!shown.contains(is_hostile), "a plan moves the cursor: {shown:?}");
+        }
+    }
+    let written = write(plan.clone());
+    let (again, _) = plan::parse(written.as_slice()).expect("what was written is read");
+    assert_eq!(again, plan);
+    assert_eq!(write(again), written, "a plan has one form");
+
+    // Where to damage it follows from the input, so that the fuzzer can choose.
+    let seed = input.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    for bit in 0..8 {
+        let mut damaged = sealed.clone();
+        let at = seed.wrapping_add(bit * damaged.len() / 8) % damaged.len();
+        damaged[at] ^= 1 << bit;
+        if let Ok(read) = plan::parse(damaged.as_slice()) {
+            assert_eq!(read, (plan.clone(), expires_at), "byte {at} means something and is not in the digests");
+        }
+    }
+    true
+}
+
+/// The plan with its digests; none if it is no plan at all.
+fn seal(input: &[u8]) -> Option<Vec<u8>> {
+    let mut value: Value = serde_json::from_slice(input).ok()?;
+    let sources: Sources = field(&value, "sources")?;
+    let lineage: Option<Uuid> = field(&value, "lineage")?;
+    let changes: Vec<Change> = field(&value, "changes")?;
+    let fields = value.as_object_mut()?;
+    fields.insert("digest".to_owned(), plan::digest(&sources, lineage, &changes).into());
+    fields.insert("document_digest".to_owned(), "".into());
+    let document: PlanDocument = serde_json::from_value(value).ok()?;
+    let mut value = serde_json::to_value(&document).ok()?;
+    let hash = digest(&SHA256, &serde_json::to_vec(&document).ok()?);
+    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    value.as_object_mut()?.insert("document_digest".to_owned(), format!("sha256:{hex}").into());
+    serde_json::to_vec(&value).ok()
+}
+
+fn field<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
+    serde_json::from_value(value.get(name).cloned().unwrap_or_default()).ok()
+}
+
+fn write(plan: Plan) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    PlanDocument::from(plan).write(&mut bytes).expect("memory takes everything");
+    bytes
+}
