@@ -43,7 +43,7 @@ pub fn run(input: &[u8]) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let result = runtime.block_on(ask(&manager, question.trim_end(), &aws));
     if let Err(Some(error)) = &result {
-        let length = error.message.len() + error.help.as_ref().map_or(0, |help| help.len());
+        let length = error.message.len() + error.help.as_ref().map_or(0, String::len);
         assert!(length <= LONGEST_MESSAGE, "{} bytes of an answer in an error", error.message.len());
     }
     result.is_ok()

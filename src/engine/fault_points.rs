@@ -25,8 +25,8 @@ use crate::model::{
 };
 use crate::provider::{CreateVersion, Found, KeyHandle, KeyManager, Observe, Owned, ProviderError};
 use crate::store::{
-    AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Holder, Identity, Lease, LeaseRecord, OldVersions,
-    OutboxFilter, ReadState, State, StoreError, Table, Undelivered, Write,
+    AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Holder, Identity, Lease, LeaseRecord, Migrated,
+    OldVersions, OutboxFilter, ReadState, State, StoreError, Table, Undelivered, Write,
 };
 
 const DIE_AT: &str = "KEYWHEEL_DIE_AT";

@@ -18,8 +18,9 @@ mod engine;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
-mod kills;
 mod fuzz_corpus;
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod local_provider;
 #[cfg(test)]
