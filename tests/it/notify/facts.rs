@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{APPLY, NOON, SECRETS, TOLD, by_hand, kinds, messages, told};
 use crate::e2e::aws_sandbox;
-use crate::support::hostile::{Hostile, Reply};
+use crate::support::hostile::{Hostile, Reply, forward};
 use crate::support::moto::Moto;
 use crate::support::sandbox::Sandbox;
 
@@ -125,6 +125,31 @@ fn each_failed_run_is_told_and_then_that_the_key_is_parked() {
          AND payload ->> 'kind' = 'key_parked' AND payload ->> 'correlation_id' = audit_log.correlation_id",
     );
     assert_eq!(parked, [json!({"n": 2})]);
+}
+
+#[test]
+fn a_version_that_was_made_twice_is_told_and_kept_out_of_use() {
+    let moto = Moto::start();
+    let (endpoint, repeats) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+    let is_repeating = repeats.clone();
+    let proxy = Hostile::start(move |request| {
+        if request.operation == "CreateKey" && is_repeating.load(Ordering::SeqCst) {
+            // Somebody between repeats the request, and no answer comes back.
+            forward(&endpoint, request);
+            return Reply::ActAndHangup(endpoint.clone());
+        }
+        Reply::Forward(endpoint.clone())
+    });
+    let sandbox = told_in_aws(proxy.endpoint());
+    sandbox.at(NOON, APPLY).exits(0);
+    repeats.store(true, Ordering::SeqCst);
+    sandbox.at("2026-03-02 02:00:10", &by_hand("rotate")).exits(0);
+    let twin = sandbox.sql("SELECT provider_ref, state FROM key_versions WHERE orphan = 1");
+    assert_eq!((twin.len(), &twin[0]["state"]), (1, &json!("disabled")), "{twin:?}");
+    let reference = twin[0]["provider_ref"].as_str().unwrap();
+    let text =
+        format!("a version of acme/patients was made twice: {reference} is disabled and kept, and nothing uses it");
+    assert_eq!(messages(&sandbox, "webhook"), [("version_orphaned".to_owned(), text)]);
 }
 
 #[test]
