@@ -1,6 +1,7 @@
 //! Apply: lock, finish what an earlier run left, plan, ask, do what the plan says, report.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::document::Config;
 use crate::model::{Address, AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
 use crate::plan::{self, Action, Change, Drift, Plan, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
-use crate::store::{self, Holder, Lease, Migrated, State, StoreError, is_below};
+use crate::store::{self, Holder, Lease, Location, Migrated, State, StoreError, is_below};
 
 use super::execute::{execute, resume};
 use super::journal::{Journal, LEASE_SECONDS};
@@ -201,7 +202,7 @@ async fn open(
 ) -> Result<Arc<dyn State>, EngineError> {
     let location = desired.location(options.state.as_deref())?;
     let state = store::open_or_create(&location).await?;
-    for file in recovery::waiting(location.folder()) {
+    for file in recovery::waiting(&folders(&location, desired)) {
         let file = file.display();
         let message =
             format!("{file} has what an apply could not record: `keywheel state recover {file}` takes it back");
@@ -396,8 +397,13 @@ async fn run(
     drop(context);
     writer.stop(journal).await;
     let location = desired.location(options.state.as_deref())?;
-    let folders = [location.folder().to_owned(), desired.root.join(".keywheel"), std::env::temp_dir()];
-    recovery::keep(report, &lost, &folders)
+    let [beside, in_repository] = folders(&location, desired);
+    recovery::keep(report, &lost, &[beside, in_repository, std::env::temp_dir()])
+}
+
+/// Where what could not be recorded is kept: a full disk of the database need not be that of the repository.
+fn folders(location: &Location, desired: &Desired) -> [PathBuf; 2] {
+    [location.folder().to_owned(), desired.root.join(".keywheel")]
 }
 
 /// A key that is not as recorded is not touched by hand either: the version that would be made could not be promoted. A

@@ -196,14 +196,15 @@ async fn goes_on(
         let (seq, what) = match (found, end) {
             (Some(link), _) if link.hash == head.hash => continue,
             (Some(_), _) => (head.seq, "it is another entry than was signed: the chain was rewritten".to_owned()),
-            (None, Some(end)) if end.seq < head.seq => (
+            // The check ended at a broken link: where the chains end is not known.
+            (None, _) if log.broken.is_some() => (head.seq, "the entry is not there".to_owned()),
+            (None, Some(end)) => (
                 end.seq + 1,
                 format!(
                     "the chain was cut off: it had {} entries when it was signed, and ends at {}",
                     head.seq, end.seq
                 ),
             ),
-            (None, Some(_)) => (head.seq, "the entry is not there".to_owned()),
             (None, None) => (1, format!("the whole chain is missing: it had {} entries when it was signed", head.seq)),
         };
         lost.push(BrokenLink { tenant_id: head.tenant_id.clone(), seq, what });

@@ -4,7 +4,7 @@
 //! that file nothing is lost either, because the intent is durable and the next apply asks the key manager; with it, the
 //! record gets what was seen, who did it and when. [`recover_state`] takes back what still fits, and is done once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -176,16 +176,15 @@ fn digest_of(lost: &Lost) -> io::Result<String> {
     Ok(digest(&SHA256, &canonical).as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The files in a folder that nobody has taken back yet.
-pub(super) fn waiting(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+/// The files in these folders that nobody has taken back yet.
+pub(super) fn waiting(folders: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok());
+    let entries = entries.flatten().flatten().map(|entry| entry.path());
     let is_one = |path: &PathBuf| {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with("recovery-") && path.extension().is_some_and(|extension| extension == "json")
     };
-    let mut files: Vec<_> = entries.filter(is_one).collect();
-    files.sort();
-    files
+    entries.filter(is_one).collect()
 }
 
 /// Takes back what a run could not record: what still fits, after somebody said yes. None means that they said no.
@@ -375,7 +374,7 @@ mod tests {
             fs::write(&nowhere, "").unwrap();
             let file = write_into(&lost, &[nowhere, folder.path().to_owned()]).unwrap();
             assert_eq!(read(&file).unwrap(), lost);
-            assert_eq!(waiting(folder.path()), [file]);
+            assert_eq!(waiting(&[folder.path().to_owned()]), BTreeSet::from([file]));
         }
     }
 
