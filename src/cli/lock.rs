@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::engine::{self, Lease, Versioned};
+use crate::engine::{self, Versioned};
 use crate::render;
 
 use super::args::{FormatArg, Global, StateArg, reason};
@@ -31,24 +31,17 @@ enum LockCommand {
         format: FormatArg,
     },
     /// Take a lock away; what its holder has begun is finished by the next apply
-    #[command(after_long_help = "Example:\n  keywheel lock break apply-12 --reason \"the runner was shut down\"")]
+    #[command(after_long_help = "Example:\n  keywheel lock break 12 --reason \"the runner was shut down\"")]
     Break {
         /// The lock, as `lock list` shows it
-        #[arg(value_name = "ID", value_parser = lock)]
-        id: Lease,
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
         /// Why; it is recorded
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
         #[command(flatten)]
         state: StateArg,
     },
-}
-
-/// `apply-12`.
-fn lock(text: &str) -> Result<Lease, String> {
-    let parts = text.rsplit_once('-').and_then(|(scope, token)| Some((scope.to_owned(), token.parse().ok()?)));
-    let (scope, token) = parts.ok_or("a lock is named as `keywheel lock list` shows it: apply-12, say")?;
-    Ok(Lease { scope, token })
 }
 
 impl Lock {
@@ -65,8 +58,8 @@ impl Lock {
                 }
             }
             LockCommand::Break { id, reason, state } => {
-                block_on(engine::break_lock(&workspace, state.state.as_deref(), id, reason))?;
-                output::note(&format!("The lock {}-{} is free.", id.scope, id.token));
+                block_on(engine::break_lock(&workspace, state.state.as_deref(), *id, reason))?;
+                output::note(&format!("The lock {id} is free."));
             }
         }
         Ok(ExitStatus::Done)

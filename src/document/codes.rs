@@ -85,7 +85,10 @@ const CODES: &[(&str, &str)] = &[
     ("config/state", "Not a state database."),
     ("config/state-password", "A database's password stands in `keywheel.yaml`."),
     ("config/apply-from", "Not the whole name of a ref."),
-    ("config/duration", "A duration that is too long, or nothing."),
+    (
+        "config/duration",
+        "A duration that is too long, or nothing; a call to a key manager that may take longer than its lock is good for.",
+    ),
     ("config/variable-name", "Not the name of an environment variable."),
     ("config/provider", "A region, endpoint or role that is none."),
     ("set/duplicate", "Two documents of one kind and name."),

@@ -97,7 +97,8 @@ pub struct AwsKmsConfig {
     /// How long an unknown creation is looked for before it is repeated, as `5m`, `30s` or `0s`.
     #[schemars(pattern(r"^[0-9]+(ms|s|m|h)$"))]
     pub consistency_delay: String,
-    /// How long one call may take, with its retries.
+    /// How long one call may take, with its retries: 60 seconds at the most, so that it ends while the lock that it was
+    /// begun under still counts.
     #[schemars(pattern(r"^[0-9]+(ms|s|m|h)$"))]
     pub operation_timeout: String,
     /// How long a connection may take to open.
@@ -156,6 +157,9 @@ impl Default for LocalConfig {
         Self { keystore: ".keywheel/keystore".to_owned(), root_key_file: None }
     }
 }
+
+/// The longest that a call to a key manager may take. A call begins while at least this much is left of the lease.
+pub const LONGEST_CALL: Duration = Duration::from_mins(1);
 
 /// Reads a duration as the documents write it: `5m`, `30s`, `500ms`, `2h`. None where it has another form or would be
 /// longer than a year.

@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use codes::codes;
-pub use config::{AwsKmsAccount, AwsKmsConfig, Config, Limits, LocalConfig, Providers, parse_duration};
+pub use config::{AwsKmsAccount, AwsKmsConfig, Config, LONGEST_CALL, Limits, LocalConfig, Providers, parse_duration};
 pub use format::format;
 pub use kind::Kind;
 pub use redact::patterns as without_secrets;

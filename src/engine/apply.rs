@@ -1,6 +1,5 @@
 //! Apply: lock, finish what an earlier run left, plan, ask, do what the plan says, report.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +9,11 @@ use crate::document::Config;
 use crate::model::{Address, AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
 use crate::plan::{self, Action, Change, Drift, Plan, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
-use crate::store::{self, Holder, Lease, Location, Migrated, State, StoreError, is_below};
+use crate::store::{self, LeaseScope, Location, Migrated, State, StoreError, is_below};
 
 use super::execute::{execute, resume};
-use super::journal::{Journal, LEASE_SECONDS};
+use super::journal::Journal;
+use super::leases::{self, Held};
 use super::load::{Known, load_with_record};
 use super::manual::Request;
 use super::messages::{Receivers, overdue};
@@ -64,8 +64,16 @@ pub async fn apply(
     not_older(workspace, &desired, &recorded, options)?;
     let state = open(&desired, options, progress).await?;
     clocks_agree(state.as_ref()).await?;
-    let outcome = locked(state.clone(), options, progress, async |state, lease| {
-        run(&desired, options, &config, state, lease, approve, progress, async |_, _| Ok(Wanted::Everything)).await
+    let saved = options.saved.iter().flat_map(|(saved, _)| &saved.changes);
+    let needed = saved.filter_map(|change| change.object.tenant_id.clone()).collect();
+    let everything = leases::Wanted { needed, ..leases::Wanted::everything(&desired.repository, &recorded) };
+    let outcome = locked(state.clone(), everything, "apply", options, progress, async |state, held| {
+        run(&desired, options, &config, state, held, approve, progress, async |_, recorded| {
+            // Somebody may have applied a newer commit while this one waited for the lock.
+            not_older(workspace, &desired, recorded, options)?;
+            Ok(Wanted::Everything)
+        })
+        .await
     })
     .await;
     tell(state.as_ref(), &desired, options, outcome).await
@@ -233,37 +241,21 @@ async fn clocks_agree(state: &dyn State) -> Result<(), EngineError> {
     .help("set the clock: what is due cannot be told from a wrong one"))
 }
 
-/// Does something under the lock, and gives it back whatever happens.
+/// Does something under a lease, and gives it back whatever happens.
 async fn locked<T>(
     state: Arc<dyn State>,
+    wanted: leases::Wanted,
+    operation: &str,
     options: &ApplyOptions,
     progress: &dyn Progress,
-    work: impl AsyncFnOnce(Arc<dyn State>, Lease) -> Result<T, EngineError>,
+    work: impl AsyncFnOnce(Arc<dyn State>, Held) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
     #[cfg(debug_assertions)]
     let state = super::fault_points::state(state);
-    let holder = Holder {
-        who: planning::who(),
-        pid: std::process::id(),
-        operation: "apply".to_owned(),
-        correlation_id: clock::new_id().to_string(),
-    };
-    let deadline = Instant::now() + std::time::Duration::from_secs(u64::from(options.lock_timeout));
-    let mut told = false;
-    let lease = loop {
-        match state.acquire("apply", &holder, LEASE_SECONDS).await {
-            Ok(lease) => break lease,
-            Err(error @ StoreError::Locked { .. }) if Instant::now() < deadline => {
-                if !told {
-                    progress.event(Event::Notice { message: format!("waiting: {error}") });
-                    told = true;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(250)).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let outcome = work(state.clone(), lease.clone()).await;
+    let patience = std::time::Duration::from_secs(u64::from(options.lock_timeout));
+    let held = leases::acquire(&*state, wanted, operation, patience, progress).await?;
+    let lease = held.lease.clone();
+    let outcome = work(state.clone(), held).await;
     state.release(&lease).await?;
     outcome
 }
@@ -294,8 +286,9 @@ pub async fn manual(
         // Its key manager is not asked: it may be gone with the key.
         desired.repository.keys.clear();
     }
-    let outcome = locked(state.clone(), options, progress, async |state, lease| {
-        run(&desired, options, &config, state, lease, approve, progress, async |state, recorded| {
+    let tenant = leases::Wanted::tenant(&address.tenant_id);
+    let outcome = locked(state.clone(), tenant, request.word(), options, progress, async |state, held| {
+        run(&desired, options, &config, state, held, approve, progress, async |state, recorded| {
             let change = super::manual::change(&desired, state, recorded, address, request).await?;
             Ok(Wanted::One(Box::new(change)))
         })
@@ -327,7 +320,7 @@ async fn run(
     options: &ApplyOptions,
     config: &Config,
     state: Arc<dyn State>,
-    lease: Lease,
+    Held { lease, mut left_out }: Held,
     approve: &Approve<'_>,
     progress: &dyn Progress,
     wanted: impl AsyncFnOnce(&dyn State, &Recorded) -> Result<Wanted, EngineError>,
@@ -351,10 +344,15 @@ async fn run(
     let outcome = async {
         resume(&mut run, desired, state.as_ref(), &recorded).await;
         let recorded = state.recorded().await?;
+        if journal.lease().scopes.contains(&LeaseScope::Repository) {
+            for tenant_id in leases::tenants(&recorded).filter(|tenant_id| !context.covers(tenant_id)) {
+                left_out.entry(tenant_id.clone()).or_insert_with(|| "it was applied meanwhile".to_owned());
+            }
+        }
         let observers = Observers::new(config.providers.clone(), desired.root.clone());
+        let known = planning::KnownBefore { left_out, ..Default::default() };
         let (mut plan, observed) =
-            planning::fresh(desired, &recorded, Some(&*state), &observers, progress, clock::now(), BTreeMap::new())
-                .await?;
+            planning::fresh(desired, &recorded, Some(&*state), &observers, progress, clock::now(), known).await?;
         let mut missing = Vec::new();
         match wanted(state.as_ref(), &recorded).await? {
             Wanted::One(change) => {
@@ -371,6 +369,7 @@ async fn run(
             }
         }
         if plan.refusals.is_empty() || overridden(&plan, options) {
+            journal.narrow(&*state, &leases::of_plan(&journal.lease(), &plan)).await?;
             // A plan without changes is shown too: what waits, and what drifted.
             if !approve(&plan)? && !plan.is_empty() {
                 return Ok(None);

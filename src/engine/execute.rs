@@ -91,6 +91,10 @@ pub(super) async fn resume(run: &mut Run<'_>, desired: &Desired, state: &dyn Sta
     let keys: BTreeMap<Uuid, &KeyRecord> = recorded.keys.values().map(|key| (key.id, key)).collect();
     for rotation in &recorded.unfinished {
         let key = keys.get(&rotation.key_id);
+        if !scope.context.covers(&rotation.address.tenant_id) {
+            // Whoever has its tenant is at it.
+            continue;
+        }
         if let Some(key) = key.filter(|key| held_back(&desired.repository, recorded, key, clock::now()).is_none()) {
             left.entry(scope.managers.place(&key.key)).or_default().push((rotation, key));
         }

@@ -8,6 +8,7 @@
 //! Invariant: a release build has none of this, not even the names of the variables: the module is there under
 //! `cfg(debug_assertions)` alone. Where the variable is not set, nothing is wrapped.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -20,13 +21,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::{
-    AppliedPlan, Delivery, EncryptionKey, KeyRecord, LastUse, Observation, Recorded, StepRecord, Timestamp,
+    AppliedPlan, AuditEntry, Delivery, EncryptionKey, KeyRecord, LastUse, Observation, Recorded, StepRecord, Timestamp,
     VersionRecord,
 };
 use crate::provider::{CreateVersion, Found, KeyHandle, KeyManager, Observe, Owned, ProviderError};
 use crate::store::{
-    AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Holder, Identity, Lease, LeaseRecord, Migrated,
-    OldVersions, OutboxFilter, ReadState, State, StoreError, Table, Undelivered, Write,
+    AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Holder, Identity, Lease, LeaseRecord, LeaseScope,
+    Migrated, OldVersions, OutboxFilter, ReadState, State, StoreError, Table, Undelivered, Write,
 };
 
 const DIE_AT: &str = "KEYWHEEL_DIE_AT";
@@ -93,8 +94,12 @@ struct Watched<T: ?Sized>(Arc<T>);
 
 #[async_trait]
 impl State for Watched<dyn State> {
-    async fn acquire(&self, scope: &str, holder: &Holder, seconds: u32) -> Result<Lease, StoreError> {
-        around("acquire", self.0.acquire(scope, holder, seconds)).await
+    async fn acquire(&self, scopes: &BTreeSet<LeaseScope>, holder: &Holder, seconds: u32) -> Result<Lease, StoreError> {
+        around("acquire", self.0.acquire(scopes, holder, seconds)).await
+    }
+
+    async fn narrow(&self, lease: &Lease, scopes: &BTreeSet<LeaseScope>) -> Result<Lease, StoreError> {
+        around("narrow", self.0.narrow(lease, scopes)).await
     }
 
     async fn renew(&self, lease: &Lease, seconds: u32) -> Result<(), StoreError> {
@@ -105,8 +110,8 @@ impl State for Watched<dyn State> {
         around("release", self.0.release(lease)).await
     }
 
-    async fn break_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        around("break_lease", self.0.break_lease(lease)).await
+    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
+        around("break_lease", self.0.break_lease(token, entry)).await
     }
 
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {

@@ -4,13 +4,15 @@
 //! one together, so that a thousand rotations cost a few dozen commits, and each step is still durable before its
 //! effect.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::store::{Lease, State, StoreError, Write};
+use crate::document::LONGEST_CALL;
+use crate::store::{Lease, LeaseScope, State, StoreError, Write};
 
 use super::recovery;
 
@@ -24,9 +26,12 @@ const BATCH: usize = 8192;
 /// For how long a lease is taken, in seconds. The heartbeat prolongs it six times as often as needed.
 pub(super) const LEASE_SECONDS: u32 = 90;
 
-/// How long after its last prolongation a lease may still be counted on when a call begins. The minute that is left of it
-/// is for the call itself (the default of `operation_timeout`), so that no call of ours lands after another worker took over.
-const CALLS_BEGIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long after its last prolongation a lease may still be counted on when a call begins. What is left of it is for the
+/// call itself, so that no call of ours lands after another worker took over.
+const CALLS_BEGIN_WITHIN: Duration = match Duration::from_secs(LEASE_SECONDS as u64).checked_sub(LONGEST_CALL) {
+    Some(rest) => rest,
+    None => Duration::ZERO,
+};
 
 /// The one way into the state database while an apply runs.
 #[derive(Debug, Clone)]
@@ -34,6 +39,8 @@ pub struct Journal {
     queue: mpsc::Sender<Submission>,
     /// When the lease was last prolonged; none once another worker has it.
     held: watch::Receiver<Option<Instant>>,
+    /// What is written about, and under which token.
+    lease: Arc<watch::Sender<Lease>>,
     /// Transactions that failed, and tell what a key manager has done.
     lost: Arc<Mutex<Vec<Vec<Write>>>>,
 }
@@ -62,8 +69,9 @@ impl Journal {
     /// Starts the writer and the lease's heartbeat.
     pub(super) fn start(state: Arc<dyn State>, lease: Lease) -> (Self, Writer) {
         let (queue, submissions) = mpsc::channel(QUEUE);
+        let (holds, writes_under) = watch::channel(lease.clone());
         let (holding, held) = watch::channel(Some(Instant::now()));
-        let commits = tokio::spawn(commit_all(state.clone(), lease.clone(), submissions));
+        let commits = tokio::spawn(commit_all(state.clone(), writes_under, submissions));
         let heartbeat = tokio::spawn(async move {
             let mut beat = tokio::time::interval(Duration::from_secs(u64::from(LEASE_SECONDS) / 6));
             beat.tick().await;
@@ -84,7 +92,7 @@ impl Journal {
                 }
             }
         });
-        (Self { queue, held, lost: Arc::default() }, Writer { commits, heartbeat })
+        (Self { queue, held, lease: Arc::new(holds), lost: Arc::default() }, Writer { commits, heartbeat })
     }
 
     /// Makes writes durable, all of them or none.
@@ -104,6 +112,20 @@ impl Journal {
             self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(writes);
         }
         Err(error)
+    }
+
+    /// The lease that is written under.
+    pub(super) fn lease(&self) -> Lease {
+        self.lease.borrow().clone()
+    }
+
+    /// Gives back what the rest of the work does not need. Nothing is written about that any more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(super) async fn narrow(&self, state: &dyn State, scopes: &BTreeSet<LeaseScope>) -> Result<(), StoreError> {
+        self.lease.send_replace(state.narrow(&self.lease(), scopes).await?);
+        Ok(())
     }
 
     /// What key managers have done, as far as it could not be made durable.
@@ -127,7 +149,7 @@ impl Writer {
     }
 }
 
-async fn commit_all(state: Arc<dyn State>, lease: Lease, mut submissions: mpsc::Receiver<Submission>) {
+async fn commit_all(state: Arc<dyn State>, held: watch::Receiver<Lease>, mut submissions: mpsc::Receiver<Submission>) {
     while let Some(first) = submissions.recv().await {
         let mut batch = vec![first];
         let mut size = batch.iter().map(|submission| submission.writes.len()).sum::<usize>();
@@ -142,6 +164,7 @@ async fn commit_all(state: Arc<dyn State>, lease: Lease, mut submissions: mpsc::
             lengths.push(submission.writes.len());
             writes.append(&mut submission.writes);
         }
+        let lease = held.borrow().clone();
         match state.commit(&lease, &writes).await {
             Ok(()) => {
                 for submission in batch {

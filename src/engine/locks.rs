@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::model::{AuditEntry, Name, ObjectKind, ObjectRef, Timestamp};
-use crate::store::{self, Holder, Lease, LeaseRecord, Write};
+use crate::store::{self, LeaseRecord};
 
 use super::load::load_with_record;
 use super::{EngineError, ErrorKind, Workspace, clock, planning};
@@ -35,38 +35,27 @@ pub async fn locks(workspace: &Workspace, state: Option<&str>) -> Result<LockRep
 pub async fn break_lock(
     workspace: &Workspace,
     state: Option<&str>,
-    lock: &Lease,
+    token: i64,
     reason: &str,
 ) -> Result<(), EngineError> {
     let (desired, ..) = load_with_record(workspace, state).await?.with_state()?;
     let state = store::open_or_create(&desired.location(state)?).await?;
-    let was = state.leases().await?.into_iter().find(|held| (&held.scope, held.token) == (&lock.scope, lock.token));
-    if !state.break_lease(lock).await? {
-        let message = format!("nobody holds the lock {}-{}", lock.scope, lock.token);
-        return Err(EngineError::new("lock/unknown", message)
-            .kind(ErrorKind::Refused)
-            .help("`keywheel lock list` shows who holds what: a lock that changed hands has another number"));
-    }
-    let (actor, correlation_id) = (planning::who(), clock::new_id().to_string());
-    let holder = Holder {
-        who: actor.clone(),
-        pid: std::process::id(),
-        operation: "lock break".to_owned(),
-        correlation_id: correlation_id.clone(),
-    };
-    let own = state.acquire(&lock.scope, &holder, super::journal::LEASE_SECONDS).await?;
+    let was = state.leases().await?.into_iter().find(|held| held.token == token);
     let name = Name::new("keywheel.yaml").map_err(|error| EngineError::new("lock/name", error.to_string()))?;
     let entry = AuditEntry {
         at: clock::now(),
-        actor,
+        actor: planning::who(),
         commit: desired.origin.map(|origin| origin.commit),
-        correlation_id,
+        correlation_id: clock::new_id().to_string(),
         action: "lock.broken".to_owned(),
         object: ObjectRef { kind: ObjectKind::Config, tenant_id: None, name },
         before: was.map(|was| json!(was)),
         after: Some(json!({ "reason": reason })),
     };
-    let written = state.commit(&own, &[Write::Audit(Box::new(entry))]).await;
-    state.release(&own).await?;
-    Ok(written?)
+    if state.break_lease(token, &entry).await? {
+        return Ok(());
+    }
+    Err(EngineError::new("lock/unknown", format!("nobody holds the lock {token}"))
+        .kind(ErrorKind::Refused)
+        .help("`keywheel lock list` shows who holds what: a lock that changed hands has another number"))
 }

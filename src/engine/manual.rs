@@ -92,6 +92,23 @@ pub enum Fact {
     Needed,
 }
 
+impl Request {
+    /// What it is called where somebody else waits for it.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Rotate { .. } | Self::Compromised { .. } => "rotate",
+            Self::Rollback { .. } => "rollback",
+            Self::Release { .. } => "release",
+            Self::Park { .. } => "park",
+            Self::Resume { .. } => "resume",
+            Self::Forget { .. } => "state forget",
+            Self::Enable { .. } => "enable",
+            Self::Destroy { .. } => "destroy",
+            Self::Attest { .. } => "attest",
+        }
+    }
+}
+
 impl Fact {
     /// The field of the version that says since when.
     pub(super) const fn field(self) -> &'static str {

@@ -156,7 +156,8 @@ pub(super) fn overdue(
         });
         timing.clone()
     };
-    let late = recorded.keys.values().filter_map(|record| {
+    let covered = recorded.keys.values().filter(|record| context.covers(&record.key.tenant_id));
+    let late = covered.filter_map(|record| {
         let (tenant_id, name) = policy_of(&record.key)?;
         let since = timing_of(&Address::new(tenant_id, name))?.overdue_since(&plan::history(record), now)?;
         Some((record, since))

@@ -20,6 +20,7 @@ mod fixture;
 mod history;
 mod init;
 mod journal;
+mod leases;
 mod load;
 mod locks;
 mod manual;
@@ -69,8 +70,7 @@ pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrde
 pub use versioned::{OUTPUT_VERSION, Versioned};
 
 pub use crate::store::{
-    AuditCheck, AuditFilter, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, Lease, LeaseRecord, OutboxFilter,
-    Undelivered,
+    AuditCheck, AuditFilter, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, LeaseRecord, OutboxFilter, Undelivered,
 };
 
 use crate::diagnostic::Finding;

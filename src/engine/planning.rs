@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::diagnostic::{Finding, Place};
 use crate::document::{Located, Places, Repository};
-use crate::model::{Address, Freeze, Guardrail, ObjectKind, Recorded, Tenant, Timestamp};
+use crate::model::{Address, Freeze, Guardrail, Name, ObjectKind, Recorded, Tenant, Timestamp};
 use crate::plan::{self, Change, Inputs, Plan, Retired};
 use crate::provider::capabilities;
 use crate::store::{Location, ReadState, StoreError};
@@ -59,9 +59,9 @@ async fn make(
         Some(state) if deep => state.all_versions().await?,
         _ => Vec::new(),
     };
-    let mut known = KnownVersions::new();
+    let mut known = KnownBefore::default();
     for version in &versions {
-        known.entry(version.key_id).or_default().push(version.provider_ref.clone());
+        known.versions.entry(version.key_id).or_default().push(version.provider_ref.clone());
     }
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     let mut plan = if options.refresh {
@@ -83,6 +83,15 @@ async fn make(
     Ok(Planned { desired, plan })
 }
 
+/// What is known before anybody is asked.
+#[derive(Debug, Default)]
+pub(super) struct KnownBefore {
+    /// Versions that are looked at beside the primaries.
+    pub versions: KnownVersions,
+    /// Tenants that nothing is planned for, and why.
+    pub left_out: BTreeMap<Name, String>,
+}
+
 /// Asks the providers, and plans.
 pub(super) async fn fresh(
     desired: &Desired,
@@ -91,11 +100,12 @@ pub(super) async fn fresh(
     observers: &Observers,
     progress: &dyn Progress,
     now: Timestamp,
-    mut versions: KnownVersions,
+    KnownBefore { mut versions, left_out }: KnownBefore,
 ) -> Result<(Plan, Observed), EngineError> {
     let mut retired = retire::due_versions(state, desired, recorded, now).await?;
     retire::known_versions(&retired, recorded, &mut versions);
     let mut observed = observe(observers, &desired.repository, recorded, &versions, progress).await;
+    observed.unreachable.extend(left_out);
     if !observed.owned.is_empty() {
         let some = observed.owned.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         return Err(EngineError::new(

@@ -370,11 +370,11 @@ pub(super) async fn summaries(scope: &Scope<'_>, desired: &Desired, state: &dyn 
                 (a, b) => a.or(b),
             };
         }
-        if record.next_rotation_at != next {
+        if record.next_rotation_at != next && scope.context.covers(&address.tenant_id) {
             writes.push(Write::Key(Box::new(KeyRecord { next_rotation_at: next, ..record.clone() })));
         }
     }
-    for record in recorded.policies.values() {
+    for record in recorded.policies.values().filter(|record| scope.context.covers(&record.policy.tenant_id)) {
         let (last_rotation_at, next_rotation_at) = dates.get(&record.id).copied().unwrap_or_default();
         if (record.last_rotation_at, record.next_rotation_at) != (last_rotation_at, next_rotation_at) {
             writes.push(Write::Policy(Box::new(PolicyRecord { last_rotation_at, next_rotation_at, ..record.clone() })));

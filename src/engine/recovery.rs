@@ -25,7 +25,7 @@ use crate::store::{self, Holder, State, Write};
 
 use super::load::load_with_record;
 use super::state_copy::under_lease;
-use super::{EngineError, ErrorKind, Report, Workspace, clock, planning};
+use super::{EngineError, ErrorKind, Report, Workspace, clock, leases};
 
 /// The only form of the file so far.
 const FORMAT: &str = "keywheel-recovery/1";
@@ -208,12 +208,7 @@ pub async fn recover_state(
             .kind(ErrorKind::Refused)
             .help("name the database that it is of, with --state"));
     }
-    let holder = Holder {
-        who: planning::who(),
-        pid: std::process::id(),
-        operation: "state recover".to_owned(),
-        correlation_id: clock::new_id().to_string(),
-    };
+    let holder = leases::holder("state recover");
     under_lease(state.clone(), &holder, async |lease| {
         let (mut report, writes) = judge(&*state, path, lost).await?;
         let has = |verdict| report.rotations.iter().any(|rotation| rotation.verdict == verdict);

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::store::{self, Holder, Lease, Location, State, StoreError, tables};
 
-use super::journal::{Journal, LEASE_SECONDS};
-use super::{EngineError, ErrorKind, Workspace, clock, load, planning};
+use super::journal::Journal;
+use super::{EngineError, ErrorKind, Workspace, leases, load, planning};
 
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -55,12 +55,7 @@ pub async fn copy_state(workspace: &Workspace, from: &str, to: &str) -> Result<C
     drop(store::open_read_only(&from_location).await?);
     let from = store::open_or_create(&from_location).await?;
     let to = store::open_or_create(&to_location).await?;
-    let holder = Holder {
-        who: planning::who(),
-        pid: std::process::id(),
-        operation: "state copy".to_owned(),
-        correlation_id: clock::new_id().to_string(),
-    };
+    let holder = leases::holder("state copy");
     under_lease(from.clone(), &holder, async |_| {
         under_lease(to.clone(), &holder, async |lease| {
             copy_and_compare(&*from, &*to, lease, (&from_location, &to_location)).await
@@ -76,7 +71,7 @@ pub(super) async fn under_lease<T>(
     holder: &Holder,
     work: impl AsyncFnOnce(Lease) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    let lease = state.acquire("apply", holder, LEASE_SECONDS).await?;
+    let lease = leases::acquire_everything(&*state, holder).await?;
     // For its heartbeat.
     let (journal, writer) = Journal::start(state.clone(), lease.clone());
     let done = work(lease.clone()).await;

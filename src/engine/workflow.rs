@@ -9,17 +9,16 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::{
-    AuditEntry, KeyRecord, KeyState, KmsProvider, ObjectRef, Outcome, Phase, Retention, RotationRecord, Step,
+    AuditEntry, KeyRecord, KeyState, KmsProvider, Name, ObjectRef, Outcome, Phase, Retention, RotationRecord, Step,
     StepRecord, Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
 use crate::rotation::{Event as StepEvent, Next, RETRY_BUDGET, Status, abandon, next_step, record, retry_delay};
 use crate::store::{StoreError, Write};
 
-use super::clock;
 use super::journal::Journal;
 use super::messages::Receivers;
-use super::{facts, retire};
+use super::{clock, facts, retire};
 
 /// What every rotation of an apply shares.
 #[derive(Debug, Clone)]
@@ -34,6 +33,13 @@ pub(super) struct Context {
     pub receivers: Arc<Receivers>,
     /// How long an unknown creation is looked for before it is repeated.
     pub consistency_delay: Duration,
+}
+
+impl Context {
+    /// May this run write about a tenant? Somebody else may work on the others.
+    pub(super) fn covers(&self, tenant_id: &Name) -> bool {
+        self.journal.lease().is_on(tenant_id)
+    }
 }
 
 /// One rotation under way.

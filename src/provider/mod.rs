@@ -275,17 +275,31 @@ pub enum ErrorKind {
     Storage,
 }
 
+/// What a provider said, without what a terminal would obey and a database refuses: a control character is shown as its
+/// escape.
+fn readable(message: String) -> String {
+    // Those that set the direction of text are no control characters to Unicode.
+    let is_unsafe = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !message.contains(is_unsafe) {
+        return message;
+    }
+    let shown = message.chars().map(|c| if is_unsafe(c) { c.escape_unicode().collect() } else { c.to_string() });
+    shown.collect()
+}
+
 impl ProviderError {
-    /// A new error.
+    /// A new error. What it says may come from anybody.
     #[must_use]
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, operation, message: message.into(), help: None }
+        Self { kind, operation, message: readable(message.into()), help: None }
     }
 
     /// With what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(readable(help.into()));
         self
     }
 

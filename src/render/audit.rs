@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::engine::{AuditLink, AuditReport, AuditVerified, BrokenLink, CheckpointReport, LockReport, Why};
+use crate::engine::{
+    AuditLink, AuditReport, AuditVerified, BrokenLink, CheckpointReport, LeaseRecord, LockReport, Why,
+};
 use crate::model::Name;
 
 use super::style::{self, paint};
-use super::text::safe;
+use super::text::{count, safe};
 use super::time;
 
 /// Entries, the newest first.
@@ -124,7 +126,7 @@ pub fn locks(report: &LockReport) -> String {
     }
     let mut out = String::new();
     for lock in &report.locks {
-        let id = paint(style::HEADING, &format!("{}-{}", lock.scope, lock.token));
+        let id = paint(style::HEADING, &lock.token.to_string());
         let free = if lock.expired {
             "expired: the next one who asks gets it".to_owned()
         } else {
@@ -132,7 +134,8 @@ pub fn locks(report: &LockReport) -> String {
         };
         let _ = writeln!(
             out,
-            "{id}  {} (process {}, {}) since {}, {free}",
+            "{id}  {}: {} (process {}, {}) since {}, {free}",
+            locked(lock),
             safe(&lock.who),
             lock.pid,
             safe(&lock.operation),
@@ -140,4 +143,19 @@ pub fn locks(report: &LockReport) -> String {
         );
     }
     out
+}
+
+/// What a lock is on; of many tenants, how many.
+fn locked(lock: &LeaseRecord) -> String {
+    let tenants = match lock.tenants.as_slice() {
+        [] => None,
+        [tenant] => Some(format!("tenant {tenant}")),
+        few @ ([_, _] | [_, _, _]) => {
+            let names: Vec<_> = few.iter().map(ToString::to_string).collect();
+            Some(format!("tenants {}", names.join(", ")))
+        }
+        many => Some(count(many.len(), "tenant")),
+    };
+    let repository = lock.repository.then(|| "the repository".to_owned());
+    repository.into_iter().chain(tenants).collect::<Vec<_>>().join(" and ")
 }

@@ -13,13 +13,14 @@ mod backup;
 mod batch;
 #[cfg(test)]
 pub(crate) mod conformance;
+mod lease;
 mod location;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
 pub mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use crate::model::{
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
 pub use backup::{Migrated, back_up};
+pub use lease::{Holder, Lease, LeaseRecord, LeaseScope};
 pub use location::{Location, LocationError, PostgresUrl, is_below};
 pub use tables::Table;
 
@@ -188,11 +190,12 @@ pub trait ReadState: Send + Sync {
 /// The writing half.
 #[async_trait]
 pub trait State: ReadState {
-    /// Takes the lease on `scope`, or says who has it. An expired lease is taken over, with a higher fencing token.
+    /// Takes a lease on all of these scopes, or says who has one of them. Whoever had a lease on one of them that has
+    /// expired loses it as a whole.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while somebody else has it.
-    async fn acquire(&self, scope: &str, holder: &Holder, seconds: u32) -> Result<Lease, StoreError>;
+    /// [`StoreError::Locked`] while somebody else has one.
+    async fn acquire(&self, scopes: &BTreeSet<LeaseScope>, holder: &Holder, seconds: u32) -> Result<Lease, StoreError>;
 
     /// Prolongs a lease.
     ///
@@ -200,17 +203,24 @@ pub trait State: ReadState {
     /// [`StoreError::LeaseLost`] once somebody else took it.
     async fn renew(&self, lease: &Lease, seconds: u32) -> Result<(), StoreError>;
 
+    /// Gives back all of a lease's scopes but these; its token stays. Nothing happens to a lost one.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn narrow(&self, lease: &Lease, scopes: &BTreeSet<LeaseScope>) -> Result<Lease, StoreError>;
+
     /// Gives a lease back. Giving back a lost one does nothing.
     ///
     /// # Errors
     /// See [`StoreError`].
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Takes a lease away from whoever has it: its token counts no more. False if it is not held under this token.
+    /// Takes the lease with this token away from whoever has it, and says so in the audit log, in one transaction. False
+    /// if nobody has it.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn break_lease(&self, lease: &Lease) -> Result<bool, StoreError>;
+    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError>;
 
     /// Makes all writes durable, in their order, in one transaction that also checks the lease's fencing token.
     ///
@@ -218,8 +228,8 @@ pub trait State: ReadState {
     /// that was written whole or not at all, and a lease that has expired but that nobody took over still counts.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] if the token is not the newest any more; nothing is written then, nor after any other
-    /// error.
+    /// [`StoreError::LeaseLost`] if somebody took one of its scopes, [`StoreError::Conflict`] about an object that it is
+    /// not on; nothing is written then, nor after any other error.
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError>;
 
     /// Takes messages whose time has come out of the outbox, the oldest first, to send them. Until `until` nobody else
@@ -311,49 +321,6 @@ pub struct Identity {
     pub lineage: Uuid,
     /// When it was made.
     pub created_at: Timestamp,
-}
-
-/// Who holds a lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// `user@host`.
-    pub who: String,
-    /// The process.
-    pub pid: u32,
-    /// What it does: `apply`.
-    pub operation: String,
-    /// The run.
-    pub correlation_id: String,
-}
-
-/// The right to write, until it expires.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// What it is on.
-    pub scope: String,
-    /// The fencing token: higher than any before it on this scope.
-    pub token: i64,
-}
-
-/// A lease as it stands in the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct LeaseRecord {
-    /// What it is on.
-    pub scope: String,
-    /// Its fencing token.
-    pub token: i64,
-    /// Who has it: `user@host`.
-    pub who: String,
-    /// Their process.
-    pub pid: u32,
-    /// What they do.
-    pub operation: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// When it frees itself, unless it is prolonged.
-    pub until: Timestamp,
-    /// Has it expired, so that the next one who asks gets it?
-    pub expired: bool,
 }
 
 /// Which entries [`ReadState::audit`] returns.
@@ -525,7 +492,7 @@ pub enum StoreError {
     #[error("{scope} is locked by {who} (process {pid}, {operation}) since {since}, until {until} at the latest")]
     Locked {
         /// What is locked.
-        scope: String,
+        scope: LeaseScope,
         /// Who has it.
         who: String,
         /// Their process.
@@ -538,10 +505,10 @@ pub enum StoreError {
         until: Timestamp,
     },
     /// The lease is somebody else's by now.
-    #[error("the lease on {scope} was lost to another worker")]
+    #[error("the lease {token} was lost to another worker")]
     LeaseLost {
-        /// What it was on.
-        scope: String,
+        /// Its fencing token.
+        token: i64,
     },
     /// A copy of it could not be written, and with it what needs one first: a migration.
     #[error("the backup {backup} was not written: {message}")]

@@ -3,7 +3,7 @@
 //! A [`Table`] has all columns, those too that no record has. Its rows travel as JSON arrays in the order of the columns,
 //! in the same form from every database: instants, dates and identities as text, booleans as 0 and 1, lists and objects
 //! as their JSON text. Left out are `meta`, whose identity is taken over by itself, and what belongs to a running
-//! database: `leases`, and PostgreSQL's `batches`.
+//! database: `leases` with their scopes, and PostgreSQL's `batches`.
 //!
 //! Must not know: SQL, connections.
 

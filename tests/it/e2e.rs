@@ -16,6 +16,7 @@ mod changes;
 mod checkpoints;
 mod crashes;
 mod databases;
+mod flags;
 mod kept;
 mod localstack;
 mod providers;
@@ -26,6 +27,7 @@ mod saved_plans;
 mod secrets;
 mod state;
 mod story;
+mod tenants;
 
 /// A day's noon, and the slots after it.
 const NOON: &str = "2026-03-01 12:00:00";

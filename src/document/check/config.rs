@@ -3,7 +3,7 @@
 use super::key::is_region;
 use super::tenant;
 use crate::diagnostic::Finding;
-use crate::document::config::{Config, parse_duration};
+use crate::document::config::{Config, LONGEST_CALL, parse_duration};
 use crate::document::scalar::shorten;
 use crate::document::schema::Step;
 use crate::document::subject::Subject;
@@ -69,18 +69,23 @@ fn state(subject: &mut Subject<'_, '_>, state: &str) {
 fn aws(subject: &mut Subject<'_, '_>, config: &Config) {
     const AWS: [Step<'static>; 2] = [Step::Field("providers"), Step::Field("aws_kms")];
     let aws = &config.providers.aws_kms;
-    for (field, text, may_be_zero) in [
-        ("consistency_delay", &aws.consistency_delay, true),
-        ("operation_timeout", &aws.operation_timeout, false),
-        ("connect_timeout", &aws.connect_timeout, false),
+    for (field, text, may_be_zero, longest) in [
+        ("consistency_delay", &aws.consistency_delay, true, None),
+        ("operation_timeout", &aws.operation_timeout, false, Some(LONGEST_CALL)),
+        ("connect_timeout", &aws.connect_timeout, false, None),
     ] {
-        let problem = match parse_duration(text) {
-            None => "is too long",
-            Some(duration) if duration.is_zero() && !may_be_zero => "cannot be nothing",
-            Some(_) => continue,
+        let (problem, help) = match (parse_duration(text), longest) {
+            (None, _) => ("is too long", "write a duration as `60s`"),
+            (Some(duration), _) if duration.is_zero() && !may_be_zero => {
+                ("cannot be nothing", "write a duration as `60s`")
+            }
+            (Some(duration), Some(longest)) if duration > longest => (
+                "is longer than 60 s",
+                "a call must end while its lock still counts: what takes longer is asked for again by the next apply",
+            ),
+            _ => continue,
         };
-        let finding =
-            Finding::error("config/duration", format!("`{field}` {problem}")).help("write a duration as `60s`");
+        let finding = Finding::error("config/duration", format!("`{field}` {problem}")).help(help);
         subject.add(finding, &[&AWS[..], &[Step::Field(field)]].concat());
     }
     account(subject, &AWS, aws.region.as_deref(), aws.endpoint_url.as_deref(), aws.role_arn.as_deref());

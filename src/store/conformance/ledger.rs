@@ -6,7 +6,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::json;
 
 use super::samples::{any_audit_entry, at, audit, name, origin};
-use super::{lease, write};
+use super::write;
 use crate::model::{AppliedPlan, AuditEntry, DocumentRecord, ObjectKind, ObjectRef};
 use crate::store::{AuditFilter, State, Write};
 
@@ -58,12 +58,11 @@ pub(crate) async fn applied_plans_are_found_by_digest_and_the_last_one_is_known(
 pub(crate) async fn each_tenant_has_an_audit_chain_of_its_own(state: &impl State) {
     let mut of_the_repository = audit("acme", "config.updated");
     of_the_repository.object.tenant_id = None;
-    let lease = lease(state).await;
     for _ in 0..2 {
         let entries = [audit("acme", "key.created"), audit("globex", "key.created"), audit("acme", "rotation.settled")];
         let entries = entries.into_iter().chain([of_the_repository.clone()]);
         let writes: Vec<_> = entries.map(|entry| Write::Audit(Box::new(entry))).collect();
-        state.commit(&lease, &writes).await.unwrap();
+        write(state, &writes).await;
     }
     let check = state.verify_audit().await.unwrap();
     assert_eq!((check.entries, check.broken), (8, None));
@@ -73,11 +72,10 @@ pub(crate) async fn each_tenant_has_an_audit_chain_of_its_own(state: &impl State
 
 pub(crate) async fn any_audit_entry_keeps_the_chain_whole(state: &impl State) {
     let mut runner = TestRunner::deterministic();
-    let lease = lease(state).await;
     for _ in 0..50 {
         let entries = prop::collection::vec(any_audit_entry(), 0..5).new_tree(&mut runner).unwrap().current();
         let writes: Vec<_> = entries.into_iter().map(|entry| Write::Audit(Box::new(entry))).collect();
-        state.commit(&lease, &writes).await.unwrap();
+        write(state, &writes).await;
     }
     let check = state.verify_audit().await.unwrap();
     assert_eq!(check.broken, None);

@@ -17,7 +17,11 @@ pub(crate) use outbox::*;
 pub(crate) use records::*;
 pub(crate) use retention::*;
 
-use super::{Holder, Lease, State, Write};
+use std::collections::BTreeSet;
+
+use super::lease::scope_of;
+use super::{Holder, Lease, LeaseScope, State, Write};
+use crate::model::Name;
 
 /// Makes one test of every check. `$open` is an async function that returns an empty state database and whatever must
 /// live as long as it.
@@ -57,7 +61,13 @@ macro_rules! conformance {
             an_expired_lease_is_taken_over_with_a_higher_token
             a_lost_lease_writes_nothing
             a_lease_that_expired_unnoticed_still_counts
-            leases_on_different_scopes_do_not_meet
+            work_on_different_tenants_does_not_meet
+            whoever_overlaps_is_told_who_has_what
+            a_lease_that_loses_one_of_its_scopes_is_lost_as_a_whole
+            a_part_of_a_lease_can_be_given_back
+            a_lease_writes_about_nothing_that_it_is_not_on
+            a_token_is_higher_than_every_token_before
+            a_lease_on_ten_thousand_tenants_is_taken_and_prolonged_in_no_time
             the_clock_is_the_databases_own
             a_backup_shows_one_instant
             a_sound_database_has_no_problems
@@ -81,13 +91,26 @@ pub(crate) fn holder(who: &str) -> Holder {
     Holder { who: who.to_owned(), pid: 42, operation: "apply".to_owned(), correlation_id: "run-1".to_owned() }
 }
 
-pub(crate) async fn lease(state: &impl State) -> Lease {
-    state.acquire("apply", &holder("alice@laptop"), 60).await.unwrap()
+/// The tenants of the samples; the first is the repository as a whole.
+pub(crate) const SAMPLES: &[&str] = &["", "acme", "globex", "other", "tenant"];
+
+/// The repository ("") and tenants.
+pub(crate) fn scopes(names: &[&str]) -> BTreeSet<LeaseScope> {
+    let scope = |name: &&str| match *name {
+        "" => LeaseScope::Repository,
+        tenant => LeaseScope::Tenant(Name::new(tenant).unwrap()),
+    };
+    names.iter().map(scope).collect()
 }
 
-/// Commits under a lease of its own.
+pub(crate) async fn lease(state: &impl State) -> Lease {
+    state.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 60).await.unwrap()
+}
+
+/// Commits under a lease of its own, on what the writes are about.
 pub(crate) async fn write(state: &impl State, writes: &[Write]) {
-    let lease = lease(state).await;
+    let scopes = writes.iter().filter_map(scope_of).chain([LeaseScope::Repository]).collect();
+    let lease = state.acquire(&scopes, &holder("alice@laptop"), 60).await.unwrap();
     state.commit(&lease, writes).await.unwrap();
     state.release(&lease).await.unwrap();
 }

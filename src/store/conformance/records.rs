@@ -50,7 +50,6 @@ fn draw<T: std::fmt::Debug>(runner: &mut TestRunner, strategy: impl Strategy<Val
 
 pub(crate) async fn any_record_comes_back_equal(state: &impl State) {
     let mut runner = TestRunner::deterministic();
-    let lease = lease(state).await;
     for _ in 0..200 {
         let policy = draw(&mut runner, any_policy(1));
         let mut key = draw(&mut runner, any_key(2));
@@ -66,7 +65,7 @@ pub(crate) async fn any_record_comes_back_equal(state: &impl State) {
         let steps = draw(&mut runner, vec(any_step(3), 0..4));
         let journal_before = state.journal(rotation.id).await.unwrap();
         writes.extend(steps.iter().cloned().map(Write::Step));
-        state.commit(&lease, &writes).await.unwrap();
+        write(state, &writes).await;
 
         let recorded = state.recorded().await.unwrap();
         assert_eq!(recorded.policies.into_values().collect::<Vec<_>>(), [policy]);

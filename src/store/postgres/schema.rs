@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use super::{Failure, backup, read};
+use super::{Failure, backup, lease, read};
 use crate::store::backup::{beside, sync_directory};
 use crate::store::{Migrated, StoreError};
 
@@ -91,7 +91,10 @@ pub(super) async fn migrate(
     }
     let (from, known) = (found(connection).await?, newest(migrations));
     let backup = match from {
-        Some(schema) => Some(back_up(connection, schema, backups).await?),
+        Some(schema) => {
+            lease::unused(connection).await?;
+            Some(back_up(connection, schema, backups).await?)
+        }
         None => None,
     };
     let from = from.unwrap_or(0);

@@ -5,7 +5,7 @@
 //! had that lock from its beginning to its end, so that by then it has ended, one way or the other. If the identity is
 //! there, the batch was written, and nothing is left to do; if not, it never will be, and it is written now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,21 +15,21 @@ use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::{Begin, COPY_TIMEOUT, Failure, Postgres, Writing, lease, outbox, transaction};
-use crate::model::{Delivery, Name, Timestamp};
+use crate::model::{AuditEntry, Delivery, Name, Timestamp};
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
     AuditRow, ColumnType, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow,
     TenantOrAll, VersionRow, concluded_rows,
 };
-use crate::store::{Holder, Lease, Migrated, ReadState, State, StoreError, Write, tables};
+use crate::store::{Holder, Lease, LeaseScope, Migrated, ReadState, State, StoreError, Write, tables};
 
 #[async_trait]
 impl State for Postgres<Writing> {
-    async fn acquire(&self, scope: &str, holder: &Holder, seconds: u32) -> Result<Lease, StoreError> {
+    async fn acquire(&self, scopes: &BTreeSet<LeaseScope>, holder: &Holder, seconds: u32) -> Result<Lease, StoreError> {
         let tried = AtomicBool::new(false);
         transaction!(self, Begin::Write, |connection| {
-            lease::acquire(connection, scope, holder, seconds, tried.swap(true, Ordering::Relaxed))
+            lease::acquire(connection, scopes, holder, seconds, tried.swap(true, Ordering::Relaxed))
         })
     }
 
@@ -37,17 +37,24 @@ impl State for Postgres<Writing> {
         transaction!(self, Begin::Write, |connection| lease::renew(connection, lease, seconds))
     }
 
+    async fn narrow(&self, lease: &Lease, scopes: &BTreeSet<LeaseScope>) -> Result<Lease, StoreError> {
+        transaction!(self, Begin::Write, |connection| lease::narrow(connection, lease, scopes))
+    }
+
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         transaction!(self, Begin::Write, |connection| lease::release(connection, lease))
     }
 
-    async fn break_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        transaction!(self, Begin::Write, |connection| lease::take_away(connection, lease))
+    #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]
+    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
+        let id = Uuid::now_v7();
+        transaction!(self, Begin::Write, |connection| break_lease(id, connection, token, entry))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {
         // Everything that does not need the database is done before its locks are taken.
+        lease.covers(writes)?;
         let batch = Batch::new(writes)?;
         let id = Uuid::now_v7();
         transaction!(self, Begin::Write, |connection| write(&batch, id, connection, lease))
@@ -79,7 +86,6 @@ impl State for Postgres<Writing> {
 }
 
 async fn write(batch: &Batch<'_>, id: Uuid, connection: &mut PgConnection, lease: &Lease) -> Result<(), Failure> {
-    static AUDIT: LazyLock<String> = LazyLock::new(insert::<AuditRow>);
     let held = lease::lock(connection, lease).await?;
     // Asked before the lease: it may have been lost since this batch was written.
     if was_written(id, connection).await? {
@@ -91,13 +97,31 @@ async fn write(batch: &Batch<'_>, id: Uuid, connection: &mut PgConnection, lease
     for (kind, rows) in &batch.statements {
         sqlx::query(sql(*kind)).bind(rows.as_str()).persistent(false).execute(&mut *connection).await?;
     }
+    audit(batch, connection).await?;
+    note(id, connection).await
+}
+
+/// Appends a batch's entries to the ends of their chains.
+async fn audit(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), Failure> {
+    static AUDIT: LazyLock<String> = LazyLock::new(insert::<AuditRow>);
     if !batch.audit.is_empty() {
         // Whoever writes under another lease may be at the same chains.
         sqlx::raw_sql("SELECT 1 FROM meta FOR NO KEY UPDATE").execute(&mut *connection).await?;
         let links = batch.links(heads(connection, batch.audited()?).await?)?;
         sqlx::query(AUDIT.as_str()).bind(links).persistent(false).execute(&mut *connection).await?;
     }
-    note(id, connection).await
+    Ok(())
+}
+
+/// Ends a lease, and says so. Locking the lease's row first, a repetition waits for the transaction before it to end.
+async fn break_lease(id: Uuid, connection: &mut PgConnection, token: i64, entry: &AuditEntry) -> Result<bool, Failure> {
+    let was_held = lease::end(connection, token).await?;
+    if !was_held {
+        return was_written(id, connection).await;
+    }
+    audit(&Batch { statements: Vec::new(), audit: vec![entry] }, connection).await?;
+    note(id, connection).await?;
+    Ok(true)
 }
 
 /// Notes that a batch is written, in the transaction that writes it.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Failure, Session, backup, options};
+use super::{Failure, Session, backup, lease, options};
 use crate::store::backup::{beside, sync_directory};
 use crate::store::{Migrated, StoreError};
 
@@ -81,6 +81,7 @@ pub(super) async fn migrate(
         }
         Some(found) if found > known => Err(Failure::Newer { found, known }),
         Some(found) => {
+            unused(connection).await?;
             let backup = backup_path(path, found);
             back_up(path, &backup).await?;
             run(connection, found, migrations).await?;
@@ -88,6 +89,11 @@ pub(super) async fn migrate(
         }
         None => run(connection, 0, migrations).await.map(|()| None),
     }
+}
+
+/// Nobody works on a database while its schema changes: a migration is not begun under somebody's lease.
+async fn unused(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    lease::in_the_way(connection, None).await?.map_or(Ok(()), |locked| Err(locked.into()))
 }
 
 pub(super) async fn run(connection: &mut SqliteConnection, from: i64, migrations: &[Migration]) -> Result<(), Failure> {

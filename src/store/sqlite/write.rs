@@ -1,6 +1,6 @@
 //! Writing: [`State`] for SQLite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
@@ -8,22 +8,22 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Begin, Failure, Sqlite, Writing, lease, outbox};
-use crate::model::{Delivery, Name, Timestamp};
+use crate::model::{AuditEntry, Delivery, Name, Timestamp};
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
     AuditRow, DocumentRow, KeyRow, Moment, OutboxRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
     VersionRow, concluded_rows,
 };
-use crate::store::{Holder, Lease, Migrated, ReadState, State, StoreError, Write, tables};
+use crate::store::{Holder, Lease, LeaseScope, Migrated, ReadState, State, StoreError, Write, tables};
 
 #[async_trait]
 impl State for Sqlite<Writing> {
-    async fn acquire(&self, scope: &str, holder: &Holder, seconds: u32) -> Result<Lease, StoreError> {
+    async fn acquire(&self, scopes: &BTreeSet<LeaseScope>, holder: &Holder, seconds: u32) -> Result<Lease, StoreError> {
         let mut session = self.session().await;
         let work = async {
             session.begin(Begin::Write).await?;
-            let work = lease::acquire(&mut session.connection, scope, holder, seconds).await;
+            let work = lease::acquire(&mut session.connection, scopes, holder, seconds).await;
             session.end(work).await
         };
         self.written(work.await)
@@ -33,16 +33,27 @@ impl State for Sqlite<Writing> {
         self.written(lease::renew(&mut self.session().await.connection, lease, seconds).await)
     }
 
+    async fn narrow(&self, lease: &Lease, scopes: &BTreeSet<LeaseScope>) -> Result<Lease, StoreError> {
+        self.written(lease::narrow(&mut self.session().await.connection, lease, scopes).await)
+    }
+
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         self.written(lease::release(&mut self.session().await.connection, lease).await)
     }
 
-    async fn break_lease(&self, lease: &Lease) -> Result<bool, StoreError> {
-        self.written(lease::take_away(&mut self.session().await.connection, lease).await)
+    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
+        let mut session = self.session().await;
+        let work = async {
+            session.begin(Begin::Write).await?;
+            let work = break_lease(&mut session.connection, token, entry).await;
+            session.end(work).await
+        };
+        self.written(work.await)
     }
 
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {
         // Everything that does not need the database is done before its lock is taken.
+        lease.covers(writes)?;
         let batch = Batch::new(writes)?;
         let mut session = self.session().await;
         let work = async {
@@ -114,16 +125,29 @@ async fn copy(connection: &mut SqliteConnection, lease: &Lease, source: &dyn Rea
 }
 
 async fn write(batch: &Batch<'_>, connection: &mut SqliteConnection, lease: &Lease) -> Result<(), Failure> {
-    static AUDIT: LazyLock<String> = LazyLock::new(insert::<AuditRow>);
     lease::check(connection, lease).await?;
     for (kind, rows) in &batch.statements {
         sqlx::query(sql(*kind)).bind(rows.as_str()).execute(&mut *connection).await?;
     }
+    audit(batch, connection).await
+}
+
+/// Appends a batch's entries to the ends of their chains.
+async fn audit(batch: &Batch<'_>, connection: &mut SqliteConnection) -> Result<(), Failure> {
+    static AUDIT: LazyLock<String> = LazyLock::new(insert::<AuditRow>);
     if !batch.audit.is_empty() {
         let links = batch.links(heads(connection, batch.audited()?).await?)?;
         sqlx::query(AUDIT.as_str()).bind(links).execute(connection).await?;
     }
     Ok(())
+}
+
+async fn break_lease(connection: &mut SqliteConnection, token: i64, entry: &AuditEntry) -> Result<bool, Failure> {
+    let was_held = lease::end(connection, token).await?;
+    if was_held {
+        audit(&Batch { statements: Vec::new(), audit: vec![entry] }, connection).await?;
+    }
+    Ok(was_held)
 }
 
 /// The ends of the chains of these tenants; a chain without a link is left out.

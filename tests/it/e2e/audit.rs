@@ -84,8 +84,8 @@ fn a_lock_is_shown_and_can_be_taken_away_from_who_will_not_come_back() {
     assert_eq!((&list["locks"][0]["who"], &list["locks"][0]["pid"]), (&json!("ci@gone"), &json!(7)), "{list:#}");
     let token = list["locks"][0]["token"].as_i64().unwrap();
     let take = |id: &str| sandbox.at(NIGHT, &["lock", "break", id, "--reason", "the runner is gone"]);
-    take(&format!("apply-{}", token + 1)).exits(3).error("lock/unknown");
-    take(&format!("apply-{token}")).exits(0);
+    take(&(token + 1).to_string()).exits(3).error("lock/unknown");
+    take(&token.to_string()).exits(0);
     sandbox.at(NIGHT, &locked).exits(0);
     let said = sandbox.sql("SELECT after FROM audit_log WHERE action = 'lock.broken'");
     assert!(said[0]["after"].as_str().unwrap().contains("the runner is gone"), "{said:?}");

@@ -112,7 +112,7 @@ fn an_empty_folder_removes_nothing() {
 fn another_apply_that_holds_the_lock_is_named() {
     let sandbox = applied(NIGHTLY);
     sandbox.tamper(
-        "UPDATE leases SET token = token + 1, who = 'grace@build-7', pid = 4711, operation = 'apply',
+        "UPDATE leases SET who = 'grace@build-7', pid = 4711, operation = 'apply',
          acquired_at = '2026-03-01T12:59:00.000000Z', expires_at = '2026-03-01T13:01:00.000000Z'",
     );
     let before = sandbox.state();

@@ -71,7 +71,7 @@ fn a_backup_never_takes_the_place_of_a_file(kept: &Kept) {
 fn a_backup_is_made_while_somebody_works_and_is_nobodys_then(kept: &Kept) {
     kept.tamper("UPDATE leases SET expires_at = '2999-01-01T00:00:00.000000Z'");
     kept.sandbox.keywheel(&["state", "backup", "backup.db"]).exits(0).says("Backed up.");
-    kept.sandbox.keywheel(&["lock", "list"]).exits(0).says("apply-");
+    kept.sandbox.keywheel(&["lock", "list"]).exits(0).says("tenant acme");
     kept.sandbox.keywheel(&["lock", "list", "--state", "sqlite:backup.db"]).exits(0).says("Nobody holds a lock.");
     kept.sandbox.keywheel(&["state", "copy", "sqlite:backup.db", "sqlite:restored.db"]).exits(0);
 }

@@ -142,7 +142,12 @@ impl Sandbox {
     fn dump(&self) -> Vec<u8> {
         let output = Command::new("sqlite3").arg("-readonly").arg(self.database()).arg(".dump").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let lines = text.lines().filter(|line| !line.starts_with("INSERT INTO leases"));
+        let is_lock = |line: &&str| {
+            ["leases", "lease_scopes", "sqlite_sequence"]
+                .iter()
+                .any(|table| line.starts_with(&format!("INSERT INTO {table}")))
+        };
+        let lines = text.lines().filter(|line| !is_lock(line));
         lines.collect::<Vec<_>>().join("\n").into_bytes()
     }
 }

@@ -239,17 +239,24 @@ $$;
 CREATE TRIGGER audit_log_only_grows BEFORE INSERT ON audit_log
     FOR EACH ROW EXECUTE FUNCTION refuse_gap_in_audit_log();
 
--- A free lease keeps its row, and with it its token: tokens only grow.
+-- Who may write what, and until when. A token is never given twice, and a lease that was given back keeps its row until
+-- somebody takes what it was on.
 CREATE TABLE leases (
-    scope text PRIMARY KEY,
-    token bigint NOT NULL CHECK (token >= 1),
+    token bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     who text NOT NULL,
     pid bigint NOT NULL,
     operation text NOT NULL,
     correlation_id text NOT NULL,
     acquired_at timestamptz NOT NULL,
-    expires_at timestamptz             -- none: it was given back
+    expires_at timestamptz             -- none: it was given back or taken away
 );
+
+CREATE TABLE lease_scopes (
+    scope text PRIMARY KEY,            -- a tenant; '' is the repository as a whole
+    token bigint NOT NULL REFERENCES leases (token) ON DELETE CASCADE
+);
+
+CREATE INDEX lease_scopes_token ON lease_scopes (token);
 
 -- Batches of the last day. Whoever lost the answer to a COMMIT finds out here whether it was carried out.
 CREATE TABLE batches (

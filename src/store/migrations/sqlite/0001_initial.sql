@@ -231,17 +231,24 @@ BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only: nothing in it is deleted');
 END;
 
--- A free lease keeps its row, and with it its token: tokens only grow.
+-- Who may write what, and until when. A token is never given twice, and a lease that was given back keeps its row until
+-- somebody takes what it was on.
 CREATE TABLE leases (
-    scope TEXT PRIMARY KEY NOT NULL,
-    token INTEGER NOT NULL CHECK (token >= 1),
+    token INTEGER PRIMARY KEY AUTOINCREMENT,
     who TEXT NOT NULL,
     pid INTEGER NOT NULL,
     operation TEXT NOT NULL,
     correlation_id TEXT NOT NULL,
     acquired_at TEXT NOT NULL,
-    expires_at TEXT                    -- none: it was given back
+    expires_at TEXT                    -- none: it was given back or taken away
 ) STRICT;
+
+CREATE TABLE lease_scopes (
+    scope TEXT PRIMARY KEY NOT NULL,   -- a tenant; '' is the repository as a whole
+    token INTEGER NOT NULL REFERENCES leases (token) ON DELETE CASCADE
+) STRICT;
+
+CREATE INDEX lease_scopes_token ON lease_scopes (token);
 
 CREATE TABLE documents (
     kind TEXT NOT NULL CHECK (kind IN ('Config', 'Guardrail', 'Freeze', 'Tenant')),

@@ -5,7 +5,7 @@ use super::server::{self, Server};
 use super::{empty, location};
 use crate::model::Phase;
 use crate::store::conformance::samples::{audit, key, rotation};
-use crate::store::conformance::{holder, lease};
+use crate::store::conformance::{SAMPLES, holder, lease, scopes};
 use crate::store::postgres::{Postgres, Writing, open_or_create};
 use crate::store::{State, StoreError, Write};
 
@@ -88,10 +88,10 @@ async fn a_commit_is_written_once_wherever_in_its_transaction_the_connection_is_
 #[tokio::test]
 async fn a_written_batch_counts_even_if_the_lease_was_lost_before_that_was_known() {
     let (database, proxy, state) = behind_proxy().await;
-    let lease = state.acquire("apply", &holder("alice@laptop"), 0).await.unwrap();
+    let lease = state.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 0).await.unwrap();
     // Somebody takes the expired lease over between the commit and the question.
     let trigger = "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
-                       'BEGIN UPDATE leases SET token = token + 1; RETURN NULL; END';
+                       'BEGIN DELETE FROM leases; RETURN NULL; END';
                    CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON batches DEFERRABLE INITIALLY DEFERRED
                        FOR EACH ROW EXECUTE FUNCTION lose()";
     database.query(trigger).unwrap();
@@ -115,8 +115,8 @@ async fn a_lease_whose_answer_is_lost_is_ours() {
     state.release(&lease).await.unwrap();
     assert_eq!(proxy.count(), 3);
     // And another process of the same person does not take it for its own.
-    let second = state.acquire("apply", &holder("alice@laptop"), 60).await.unwrap();
-    let refused = state.acquire("apply", &holder("alice@laptop"), 60).await;
+    let second = state.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 60).await.unwrap();
+    let refused = state.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 60).await;
     assert!(matches!(refused, Err(StoreError::Locked { .. })), "{refused:?}");
     assert!(second.token > lease.token);
 }

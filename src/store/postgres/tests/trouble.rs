@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use super::server::{self, PASSWORD, Server};
 use super::{empty, location};
 use crate::store::conformance::samples::{key, policy};
-use crate::store::conformance::{holder, lease, write};
+use crate::store::conformance::{SAMPLES, holder, lease, scopes, write};
 use crate::store::postgres::{open_or_create, open_read_only};
 use crate::store::{Lease, ReadState, State, StoreError, Write};
 
@@ -133,15 +133,16 @@ async fn of_two_appliers_one_has_the_lease_and_each_commit_is_one_links_length()
     let (database, first) = empty().await;
     let second = open_or_create(&location(&database.url)).await.unwrap();
     let held = lease(&first).await;
-    let locked = second.acquire("apply", &holder("bob@ci"), 60).await;
+    let locked = second.acquire(&scopes(SAMPLES), &holder("bob@ci"), 60).await;
     assert!(matches!(locked, Err(StoreError::Locked { .. })), "{locked:?}");
-    // Under leases of their own both write to one chain, and neither overtakes the other.
-    let other = second.acquire("another", &holder("bob@ci"), 60).await.unwrap();
-    let entry = [Write::Audit(Box::new(crate::store::conformance::samples::audit("acme", "key.created")))];
+    // Under leases on different tenants both write, and neither waits for the other to end.
+    let other = second.acquire(&scopes(&["elsewhere"]), &holder("bob@ci"), 60).await.unwrap();
+    let entry = |tenant| [Write::Audit(Box::new(crate::store::conformance::samples::audit(tenant, "key.created")))];
+    let (entry, others) = (entry("acme"), entry("elsewhere"));
     let (mut firsts, mut seconds) = (Vec::new(), Vec::new());
     for _ in 0..20 {
         firsts.push(first.commit(&held, &entry));
-        seconds.push(second.commit(&other, &entry));
+        seconds.push(second.commit(&other, &others));
     }
     for result in futures::future::join_all(firsts.into_iter().chain(seconds)).await {
         result.unwrap();
@@ -220,7 +221,7 @@ async fn a_lease_is_not_taken_over_in_the_middle_of_a_commit() {
     let (database, first) = empty().await;
     let second = open_or_create(&location(&database.url)).await.unwrap();
     // It has expired when it is made, and nobody has taken it over yet.
-    let expired = first.acquire("apply", &holder("alice@laptop"), 0).await.unwrap();
+    let expired = first.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 0).await.unwrap();
     let mut by_hand = PgConnection::connect(&database.url).await.unwrap();
     sqlx::raw_sql("BEGIN; LOCK TABLE key_rotation_policies IN SHARE MODE").execute(&mut by_hand).await.unwrap();
     let waiting =
@@ -233,7 +234,7 @@ async fn a_lease_is_not_taken_over_in_the_middle_of_a_commit() {
     while !are_waiting("1") {
         tokio::task::yield_now().await;
     }
-    let takeover = tokio::spawn(async move { (second.acquire("apply", &holder("bob@ci"), 60).await, second) });
+    let takeover = tokio::spawn(async move { (second.acquire(&scopes(SAMPLES), &holder("bob@ci"), 60).await, second) });
     while !are_waiting("2") {
         assert!(!takeover.is_finished(), "taken over while its holder could still commit");
         tokio::task::yield_now().await;
@@ -244,6 +245,6 @@ async fn a_lease_is_not_taken_over_in_the_middle_of_a_commit() {
     let (taken, second) = takeover.await.unwrap();
     assert_eq!(taken.unwrap().token, 2);
     assert_eq!(second.recorded().await.unwrap().policies.len(), 1);
-    let late = first.commit(&Lease { scope: "apply".to_owned(), token: 1 }, &[]).await;
+    let late = first.commit(&Lease { token: 1, scopes: scopes(SAMPLES).into() }, &[]).await;
     assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
 }

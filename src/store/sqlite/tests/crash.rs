@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::{closed, files};
 use crate::store::conformance::samples::{id, key, version};
-use crate::store::conformance::{holder, write};
+use crate::store::conformance::{SAMPLES, holder, scopes, write};
 use crate::store::sqlite::{Begin, Session, open_or_create, open_read_only, options};
 use crate::store::{ReadState, State, Write};
 
@@ -67,7 +67,7 @@ async fn child_that_stops_in_the_middle_of_a_transaction() {
 async fn child_that_commits_without_end() {
     let Some(database) = database() else { return };
     let state = open_or_create(&database).await.unwrap();
-    let lease = state.acquire("apply", &holder("child"), 0).await.unwrap();
+    let lease = state.acquire(&scopes(SAMPLES), &holder("child"), 0).await.unwrap();
     for number in 0.. {
         state.commit(&lease, &batch(number)).await.unwrap();
         println!("{number} committed");

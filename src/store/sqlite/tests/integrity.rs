@@ -58,8 +58,17 @@ async fn the_tables_have_the_columns_that_the_documents_promise() {
     {
         assert!(keys.iter().any(|name| name == column), "{column}");
     }
-    let tables =
-        ["audit_log", "leases", "outbox", "usage_counters", "events", "api_tokens", "applied_plans", "documents"];
+    let tables = [
+        "audit_log",
+        "leases",
+        "lease_scopes",
+        "outbox",
+        "usage_counters",
+        "events",
+        "api_tokens",
+        "applied_plans",
+        "documents",
+    ];
     for table in tables {
         assert!(!columns(&state, table).await.is_empty(), "{table}");
     }

@@ -7,7 +7,7 @@ use sqlx::ConnectOptions as _;
 use super::{by_hand, closed, empty, files};
 use crate::confined::{Confinement, SmallDisk, is_confined, read_only};
 use crate::store::conformance::samples::{key, policy};
-use crate::store::conformance::{holder, lease};
+use crate::store::conformance::{SAMPLES, holder, lease, scopes};
 use crate::store::sqlite::{Sqlite, Writing, open_or_create, open_read_only, options};
 use crate::store::{ReadState, State, StoreError, Write, back_up};
 
@@ -120,7 +120,7 @@ async fn a_read_only_directory_is_read_and_refuses_the_first_write() {
     let _guard = Unchangeable::make(directory.path());
     assert_eq!(open_read_only(&path).await.unwrap().recorded().await.unwrap().policies.len(), 1);
     let refused = match open_or_create(&path).await {
-        Ok(state) => state.acquire("apply", &holder("alice@laptop"), 60).await.map(|_| ()),
+        Ok(state) => state.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 60).await.map(|_| ()),
         Err(error) => Err(error),
     };
     assert!(matches!(refused, Err(StoreError::ReadOnly { .. })), "{refused:?}");
@@ -136,7 +136,7 @@ async fn a_journal_that_cannot_be_made_refuses_the_write() {
     // A link to where nothing can be made stops every user.
     let journal = directory.path().join("state.db-journal");
     std::os::unix::fs::symlink("/no/such/directory/journal", journal).unwrap();
-    let refused = state.acquire("apply", &holder("alice@laptop"), 60).await;
+    let refused = state.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 60).await;
     assert!(matches!(refused, Err(StoreError::ReadOnly { .. })), "{refused:?}");
 }
 
@@ -190,10 +190,10 @@ async fn a_lock_that_another_process_keeps_is_an_error_of_its_own() {
     sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
     let busy = reader.recorded().await.unwrap_err();
     assert!(matches!(busy, StoreError::Busy { .. }), "{busy:?}");
-    let busy = writer.acquire("apply", &holder("alice@laptop"), 60).await.unwrap_err();
+    let busy = writer.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 60).await.unwrap_err();
     assert!(matches!(busy, StoreError::Busy { .. }), "{busy:?}");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    writer.acquire("apply", &holder("alice@laptop"), 60).await.unwrap();
+    writer.acquire(&scopes(SAMPLES), &holder("alice@laptop"), 60).await.unwrap();
     reader.recorded().await.unwrap();
 }
 
