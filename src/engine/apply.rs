@@ -76,7 +76,7 @@ pub async fn apply(
         .await
     })
     .await;
-    tell(state.as_ref(), &desired, options, outcome).await
+    tell(state, &desired, options, outcome).await
 }
 
 /// The documents of the commit that is applied. A work tree with changes is refused, unless told otherwise.
@@ -295,21 +295,23 @@ pub async fn manual(
         .await
     })
     .await;
-    tell(state.as_ref(), &desired, options, outcome).await
+    tell(state, &desired, options, outcome).await
 }
 
 /// Sends what is in the outbox, once the work is done and the lock is free, and whatever became of the work.
 async fn tell(
-    state: &dyn State,
+    state: Arc<dyn State>,
     desired: &Desired,
     options: &ApplyOptions,
     mut outcome: Result<Option<Report>, EngineError>,
 ) -> Result<Option<Report>, EngineError> {
+    #[cfg(debug_assertions)]
+    let state = super::fault_points::state(state);
     let locked = outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Locked);
     // Somebody who interrupts does not want to wait for receivers either.
     if !locked && !options.interrupt.load(std::sync::atomic::Ordering::Relaxed) {
         let report = outcome.as_mut().ok().and_then(Option::as_mut);
-        outbox::after_apply(state, &desired.repository.config.secrets, report).await;
+        outbox::after_apply(state.as_ref(), &desired.repository.config.secrets, report).await;
     }
     outcome
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::receivers::{SECRET, body, told_to, willing};
-use super::{APPLY, NOON, by_hand};
+use super::{APPLY, NOON, by_hand, told};
 use crate::support::hostile::{Hostile, Reply, header, nobody};
 use crate::support::sandbox::Sandbox;
 
@@ -152,6 +152,28 @@ fn a_sender_that_is_killed_before_it_can_mark_a_message_leaves_it_to_the_next_on
     let requests = webhook_server.requests();
     let ids: Vec<_> = requests.iter().map(|request| header(&request.head, "webhook-id")).collect();
     assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+}
+
+#[test]
+fn an_apply_that_is_killed_at_any_point_of_its_sending_loses_no_message() {
+    for (point, asked) in [("before claim", 1), ("after claim", 1), ("before conclude", 2), ("after conclude", 1)] {
+        let webhook_server = willing();
+        let mut sandbox = told();
+        sandbox.set("HOOK", webhook_server.endpoint());
+        sandbox.set("HOOK_SECRET", SECRET);
+        // One delivery, so that each point is passed once.
+        sandbox.tamper(
+            "CREATE TRIGGER no_slack AFTER INSERT ON outbox WHEN NEW.channel = 'slack'
+            BEGIN DELETE FROM outbox WHERE channel = 'slack'; END",
+        );
+        let killed = sandbox.at(NOON, &by_hand("park")).env("KEYWHEEL_DIE_AT", point).ends();
+        assert_eq!(killed.status, None, "{point}: {}\n{}", killed.stdout, killed.stderr);
+        sandbox.at("2026-03-01 12:02:00", APPLY).exits(0);
+        let requests = webhook_server.requests();
+        let ids: Vec<_> = requests.iter().map(|request| header(&request.head, "webhook-id")).collect();
+        assert!(ids.len() == asked && ids.iter().all(|id| id == &ids[0]), "{point}: {ids:?}");
+        assert_eq!(webhook(&sandbox)["sent"], json!(1), "{point}");
+    }
 }
 
 #[test]
