@@ -94,12 +94,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How many failures that may pass, or whose outcome is unknown, a rotation meets within one run before the next run goes on.
 const ATTEMPTS_A_RUN: u32 = 3;
 
+/// How often a throttled creation is tried again within one run, after a second at first and twice as long each time.
+const THROTTLED_CREATIONS: u32 = 5;
+
 /// Drives a rotation to its end.
 ///
 /// # Errors
 /// [`Stopped`]; what was reached is in the journal.
 pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mut Work) -> Result<(), Stopped> {
-    let mut failures = 0;
+    let (mut failures, mut throttled) = (0, 0);
     loop {
         let status = Status::of(&work.rotation);
         match next_step(status) {
@@ -121,6 +124,12 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
                     return Err(Stopped::new(format!("stopped before {step}, as asked")));
                 }
                 if let Err(error) = attempt(context, manager, work, step).await? {
+                    // Nothing below repeats this one call. A throttled one has had no effect, and throttling fails no run.
+                    if (step, error.kind) == (Step::Create, ErrorKind::Throttled) && throttled < THROTTLED_CREATIONS {
+                        tokio::time::sleep(Duration::from_secs(1 << throttled)).await;
+                        throttled += 1;
+                        continue;
+                    }
                     failures += 1;
                     // An unknown outcome too: a provider that never gives a usable answer must not hold the run for ever.
                     let again = error.is_transient() && error.kind != ErrorKind::Throttled && failures < ATTEMPTS_A_RUN;

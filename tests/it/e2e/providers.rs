@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -111,6 +112,58 @@ fn a_slow_account_delays_no_other() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(first.unwrap()["object"]["tenant_id"], "umbrella", "it waited for the account that does not answer");
+}
+
+/// How many requests for an operation came within so many seconds, at the most.
+fn most_within(proxy: &Hostile, operation: &str, seconds: u64) -> usize {
+    let requests = proxy.requests();
+    let at: Vec<_> =
+        requests.iter().filter(|request| request.operation == operation).map(|request| request.at).collect();
+    let window = |begin: Instant| {
+        at.iter().filter(|at| **at >= begin && at.duration_since(begin) < Duration::from_secs(seconds)).count()
+    };
+    at.iter().map(|begin| window(*begin)).max().unwrap_or(0)
+}
+
+#[test]
+fn many_keys_at_once_keep_to_the_quota_of_each_operation() {
+    const KEYS: usize = 24;
+    let moto = Moto::start();
+    let endpoint = moto.endpoint().to_owned();
+    let proxy = Hostile::start(move |_| Reply::Forward(endpoint.clone()));
+    let sandbox = aws_sandbox(proxy.endpoint());
+    sandbox.commit(&documents(KEYS));
+    sandbox.keywheel(APPLY).exits(0);
+    // AWS allows five a second of each ("Request quotas" in the AWS KMS Developer Guide). Over three seconds, since a busy
+    // machine delivers a few late.
+    for operation in ["CreateKey", "CreateAlias"] {
+        assert_eq!(proxy.count(operation), KEYS);
+        let most = most_within(&proxy, operation, 3);
+        assert!(most <= 15 + 3, "{most} {operation} within three seconds");
+    }
+}
+
+#[test]
+fn throttling_slows_a_run_down_and_fails_nothing() {
+    let moto = Moto::start();
+    let endpoint = moto.endpoint().to_owned();
+    // The first request of every operation, and the second one of those that make or change something.
+    let proxy = Hostile::start(move |request| {
+        let tries = 1 + usize::from(writes(request));
+        if request.earlier < tries {
+            Reply::error(400, "ThrottlingException")
+        } else {
+            Reply::Forward(endpoint.clone())
+        }
+    });
+    let sandbox = aws_sandbox(proxy.endpoint());
+    sandbox.commit(&documents(1));
+    sandbox.keywheel(APPLY).exits(0);
+    sandbox.keywheel(&["rotate", "acme/key-0", "--reason", "a test", "--auto-approve"]).exits(0);
+    let versions = sandbox.sql("SELECT count(*) AS versions, sum(orphan) AS orphans FROM key_versions");
+    assert_eq!(versions, [json!({"versions": 2, "orphans": 0})]);
+    assert_eq!(Kms::new(moto.endpoint()).keys().len(), 2);
+    assert_eq!(proxy.count("CreateKey"), 4, "two were throttled, and made nothing");
 }
 
 #[test]

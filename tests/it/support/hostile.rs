@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A request, as it came.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Request {
     pub operation: String,
     /// How often this operation had been asked for before.
     pub earlier: usize,
+    /// When it had come.
+    pub at: Instant,
     /// The request line and the headers.
     pub head: String,
     body: Vec<u8>,
@@ -223,7 +225,13 @@ fn read(stream: &mut TcpStream) -> Option<Request> {
         bytes.extend_from_slice(&buffer[..count]);
     }
     let operation = header(&head, "x-amz-target").and_then(|target| target.rsplit('.').next()).unwrap_or_default();
-    Some(Request { operation: operation.to_owned(), earlier: 0, body: bytes[end..].to_vec(), head: head.clone() })
+    Some(Request {
+        operation: operation.to_owned(),
+        earlier: 0,
+        at: Instant::now(),
+        body: bytes[end..].to_vec(),
+        head: head.clone(),
+    })
 }
 
 /// The value of a header.
