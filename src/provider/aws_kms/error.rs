@@ -160,8 +160,8 @@ fn answered(operation: Operation, code: Option<&str>, message: Option<&str>, sta
     };
     let (kind, again, help) = meaning(operation, code, status);
     let text = match message {
-        Some(message) if !SIGNATURE.contains(&code) => format!("{code}: {}", one_line(message)),
-        _ => code.to_owned(),
+        Some(message) if !repeats_the_request(code, message) => format!("{}: {}", one_line(code), one_line(message)),
+        _ => one_line(code),
     };
     let failure = Failure { coded: true, ..Failure::new(kind, operation, text).again(again) };
     match help {
@@ -172,6 +172,13 @@ fn answered(operation: Operation, code: Option<&str>, message: Option<&str>, sta
 
 /// Codes whose message repeats the signed request.
 const SIGNATURE: &[&str] = &["InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature"];
+
+/// Is the signed request in the message? AWS repeats it with some codes, and what stands between AWS and us with any.
+fn repeats_the_request(code: &str, message: &str) -> bool {
+    const MARKS: [&str; 3] = ["x-amz-security-token", "authorization:", "aws4-hmac-sha256"];
+    let message = message.to_ascii_lowercase();
+    SIGNATURE.contains(&code) || MARKS.iter().any(|mark| message.contains(mark))
+}
 
 /// The table of codes. Which of them are worth another attempt is said in each operation's page of the AWS KMS API
 /// Reference; `ThrottlingException` is in "Throttling AWS KMS requests" of the Developer Guide.
@@ -296,7 +303,8 @@ fn chain(error: &dyn Error) -> String {
 const LONGEST: usize = 400;
 
 fn one_line(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let mut line = words.collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(LONGEST) {
         line.truncate(end);
         line.push_str("...");
@@ -356,6 +364,19 @@ mod tests {
     fn an_error_without_a_code_is_not_aws_speaking() {
         assert_eq!(answered(Operation::DescribeKey, None, None, 403).kind(), ErrorKind::Malformed);
         assert_eq!(answered(Operation::DescribeKey, None, None, 502).kind(), ErrorKind::Unknown);
+    }
+
+    #[test]
+    fn a_message_that_repeats_the_signed_request_is_dropped_whatever_its_code() {
+        let message = "not with POST / HTTP/1.1 X-Amz-Security-Token: s3cret-token";
+        let failure = answered(Operation::DescribeKey, Some("AccessDeniedException"), Some(message), 400);
+        assert_eq!(failure.error.message, "AccessDeniedException");
+    }
+
+    #[test]
+    fn nothing_of_an_answer_moves_the_cursor() {
+        let failure = answered(Operation::DescribeKey, Some("\u{1b}[2J"), Some("a\u{1b}[31m\nb"), 400);
+        assert_eq!(failure.error.message, "[2J: a [31m b");
     }
 
     #[test]
