@@ -24,12 +24,18 @@ pub struct PostgresUrl {
 /// Why a text is not the location of a state database. No message repeats a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// Another scheme, or none.
+    /// Another scheme.
     #[error(
         "{0:?} is no state database: write sqlite:PATH, such as sqlite:.keywheel/state.db, or \
          postgres://USER@HOST/DATABASE"
     )]
     Scheme(String),
+    /// No scheme. The text is not repeated: a variable that was set wrongly may hold nothing but a password.
+    #[error(
+        "a state database has a scheme: write sqlite:PATH, such as sqlite:.keywheel/state.db, or \
+         postgres://USER@HOST/DATABASE"
+    )]
+    NoScheme,
     /// A PostgreSQL URL without a host.
     #[error("the PostgreSQL URL names no host: write postgres://USER@HOST/DATABASE")]
     NoHost,
@@ -87,13 +93,16 @@ impl Location {
     /// [`LocationError`] says what it is instead.
     pub fn parse(text: &str, base_dir: &Path) -> Result<Self, LocationError> {
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(LocationError::Scheme(text.to_owned()));
+            return Err(LocationError::NoScheme);
         };
         match scheme.to_ascii_lowercase().as_str() {
             "sqlite" => {}
             "postgres" | "postgresql" => return PostgresUrl::parse(rest, base_dir).map(Self::Postgres),
-            // What follows an unknown scheme may have a password in it.
-            _ => return Err(LocationError::Scheme(format!("{scheme}:"))),
+            // What follows an unknown scheme may have a password in it, and so may what is none.
+            scheme if scheme.chars().all(|c| c.is_ascii_lowercase()) => {
+                return Err(LocationError::Scheme(format!("{scheme}:")));
+            }
+            _ => return Err(LocationError::NoScheme),
         }
         let path = rest.strip_prefix("//").unwrap_or(rest);
         match path {
@@ -255,7 +264,7 @@ mod tests {
         assert_eq!(parse("sqlite://"), Err(LocationError::NoPath));
         assert_eq!(parse("sqlite::memory:"), Err(LocationError::Memory));
         assert_eq!(parse("sqlite:state.db?mode=ro"), Err(LocationError::Parameters));
-        assert_eq!(parse(".keywheel/state.db"), Err(LocationError::Scheme(".keywheel/state.db".to_owned())));
+        assert_eq!(parse(".keywheel/state.db"), Err(LocationError::NoScheme));
     }
 
     #[test]
@@ -296,6 +305,8 @@ mod tests {
             "postgres://db?passwd=s3cret",
             "mysql://me:s3cret@db",
             "me:s3cret@db",
+            "s3cret",
+            "s3cret@db:5432/keywheel",
         ] {
             let error = parse(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
