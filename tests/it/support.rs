@@ -1,5 +1,6 @@
 //! What the tests run keywheel against.
 
+pub mod canary;
 pub mod confined;
 pub mod cut;
 pub mod hostile;
