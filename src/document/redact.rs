@@ -13,11 +13,21 @@ use crate::diagnostic::Finding;
 /// A part of a field's name that makes its value a secret.
 const SECRET_NAMES: [&str; 4] = ["webhook", "secret", "token", "password"];
 
-/// Is this the name of a field whose value is a secret?
+/// Longer ones are no names of fields.
+const LONGEST_NAME: usize = 64;
+
+/// Is this the name of a field whose value is a secret, or was it meant to be one?
 pub(super) fn is_secret_name(name: &str) -> bool {
+    if name.len() > LONGEST_NAME {
+        return SECRET_NAMES.iter().any(|part| name.contains(part));
+    }
     let name = name.to_ascii_lowercase();
+    let is_meant = |part: &str| {
+        let typos = if part.len() > 6 { 2 } else { 1 };
+        name.split(['_', '-']).any(|word| strsim::damerau_levenshtein(word, part) <= typos)
+    };
     // `secrets` of `keywheel.yaml` holds the names of variables.
-    name != "secrets" && SECRET_NAMES.iter().any(|part| name.contains(part))
+    name != "secrets" && SECRET_NAMES.iter().any(|part| name.contains(part) || is_meant(part))
 }
 
 /// A line as it may be shown. `before` is the text before it, which tells whether it goes on with a secret.
@@ -56,8 +66,7 @@ fn continues_secret(line: &str, before: &str) -> bool {
 
 /// Hides the value of each secret field on a line: `name: value`, also in braces and as JSON.
 fn hide_fields(line: &str) -> Option<String> {
-    let lower = line.to_ascii_lowercase();
-    if !SECRET_NAMES.iter().any(|name| lower.contains(name)) {
+    if !line.contains(':') {
         return None;
     }
     let mut shown = String::with_capacity(line.len());
@@ -152,8 +161,7 @@ pub(super) fn has_secrets(fields: &Map<String, Value>) -> bool {
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
     }
-    // What is declared secret keeps itself from being shown.
-    fields.iter().any(|(name, value)| !is_secret_name(name) && looks_secret(value))
+    fields.iter().any(|(name, value)| !is_declared(name) && looks_secret(value))
 }
 
 /// Hides it.
@@ -170,7 +178,12 @@ pub(super) fn values(fields: &mut Map<String, Value>) {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
-    fields.iter_mut().filter(|(name, _)| !is_secret_name(name)).for_each(|(_, value)| hide(value));
+    fields.iter_mut().filter(|(name, _)| !is_declared(name)).for_each(|(_, value)| hide(value));
+}
+
+/// Is the field declared secret? Its type keeps it from being shown, and is what it is sent with.
+fn is_declared(name: &str) -> bool {
+    ["slack_webhook", "webhook_url", "webhook_secret"].contains(&name)
 }
 
 /// The secret that a text begins with, without what tells its kind.
@@ -236,6 +249,9 @@ mod tests {
             ("{webhook_secret: \"${A}\", webhook_url: 'b, c'}", "{webhook_secret: \"${A}\", webhook_url: ******}"),
             ("secrets: {acme: [HOOK]}", "secrets: {acme: [HOOK]}"),
             ("api_token: [a, {b: c}]", "api_token: ***********"),
+            ("{slack_webhok: abc, email: []}", "{slack_webhok: ***, email: []}"),
+            ("wehbook-secrt: abc", "wehbook-secrt: ***"),
+            ("description: a new token", "description: a new token"),
         ] {
             assert_eq!(line(text, ""), shown);
         }
@@ -245,5 +261,15 @@ mod tests {
     fn the_lines_below_a_secret_field_are_hidden_too() {
         assert_eq!(line("    abc def", "a:\n  webhook_secret: |\n"), "    *** ***");
         assert_eq!(line("  email: x", "a:\n  webhook_secret: |\n    abc\n"), "  email: x");
+    }
+
+    #[test]
+    fn what_looks_secret_is_hidden_in_every_value_but_those_of_declared_fields() {
+        let fields = serde_json::json!({"tags": {"token": "xoxb-12-ab"}, "webhook_url": "https://hooks.slack.com/x"});
+        let mut fields = fields.as_object().unwrap().clone();
+        assert!(has_secrets(&fields));
+        values(&mut fields);
+        let hidden = serde_json::json!({"tags": {"token": "xoxb-*****"}, "webhook_url": "https://hooks.slack.com/x"});
+        assert_eq!(Value::Object(fields), hidden);
     }
 }
