@@ -12,13 +12,13 @@ use crate::model::{
     Address, AppliedPlan, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Phase, Recorded,
     RotationCause, RotationRecord, Timestamp, VersionRecord, Workflow,
 };
-use crate::plan::{Action, Change, Plan, cause, continued_key, held_back};
+use crate::plan::{Action, Change, Plan, cause, continued_key, finish_held_back};
 use crate::provider::{CreateVersion, KeyManager, ProviderPlace};
 use crate::schedule::Decision;
 use crate::store::{State, Write};
 
 use super::observe::{KnownVersions, Observed, handle};
-use super::records::{PolicyIds, documents_and_policies, key_change, new_key, policy_id, policy_of, summaries};
+use super::records::{PolicyIds, documents_and_policies, key_change, new_key, policy_of, summaries};
 use super::run::{Finished, Outcome, Run, Scope};
 use super::workflow::{Stopped, Work, drive};
 use super::{Desired, EngineError, Event, clock};
@@ -90,12 +90,12 @@ pub(super) async fn resume(run: &mut Run<'_>, desired: &Desired, state: &dyn Sta
     let mut left: BTreeMap<ProviderPlace, Vec<(&RotationRecord, &KeyRecord)>> = BTreeMap::new();
     let keys: BTreeMap<Uuid, &KeyRecord> = recorded.keys.values().map(|key| (key.id, key)).collect();
     for rotation in &recorded.unfinished {
-        let key = keys.get(&rotation.key_id);
         if !scope.context.covers(&rotation.address.tenant_id) {
             // Whoever has its tenant is at it.
             continue;
         }
-        if let Some(key) = key.filter(|key| held_back(&desired.repository, recorded, key, clock::now()).is_none()) {
+        let Some(key) = keys.get(&rotation.key_id) else { continue };
+        if finish_held_back(&desired.repository, recorded, rotation, key, clock::now()).is_none() {
             left.entry(scope.managers.place(&key.key)).or_default().push((rotation, key));
         }
     }
@@ -224,7 +224,7 @@ impl<'a> Course<'a> {
 
     /// The workflow of a creation or a rotation, up to its intent.
     async fn job(&self, change: &Change) -> Result<Job, Stopped> {
-        let Self { scope, desired, recorded, policy_ids, numbers, .. } = self;
+        let Self { scope, desired, recorded, state, policy_ids, numbers, .. } = self;
         let vanished = || Stopped::vanished(&change.object);
         let address = change.object.address().ok_or_else(vanished)?;
         let document = &desired.repository.keys.get(&address).ok_or_else(vanished)?.value;
@@ -232,20 +232,16 @@ impl<'a> Course<'a> {
         let record = continued_key(&desired.repository, recorded, &address, document).map(|(_, record)| record);
         let now = clock::now();
         let mut pending = Vec::new();
-        let (workflow, key) = if change.action == Action::Create {
+        let (workflow, mut key) = if change.action == Action::Create {
             let key = new_key(scope, clock::new_id(), document.clone(), policy_ids);
             pending.push(Write::Key(Box::new(key.clone())));
             (Workflow::Create, key)
         } else {
-            // A link, rename or edit of the same plan is recorded by now.
-            let record = record.ok_or_else(vanished)?;
-            let edited = record.key != *document;
-            let mut key = KeyRecord {
-                key: document.clone(),
-                rotation_policy_id: policy_id(document, policy_ids),
-                revision: record.revision + u64::from(edited),
-                ..record.clone()
-            };
+            let mut key = record.ok_or_else(vanished)?.clone();
+            if key.key != *document {
+                // A link, rename or edit of the same plan is recorded by now; if it failed, the key rotates as it was.
+                key = state.key(key.id).await?.ok_or_else(vanished)?;
+            }
             if key.state != KeyState::Active {
                 // A person overrode a hold: should this be interrupted, the next apply is to go on with it.
                 (key.state, key.state_reason, key.failures, key.retry_at) = (KeyState::Active, None, 0, None);
@@ -254,6 +250,7 @@ impl<'a> Course<'a> {
             let workflow = if change.action == Action::Rollback { Workflow::Rollback } else { Workflow::Rotate };
             (workflow, key)
         };
+        let (document, address) = (&key.key.clone(), key.address());
         let next_number = numbers.get(&key.id).copied().unwrap_or(0) + 1;
         let from_ref = key.primary_version.as_ref().map(|version| version.provider_ref.clone());
         let key_handle = handle(&address, document, Some(&key), &KnownVersions::new());
@@ -296,7 +293,6 @@ impl<'a> Course<'a> {
             predecessor: predecessor(&rotation),
             intent,
         };
-        let mut key = key;
         if let Some(primary) = key.primary_version.as_mut().filter(|_| rotation.cause == RotationCause::Compromised) {
             // With the intent, so that the mark stays whatever becomes of the rotation.
             primary.compromised_at = primary.compromised_at.or(Some(now));

@@ -14,7 +14,7 @@ use crate::model::{
 use crate::schedule::{Decision, TZ_VERSION, Timing};
 
 use super::compare::{FieldDiff, compare, fields};
-use super::due::{KeyTiming, Verdict, held_back, instant, key_timing, verdict};
+use super::due::{KeyTiming, Verdict, finish_held_back, held_back, instant, key_timing, verdict};
 use super::keys;
 use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, digest, limits};
 
@@ -113,8 +113,9 @@ fn left_out(inputs: &Inputs<'_>) -> BTreeMap<Name, String> {
 fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
     let keys: BTreeMap<Uuid, &KeyRecord> = inputs.recorded.keys.values().map(|key| (key.id, key)).collect();
     for rotation in &inputs.recorded.unfinished {
-        let held_back =
-            keys.get(&rotation.key_id).and_then(|key| held_back(inputs.desired, inputs.recorded, key, inputs.now));
+        let held_back = keys
+            .get(&rotation.key_id)
+            .and_then(|key| finish_held_back(inputs.desired, inputs.recorded, rotation, key, inputs.now));
         if let Some((reason, starts_at)) = held_back {
             wait(draft, &rotation.address, Action::Finish, reason, starts_at);
             continue;

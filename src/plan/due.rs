@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::document::Repository;
 use crate::model::{
-    Address, EncryptionKey, Freeze, KeyRecord, KeyState, PolicyStatus, Recorded, RotationCause, RotationPolicy,
-    Timestamp,
+    Address, EncryptionKey, Freeze, KeyRecord, KeyState, Phase, PolicyStatus, Recorded, RotationCause, RotationPolicy,
+    RotationRecord, Timestamp,
 };
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing, freeze_applies};
 
@@ -155,6 +155,19 @@ pub fn held_back(
     }
     let times = if record.failures == 1 { "once".to_owned() } else { format!("{} times in a row", record.failures) };
     Some((Reason::new("retry_later", format!("it failed {times}, and is tried again later")), Some(retry_at)))
+}
+
+/// Why an unfinished workflow is not gone on with now; none if it may be. That of an old version always is: it moves no
+/// name, and a key that waits for a person must not wait behind it.
+#[must_use]
+pub fn finish_held_back(
+    desired: &Repository,
+    recorded: &Recorded,
+    rotation: &RotationRecord,
+    record: &KeyRecord,
+    now: Timestamp,
+) -> Option<(Reason, Option<Timestamp>)> {
+    if rotation.phase == Phase::Retiring { None } else { held_back(desired, recorded, record, now) }
 }
 
 /// Do git's documents of a key or of its policy differ from what was applied?

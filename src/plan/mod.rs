@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use build::{applied_config, continued_policy, plan};
-pub use due::{KeyTiming, Verdict, held_back, history, instant, key_timing, verdict};
+pub use due::{KeyTiming, Verdict, finish_held_back, held_back, history, instant, key_timing, verdict};
 pub use keys::{continued_key, version_drift};
 pub use retention::{Due, Retired, due, evidence, is_vetoed, needs_last_use, terms, version_after, version_before};
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
