@@ -228,7 +228,7 @@ async fn open(
 /// The farthest that the machine's clock may be from the database's.
 const MAX_CLOCK_SKEW: chrono::Duration = chrono::Duration::seconds(60);
 
-async fn clocks_agree(state: &dyn State) -> Result<(), EngineError> {
+pub(super) async fn clocks_agree(state: &dyn State) -> Result<(), EngineError> {
     let skew = clock::now() - state.now().await?;
     if skew.abs() <= MAX_CLOCK_SKEW {
         return Ok(());
@@ -242,7 +242,7 @@ async fn clocks_agree(state: &dyn State) -> Result<(), EngineError> {
 }
 
 /// Does something under a lease, and gives it back whatever happens.
-async fn locked<T>(
+pub(super) async fn locked<T>(
     state: Arc<dyn State>,
     wanted: leases::Wanted,
     operation: &str,
@@ -317,12 +317,12 @@ async fn tell(
 }
 
 #[expect(clippy::too_many_arguments, reason = "they are the parts of one run, joined here and nowhere else")]
-async fn run(
+pub(super) async fn run(
     desired: &Desired,
     options: &ApplyOptions,
     config: &Config,
     state: Arc<dyn State>,
-    Held { lease, mut left_out }: Held,
+    Held { lease, asked, mut left_out }: Held,
     approve: &Approve<'_>,
     progress: &dyn Progress,
     wanted: impl AsyncFnOnce(&dyn State, &Recorded) -> Result<Wanted, EngineError>,
@@ -330,7 +330,7 @@ async fn run(
     let (started_at, started) = (clock::now(), Instant::now());
     let origin = desired.origin.clone().unwrap_or_default();
     let managers = Managers::new(config.providers.clone(), desired.root.clone());
-    let (journal, writer) = Journal::start(state.clone(), lease);
+    let (journal, writer) = Journal::start(state.clone(), lease, asked);
     let recorded = state.recorded().await?;
     let context = Context {
         journal: journal.clone(),

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::document::LONGEST_CALL;
 use crate::store::{Lease, LeaseScope, State, StoreError, Write};
 
-use super::recovery;
+use super::{clock, recovery};
 
 /// How many submissions may wait; those who find the queue full wait for a place.
 const QUEUE: usize = 4096;
@@ -66,18 +66,16 @@ pub(super) struct Writer {
 }
 
 impl Journal {
-    /// Starts the writer and the lease's heartbeat.
-    pub(super) fn start(state: Arc<dyn State>, lease: Lease) -> (Self, Writer) {
+    /// Starts the writer and the heartbeat of a lease that was `asked` for then: its answer may have taken a part of it.
+    pub(super) fn start(state: Arc<dyn State>, lease: Lease, asked: Instant) -> (Self, Writer) {
         let (queue, submissions) = mpsc::channel(QUEUE);
         let (holds, writes_under) = watch::channel(lease.clone());
-        let (holding, held) = watch::channel(Some(Instant::now()));
+        let (holding, held) = watch::channel(Some(asked));
         let commits = tokio::spawn(commit_all(state.clone(), writes_under, submissions));
         let heartbeat = tokio::spawn(async move {
-            let mut beat = tokio::time::interval(Duration::from_secs(u64::from(LEASE_SECONDS) / 6));
-            beat.tick().await;
             loop {
-                beat.tick().await;
-                let asked = Instant::now();
+                clock::sleep(Duration::from_secs(u64::from(LEASE_SECONDS) / 6)).await;
+                let asked = clock::instant();
                 match state.renew(&lease, LEASE_SECONDS).await {
                     Ok(()) => {
                         let _ = holding.send(Some(asked));
@@ -136,7 +134,22 @@ impl Journal {
     /// May another worker take the lease, or has it, before a call that begins now has ended?
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.held.borrow().is_none_or(|prolonged| prolonged.elapsed() > CALLS_BEGIN_WITHIN)
+        let now = clock::instant();
+        self.held.borrow().is_none_or(|prolonged| now.saturating_duration_since(prolonged) > CALLS_BEGIN_WITHIN)
+    }
+
+    /// Ends when [`Self::is_lost`] holds.
+    pub async fn lease_lost(&self) {
+        let mut held = self.held.clone();
+        loop {
+            let Some(prolonged) = *held.borrow_and_update() else { return };
+            let since = clock::instant().saturating_duration_since(prolonged);
+            let Some(left) = CALLS_BEGIN_WITHIN.checked_sub(since) else { return };
+            tokio::select! {
+                () = clock::sleep(left + Duration::from_millis(1)) => {}
+                changed = held.changed() => if changed.is_err() { return },
+            }
+        }
     }
 }
 

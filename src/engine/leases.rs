@@ -29,6 +29,8 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Held {
     pub lease: Lease,
+    /// When it was asked for.
+    pub asked: Instant,
     /// Tenants that somebody else has, and who.
     pub left_out: BTreeMap<Name, String>,
 }
@@ -87,8 +89,9 @@ pub(super) async fn acquire(
     let mut left_out = BTreeMap::new();
     let mut told = false;
     loop {
+        let asked = clock::instant();
         let error = match state.acquire(&scopes, &holder, LEASE_SECONDS).await {
-            Ok(lease) => return Ok(Held { lease, left_out }),
+            Ok(lease) => return Ok(Held { lease, asked, left_out }),
             Err(error @ StoreError::Locked { .. }) => error,
             Err(error) => return Err(error.into()),
         };
@@ -97,7 +100,7 @@ pub(super) async fn acquire(
                 progress.event(Event::Notice { message: format!("waiting: {error}") });
                 told = true;
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            clock::sleep(ASK_AGAIN).await;
             continue;
         }
         // Everything that somebody has at once: one by one, a large apply would ask ten thousand times.

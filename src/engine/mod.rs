@@ -34,6 +34,8 @@ mod records;
 mod recovery;
 mod retire;
 mod run;
+#[cfg(test)]
+mod simulation;
 mod state_backup;
 mod state_copy;
 mod state_migrate;

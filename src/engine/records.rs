@@ -175,7 +175,8 @@ pub(super) async fn key_change(
                 change.after.as_ref().and_then(|after| after.get("provider_ref")?.as_str()).ok_or_else(vanished)?;
             let manager = scope.managers.of(&document).await.map_err(|error| Stopped::from(&error))?;
             let handle = handle(&address, &document, None, &KnownVersions::new());
-            manager.update_settings(&handle, None, named).await.map_err(|error| Stopped::from(&error))?;
+            let settings = manager.update_settings(&handle, None, named);
+            scope.context.while_held(settings).await.map_err(|error| Stopped::from(&error))?;
         }
         let writes = adopt(scope, &address, document, observed, policy_ids).ok_or_else(vanished)?;
         return Ok(journal.write(writes.into_iter().chain([scope.audit_change(change)]).collect()).await?);
@@ -200,12 +201,16 @@ pub(super) async fn key_change(
                 .await?;
             if at_provider {
                 let former = Some(&record.key);
-                manager.update_settings(&handle, former, primary).await.map_err(|error| Stopped::from(&error))?;
+                let settings = manager.update_settings(&handle, former, primary);
+                scope.context.while_held(settings).await.map_err(|error| Stopped::from(&error))?;
             }
             if new_alias {
                 let leads_to = manager.primary(&handle).await.map_err(|error| Stopped::from(&error))?;
                 match leads_to.as_deref() {
-                    None => manager.promote(&handle, None, primary).await.map_err(|error| Stopped::from(&error))?,
+                    None => {
+                        let promote = manager.promote(&handle, None, primary);
+                        scope.context.while_held(promote).await.map_err(|error| Stopped::from(&error))?;
+                    }
                     Some(target) if target == primary => {}
                     Some(target) => return Err(Stopped::alias_taken(&document, target)),
                 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::store::{self, Holder, Lease, Location, State, StoreError, tables};
 
 use super::journal::Journal;
-use super::{EngineError, ErrorKind, Workspace, leases, load, planning};
+use super::{EngineError, ErrorKind, Workspace, clock, leases, load, planning};
 
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -71,9 +71,10 @@ pub(super) async fn under_lease<T>(
     holder: &Holder,
     work: impl AsyncFnOnce(Lease) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
+    let asked = clock::instant();
     let lease = leases::acquire_everything(&*state, holder).await?;
     // For its heartbeat.
-    let (journal, writer) = Journal::start(state.clone(), lease.clone());
+    let (journal, writer) = Journal::start(state.clone(), lease.clone(), asked);
     let done = work(lease.clone()).await;
     writer.stop(journal).await;
     let released = state.release(&lease).await;

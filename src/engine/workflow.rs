@@ -40,6 +40,24 @@ impl Context {
     pub(super) fn covers(&self, tenant_id: &Name) -> bool {
         self.journal.lease().is_on(tenant_id)
     }
+
+    /// Waits for calls as long as no other worker can have the lease before they land. What is given up may have had its
+    /// effect, and calls nothing more.
+    pub async fn while_held<T>(
+        &self,
+        calls: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        tokio::select! {
+            // What was asleep for long, and has its answer, begins no further call either.
+            biased;
+            () = self.journal.lease_lost() => Err(ProviderError::new(
+                ErrorKind::Unknown,
+                "lease",
+                "the lease could not be prolonged in time: another worker may have it by now",
+            )),
+            answer = calls => answer,
+        }
+    }
 }
 
 /// One rotation under way.
@@ -152,7 +170,7 @@ async fn attempt(
     work.rotation.attempt += 1;
     note(work, step, Outcome::Started, None)?;
     flush(context, work).await?;
-    match call(manager, work, step).await {
+    match context.while_held(call(manager, work, step)).await {
         Ok(()) => {
             work.rotation.attempt = 0;
             work.rotation.error = None;
@@ -233,7 +251,8 @@ async fn probe(context: &Context, manager: &dyn KeyManager, work: &mut Work, ste
         }
         Step::Create => probe_create(context, manager, work).await,
         Step::Retire => {
-            if retire::is_done(manager, work).await.map_err(|error| Stopped::from(&error))? {
+            let done = context.while_held(retire::is_done(manager, work)).await;
+            if done.map_err(|error| Stopped::from(&error))? {
                 succeed(context, work, step)
             } else {
                 note(work, step, Outcome::Failed, Some("the version is as it was".to_owned()))
@@ -272,13 +291,14 @@ async fn probe_create(context: &Context, manager: &dyn KeyManager, work: &mut Wo
             );
             return Err(Stopped { help: Some(help), retry_at: Some(sure_at), ..Stopped::new(error) });
         }
-        tokio::time::sleep(wait).await;
+        clock::sleep(wait).await;
         return Ok(());
     }
     let oldest = found.remove(0);
     for twin in found {
         // A call that was repeated by somebody below us. It is kept, recorded, and out of use.
-        manager.disable(&work.request.key, &twin.provider_ref).await.map_err(|error| Stopped::from(&error))?;
+        let disable = manager.disable(&work.request.key, &twin.provider_ref);
+        context.while_held(disable).await.map_err(|error| Stopped::from(&error))?;
         let mut orphan = version(work, twin.provider_ref.clone(), twin.created_at);
         orphan.orphan = true;
         orphan.state = VersionState::Disabled;

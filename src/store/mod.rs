@@ -15,6 +15,8 @@ mod batch;
 pub(crate) mod conformance;
 mod lease;
 mod location;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod postgres;
 mod rows;
 pub mod sqlite;

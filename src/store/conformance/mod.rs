@@ -27,6 +27,13 @@ use crate::model::Name;
 /// live as long as it.
 macro_rules! conformance {
     ($open:path) => {
+        $crate::store::conformance::conformance! { @all $open => a_backup_shows_one_instant }
+    };
+    // For a database that is no file and cannot become one.
+    ($open:path, without backups) => {
+        $crate::store::conformance::conformance! { @all $open => }
+    };
+    (@all $open:path => $($more:ident)*) => {
         $crate::store::conformance::conformance! { $open =>
             an_empty_database_has_a_lineage_and_nothing_else
             what_is_written_is_read
@@ -69,8 +76,8 @@ macro_rules! conformance {
             a_token_is_higher_than_every_token_before
             a_lease_on_ten_thousand_tenants_is_taken_and_prolonged_in_no_time
             the_clock_is_the_databases_own
-            a_backup_shows_one_instant
             a_sound_database_has_no_problems
+            $($more)*
         }
     };
     ($open:path => $($check:ident)+) => {
