@@ -144,7 +144,7 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
                 if let Err(error) = attempt(context, manager, work, step).await? {
                     // Nothing below repeats this one call. A throttled one has had no effect, and throttling fails no run.
                     if (step, error.kind) == (Step::Create, ErrorKind::Throttled) && throttled < THROTTLED_CREATIONS {
-                        tokio::time::sleep(Duration::from_secs(1 << throttled)).await;
+                        clock::sleep(Duration::from_secs(1 << throttled)).await;
                         throttled += 1;
                         continue;
                     }
