@@ -69,7 +69,8 @@ Examples:
 /// `--lock-timeout`.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct LockArg {
-    /// How long to wait for another apply to end; the lock of one that died frees itself within 90 seconds
+    /// How long to wait for somebody else's lock; then an apply leaves out the tenants that are locked. The lock of a
+    /// process that died frees itself within 90 seconds
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = seconds)]
     pub lock_timeout: u32,
 }
