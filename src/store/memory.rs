@@ -167,10 +167,16 @@ impl Tables {
                 self.documents.remove(object);
             }
             Write::Audit(entry) => self.link(entry)?,
-            Write::AppliedPlan(plan) => match self.plans.iter_mut().find(|known| known.digest == plan.digest) {
-                Some(known) => *known = Arc::new((**plan).clone()),
-                None => self.plans.push(Arc::new((**plan).clone())),
-            },
+            // In the order in which they were begun.
+            Write::AppliedPlan(plan) => {
+                match self.plans.iter_mut().find(|known| known.digest == plan.digest) {
+                    Some(known) if known.started_at == plan.started_at => *known = Arc::new((**plan).clone()),
+                    _ => {
+                        self.plans.retain(|known| known.digest != plan.digest);
+                        self.plans.push(Arc::new((**plan).clone()));
+                    }
+                }
+            }
             Write::Outbox(delivery) => {
                 self.outbox.entry(place(delivery)).or_insert_with(|| Arc::new((**delivery).clone()));
             }
@@ -229,7 +235,7 @@ impl ReadState for Memory {
             documents: tables.documents.iter().map(|(object, record)| (object.clone(), (**record).clone())).collect(),
             unfinished,
             // Of two that began at once, the one that was written last.
-            last_applied: tables.plans.iter().max_by_key(|plan| plan.started_at).map(|plan| (**plan).clone()),
+            last_applied: tables.plans.last().map(|plan| (**plan).clone()),
         })
     }
 

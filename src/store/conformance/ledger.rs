@@ -53,6 +53,13 @@ pub(crate) async fn applied_plans_are_found_by_digest_and_the_last_one_is_known(
     assert_eq!(state.applied_plan("one").await.unwrap(), Some(finished));
     assert_eq!(state.applied_plan("none").await.unwrap(), None);
     assert_eq!(state.recorded().await.unwrap().last_applied, Some(plan("two", 2)));
+    // The order is that in which they were begun, whatever the clocks of the machines say.
+    write(state, &[Write::AppliedPlan(Box::new(plan("three", 0)))]).await;
+    assert_eq!(state.recorded().await.unwrap().last_applied, Some(plan("three", 0)));
+    write(state, &[Write::AppliedPlan(Box::new(plan("one", 3)))]).await;
+    assert_eq!(state.recorded().await.unwrap().last_applied, Some(plan("one", 3)), "begun anew, it is the last one");
+    write(state, &[Write::AppliedPlan(Box::new(plan("four", 3)))]).await;
+    assert_eq!(state.recorded().await.unwrap().last_applied, Some(plan("four", 3)));
 }
 
 pub(crate) async fn each_tenant_has_an_audit_chain_of_its_own(state: &impl State) {

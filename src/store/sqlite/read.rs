@@ -178,7 +178,7 @@ async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure
     static DOCUMENTS: LazyLock<String> = LazyLock::new(|| select::<DocumentRow>(""));
     static UNFINISHED: LazyLock<String> =
         LazyLock::new(|| select::<RotationRow>("WHERE phase NOT IN ('settled', 'abandoned') ORDER BY started_at, id"));
-    static LAST: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("ORDER BY started_at DESC, seq DESC LIMIT 1"));
+    static LAST: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("ORDER BY seq DESC LIMIT 1"));
 
     let lineage: String = sqlx::query("SELECT lineage FROM meta").fetch_one(&mut *connection).await?.try_get(0)?;
     let lineage = lineage.parse().map_err(|_| Failure::Corrupt(format!("its lineage is {lineage:?}")))?;

@@ -182,7 +182,12 @@ fn sql(kind: Kind) -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| upsert::<DocumentRow>(&["kind", "tenant_id", "name"], ""));
     static OUTBOX: LazyLock<String> =
         LazyLock::new(|| insert::<OutboxRow>() + " WHERE true ON CONFLICT (id, channel, receiver) DO NOTHING");
-    static PLAN: LazyLock<String> = LazyLock::new(|| upsert::<PlanRow>(&["digest"], ""));
+    // The same plan, begun anew, is the last one again.
+    static PLAN: LazyLock<String> = LazyLock::new(|| {
+        let renewed = ", seq = CASE WHEN applied_plans.started_at = excluded.started_at THEN applied_plans.seq
+             ELSE (SELECT max(seq) + 1 FROM applied_plans) END";
+        upsert::<PlanRow>(&["digest"], renewed)
+    });
     match kind {
         Kind::Policy => &POLICY,
         Kind::RemovePolicy => {

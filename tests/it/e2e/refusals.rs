@@ -60,6 +60,8 @@ fn an_older_commit_is_applied_only_with_a_reason_that_is_recorded() {
     sandbox.at("2026-03-01 13:00:00", APPLY).exits(0);
     sandbox.git(&["checkout", "-q", "--detach", "HEAD~1"]);
     refused(&sandbox, "2026-03-01 14:00:00", APPLY, 3, "apply/older");
+    // On a machine whose clock is behind, too.
+    refused(&sandbox, "2026-03-01 11:00:00", APPLY, 3, "apply/older");
     let back = ["apply", "--auto-approve", "--allow-older", "the new key was a mistake"];
     sandbox.at("2026-03-01 14:00:00", &back).exits(0);
     let plans = sandbox.sql("SELECT override_reason AS why FROM applied_plans WHERE override_reason IS NOT NULL");

@@ -264,7 +264,7 @@ CREATE TABLE documents (
 ) STRICT;
 
 CREATE TABLE applied_plans (
-    seq INTEGER PRIMARY KEY,           -- the order in which they were begun
+    seq INTEGER PRIMARY KEY,           -- the order in which they were begun, by no clock
     digest TEXT NOT NULL UNIQUE,
     origin_commit TEXT NOT NULL,
     origin_author TEXT NOT NULL,
@@ -275,8 +275,6 @@ CREATE TABLE applied_plans (
     finished_at TEXT,
     override_reason TEXT
 ) STRICT;
-
-CREATE INDEX applied_plans_started_at ON applied_plans (started_at);
 
 -- Messages, each on its way to one receiver. The id is made from the fact that is told: a fact is told to a receiver once.
 CREATE TABLE outbox (
