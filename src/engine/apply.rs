@@ -23,7 +23,7 @@ use super::run::{Run, Scope};
 use super::workflow::Context;
 use super::{
     ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, Progress, Report, Selection, Workspace, clock,
-    load, outbox, planning,
+    load, outbox, planning, records,
 };
 
 /// Asks a person (or a flag) whether a plan may be applied.
@@ -371,7 +371,11 @@ pub(super) async fn run(
             }
         }
         if plan.refusals.is_empty() || overridden(&plan, options) {
-            journal.narrow(&*state, &leases::of_plan(&journal.lease(), &plan)).await?;
+            let mut needed = leases::of_plan(&journal.lease(), &plan);
+            // What was finished before the plan has dates to bring up to date too.
+            let outdated = records::outdated(desired, &recorded).into_iter();
+            needed.extend(outdated.map(|(tenant_id, _)| LeaseScope::Tenant(tenant_id)));
+            journal.narrow(&*state, &needed).await?;
             // A plan without changes is shown too: what waits, and what drifted.
             if !approve(&plan)? && !plan.is_empty() {
                 return Ok(None);

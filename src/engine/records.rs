@@ -353,6 +353,18 @@ pub(super) fn policy_id(key: &EncryptionKey, ids: &PolicyIds) -> Option<Uuid> {
 /// Brings the cached dates for readers up to date: each key's next rotation, each policy's last and next.
 pub(super) async fn summaries(scope: &Scope<'_>, desired: &Desired, state: &dyn State) -> Result<(), EngineError> {
     let recorded = state.recorded().await?;
+    let outdated = outdated(desired, &recorded).into_iter();
+    let writes = outdated.filter(|(tenant_id, _)| scope.context.covers(tenant_id)).map(|(_, write)| write);
+    // Nothing depends on these dates, so that a large fleet's need not be in one transaction.
+    let mut writes = writes.peekable();
+    while writes.peek().is_some() {
+        scope.context.journal.write(writes.by_ref().take(SUMMARIES).collect()).await?;
+    }
+    Ok(())
+}
+
+/// The rows whose cached dates are not what they should be, each with its tenant.
+pub(super) fn outdated(desired: &Desired, recorded: &Recorded) -> Vec<(Name, Write)> {
     let timings = KeyTiming::new(&desired.repository);
     let now = clock::now();
     let mut writes = Vec::new();
@@ -375,22 +387,20 @@ pub(super) async fn summaries(scope: &Scope<'_>, desired: &Desired, state: &dyn 
                 (a, b) => a.or(b),
             };
         }
-        if record.next_rotation_at != next && scope.context.covers(&address.tenant_id) {
-            writes.push(Write::Key(Box::new(KeyRecord { next_rotation_at: next, ..record.clone() })));
+        if record.next_rotation_at != next {
+            let record = KeyRecord { next_rotation_at: next, ..record.clone() };
+            writes.push((address.tenant_id.clone(), Write::Key(Box::new(record))));
         }
     }
-    for record in recorded.policies.values().filter(|record| scope.context.covers(&record.policy.tenant_id)) {
+    for record in recorded.policies.values() {
         let (last_rotation_at, next_rotation_at) = dates.get(&record.id).copied().unwrap_or_default();
         if (record.last_rotation_at, record.next_rotation_at) != (last_rotation_at, next_rotation_at) {
-            writes.push(Write::Policy(Box::new(PolicyRecord { last_rotation_at, next_rotation_at, ..record.clone() })));
+            let tenant_id = record.policy.tenant_id.clone();
+            let record = PolicyRecord { last_rotation_at, next_rotation_at, ..record.clone() };
+            writes.push((tenant_id, Write::Policy(Box::new(record))));
         }
     }
-    // Nothing depends on these dates, so that a large fleet's need not be in one transaction.
-    let mut writes = writes.into_iter().peekable();
-    while writes.peek().is_some() {
-        scope.context.journal.write(writes.by_ref().take(SUMMARIES).collect()).await?;
-    }
-    Ok(())
+    writes
 }
 
 impl Stopped {
