@@ -130,7 +130,7 @@ impl Play {
         let kind = timeline::dice(|dice| dice.below(40));
         // What is asked for by hand and comes half a day late moves the next slot, and an old version's time.
         let by_hand = !self.script.rounds[round].errands.is_empty();
-        if kind == 0 && !by_hand && !self.world.destroys_old_versions {
+        if kind >= 34 && !by_hand && !self.world.destroys_old_versions {
             weather.cursed = Some(key.id);
         }
         if kind <= 3
@@ -151,7 +151,7 @@ impl Play {
                 drop(cloud);
                 world.met("foreign move");
                 world.tell(|| format!("           somebody leads {alias} to {to}"));
-                locked(&world.watch).foreign.insert(alias, (timeline::elapsed(), before));
+                locked(&world.watch).foreign.entry(alias).or_insert((timeline::elapsed(), before));
             });
         }
     }

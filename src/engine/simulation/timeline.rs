@@ -152,7 +152,8 @@ fn put(timeline: &mut Timeline, delay: Duration, happening: Happening) {
 pub fn go_on() -> bool {
     let next = with(|timeline| {
         let ((at, ..), happening) = timeline.ahead.pop_first()?;
-        timeline.elapsed = at;
+        // What a skip has passed over happens late.
+        timeline.elapsed = timeline.elapsed.max(at);
         Some(happening)
     });
     let Some(happening) = next.flatten() else { return false };
