@@ -212,7 +212,15 @@ pub(super) async fn key_change(
                         scope.context.while_held(promote).await.map_err(|error| Stopped::from(&error))?;
                     }
                     Some(target) if target == primary => {}
-                    Some(target) => return Err(Stopped::alias_taken(&document, target)),
+                    Some(target) => {
+                        // An attempt before led it to the version that was primary then.
+                        let versions = state.versions(record.id).await?;
+                        if !versions.iter().any(|version| version.provider_ref == target) {
+                            return Err(Stopped::alias_taken(&document, target));
+                        }
+                        let promote = manager.promote(&handle, Some(target), primary);
+                        scope.context.while_held(promote).await.map_err(|error| Stopped::from(&error))?;
+                    }
                 }
             }
         }

@@ -128,9 +128,9 @@ impl Play {
         let keys: Vec<_> = self.world.memory.tables().keys().collect();
         let Some(key) = keys.first() else { return };
         let kind = timeline::dice(|dice| dice.below(40));
-        // What is asked for by hand and comes half a day late moves the next slot, and an old version's time.
-        let by_hand = !self.script.rounds[round].errands.is_empty();
-        if kind >= 34 && !by_hand && !self.world.destroys_old_versions {
+        // What comes half a day late moves the next slot, and an old version's time.
+        let is_last = round + 1 == self.script.rounds.len();
+        if kind >= 30 && is_last && !self.world.destroys_old_versions {
             weather.cursed = Some(key.id);
         }
         if kind <= 3

@@ -213,8 +213,10 @@ impl Round {
             content: text.as_bytes().into(),
             symlink: false,
         };
-        let config =
-            file("keywheel.yaml".to_owned(), "apiVersion: keywheel/v1\nkind: Config\nlimits: {max_percent: 100}\n");
+        let config = file(
+            "keywheel.yaml".to_owned(),
+            "apiVersion: keywheel/v1\nkind: Config\nlimits: {max_percent: 100, max_destructions: 100}\n",
+        );
         let files: Vec<_> =
             folders.iter().map(|(tenant, text)| file(format!("policies/{tenant}/all.yaml"), text)).collect();
         let loaded = document::load(Some(&config), &files, capabilities, at(NOW));
