@@ -161,8 +161,10 @@ pub(super) fn decode(file: &SourceFile) -> Result<Text<'_>, Box<Finding>> {
 fn not_utf8(file: &SourceFile, valid: usize) -> Box<Finding> {
     let before = file.content.get(..valid).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
     let byte = file.content.get(valid).copied().unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    // Each of these ends a line, as it does for the reader of the YAML.
+    let lines = before.replace("\r\n", "\n").replace('\r', "\n");
+    let line = lines.matches('\n').count() + 1;
+    let column = lines.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let place = Place { file: file.path.clone(), line: narrow(line), column: narrow(column), length: 1 };
     let text = Text { path: file.path.clone(), text: before };

@@ -86,9 +86,12 @@ fn a_file_above_its_limit_is_refused_by_its_size_alone() {
 #[test]
 fn bytes_that_are_not_utf_8_are_named_with_their_place() {
     let text = [POLICY.as_bytes(), b"description: gr\xfc\xdfe\n"].concat();
-    let loaded = load(&[file("policies/acme/latin1.yaml", text)]);
+    let loaded = load(&[file("policies/acme/latin1.yaml", &text)]);
     assert_eq!(summary(&loaded.findings), ["file/not-utf-8 policies/acme/latin1.yaml:7:16"]);
     assert_eq!(loaded.findings[0].source_line.as_deref(), Some("description: gr\u{fffd}"));
+    let old = text.iter().map(|byte| if *byte == b'\n' { b'\r' } else { *byte }).collect::<Vec<u8>>();
+    let loaded = load(&[file("policies/acme/old.yaml", old)]);
+    assert_eq!(summary(&loaded.findings), ["file/not-utf-8 policies/acme/old.yaml:7:16"]);
     let utf16: Vec<u8> = "\u{feff}apiVersion".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let loaded = load(&[file("policies/acme/utf16.yaml", utf16)]);
     assert!(loaded.findings[0].help.as_ref().is_some_and(|help| help.contains("UTF-16")));
