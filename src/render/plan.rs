@@ -334,7 +334,7 @@ impl Page {
         self.line(&paint(style::ERROR, "REFUSED: this plan goes over a limit, and cannot be applied"));
         self.line("");
         for refusal in &plan.refusals {
-            let code = paint(style::ERROR, &format!("error[{}]", refusal.code));
+            let code = paint(style::ERROR, &format!("error[{}]", safe(&refusal.code)));
             self.line(&format!("  {code}: {}", safe(&refusal.message)));
             let help = refusal.help.replace("DIGEST", &plan.digest);
             self.reason(&format!("help: {help}"), 4);

@@ -76,9 +76,11 @@ fn values(fields: &Map<String, Value>, view: View) -> Vec<String> {
     let (mut rows, mut blocks) = (Vec::new(), Vec::new());
     for (name, value) in fields {
         match scalar(value).filter(|text| fits(width + columns(text), view)) {
-            Some(text) => rows.push(format!("{}  {text}", pad(name, width))),
+            Some(text) => rows.push(format!("{}  {text}", pad(&safe(name), width))),
             None => {
-                blocks.extend(std::iter::once(name.clone()).chain(lines(value, view).map(|line| format!("  {line}"))));
+                blocks.extend(
+                    std::iter::once(safe(name).into_owned()).chain(lines(value, view).map(|line| format!("  {line}"))),
+                );
             }
         }
     }
@@ -95,10 +97,15 @@ fn differences(before: &Map<String, Value>, after: &Map<String, Value>, view: Vi
         let both =
             scalar(old).zip(scalar(new)).filter(|(old, new)| fits(width + columns(old) + columns(new) + 4, view));
         if let Some((old, new)) = both {
-            rows.push(format!("{}  {} -> {}", pad(name, width), paint(style::REMOVE, &old), paint(style::ADD, &new)));
+            rows.push(format!(
+                "{}  {} -> {}",
+                pad(&safe(name), width),
+                paint(style::REMOVE, &old),
+                paint(style::ADD, &new)
+            ));
         } else {
             let side = |value| lines(value, view).map(|line| line + "\n").collect::<String>();
-            blocks.push(name.clone());
+            blocks.push(safe(name).into_owned());
             blocks.extend(line_by_line(&side(old), &side(new)).into_iter().map(|line| format!("  {line}")));
         }
     }
@@ -166,7 +173,7 @@ fn yaml(value: &Value) -> String {
 }
 
 fn column<'a>(names: impl Iterator<Item = &'a String>) -> usize {
-    names.map(|name| columns(name)).max().unwrap_or(0)
+    names.map(|name| columns(&safe(name))).max().unwrap_or(0)
 }
 
 /// Do so many columns, two spaces and the indentation fit?
