@@ -168,15 +168,13 @@ impl Tables {
             }
             Write::Audit(entry) => self.link(entry)?,
             // In the order in which they were begun.
-            Write::AppliedPlan(plan) => {
-                match self.plans.iter_mut().find(|known| known.digest == plan.digest) {
-                    Some(known) if known.started_at == plan.started_at => *known = Arc::new((**plan).clone()),
-                    _ => {
-                        self.plans.retain(|known| known.digest != plan.digest);
-                        self.plans.push(Arc::new((**plan).clone()));
-                    }
+            Write::AppliedPlan(plan) => match self.plans.iter_mut().find(|known| known.digest == plan.digest) {
+                Some(known) if known.started_at == plan.started_at => *known = Arc::new((**plan).clone()),
+                _ => {
+                    self.plans.retain(|known| known.digest != plan.digest);
+                    self.plans.push(Arc::new((**plan).clone()));
                 }
-            }
+            },
             Write::Outbox(delivery) => {
                 self.outbox.entry(place(delivery)).or_insert_with(|| Arc::new((**delivery).clone()));
             }
