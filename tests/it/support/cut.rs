@@ -40,6 +40,8 @@ impl Proxy {
                 let plan = Arc::clone(&plan);
                 // A server that is down refuses its clients: so does the proxy.
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                // Small messages, each of which waits for an answer: the kernel is not to gather them.
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 std::thread::spawn(move || drop(between(client, server, &plan)));
             }
         });
