@@ -94,7 +94,7 @@ columns! {
 macro_rules! row {
     ($(#[$meta:meta])* $name:ident of $table:literal { $($column:ident: $type:ty),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, serde::Deserialize)]
+        #[derive(Debug, Clone, serde::Deserialize)]
         pub(in crate::store) struct $name { $(pub $column: $type),+ }
 
         impl $crate::store::rows::Row for $name {
@@ -176,7 +176,7 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 /// A list or an object as a column: JSON text inside the row's JSON, so that the database keeps exactly our text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Json<T>(pub T);
 
 impl<T: Serialize> Serialize for Json<T> {
