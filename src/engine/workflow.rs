@@ -198,12 +198,11 @@ async fn call(manager: &dyn KeyManager, work: &mut Work, step: Step) -> Result<(
         Step::Promote => {
             let to = to_ref(work)?.to_owned();
             let primary = manager.primary(&work.request.key).await?;
-            if primary.as_deref() != Some(to.as_str()) {
-                if primary != from {
-                    return Err(foreign(primary.as_deref(), from.as_deref()));
-                }
-                manager.promote(&work.request.key, from.as_deref(), &to).await?;
+            // Also where it seems to lead there already: what is read may be of a moment ago, before a rollback's rotation.
+            if primary != from && primary.as_deref() != Some(to.as_str()) {
+                return Err(foreign(primary.as_deref(), from.as_deref()));
             }
+            manager.promote(&work.request.key, from.as_deref(), &to).await?;
         }
         Step::Settle => {
             let to = to_ref(work)?.to_owned();
@@ -240,10 +239,12 @@ async fn probe(context: &Context, manager: &dyn KeyManager, work: &mut Work, ste
         }
         Step::Promote => {
             let primary = manager.primary(&work.request.key).await.map_err(|error| Stopped::from(&error))?;
-            if primary.is_some() && primary == work.rotation.to_ref {
+            let leads_there = primary.is_some() && primary == work.rotation.to_ref;
+            // Before its rotation a name led to no new version; to the one that a rollback leads to, it did.
+            if leads_there && work.rotation.workflow != Workflow::Rollback {
                 succeed(context, work, step)
-            } else if primary == work.rotation.from_ref {
-                note(work, step, Outcome::Failed, Some("the stable name was not moved".to_owned()))
+            } else if leads_there || primary == work.rotation.from_ref {
+                note(work, step, Outcome::Failed, Some("the stable name is moved once more".to_owned()))
             } else {
                 let error = foreign(primary.as_deref(), work.rotation.from_ref.as_deref());
                 Err(Stopped { resumable: false, ..Stopped::from(&error) })

@@ -161,8 +161,8 @@ pub trait KeyManager: Observe {
     /// See [`ProviderError`].
     async fn verify(&self, request: &CreateVersion, version: &str) -> Result<(), ProviderError>;
 
-    /// Points the stable name at `version`, in every region. Idempotent. The caller has read [`Observe::primary`] and
-    /// found `from`.
+    /// Points the stable name at `version`, in every region. Idempotent, and done even where the name seems to lead there:
+    /// what can be read may be of a moment ago. The caller has read [`Observe::primary`] and found `from` or `version`.
     ///
     /// # Errors
     /// See [`ProviderError`].

@@ -231,8 +231,7 @@ impl KeyManager for Kms {
         let looked = self.world.has(Bug::PromoteWithoutLooking);
         let target = self.read("DescribeKey", move |cloud, weather| cloud.read(&looked_at, weather)).await?;
         match target.as_deref() {
-            Some(target) if target == version => return Ok(()),
-            target if target == from || looked => {}
+            target if target == from || target == Some(version) || looked => {}
             target => {
                 let message = format!("{alias} leads to {target:?}");
                 return Err(ProviderError::new(ErrorKind::Conflict, "UpdateAlias", message));

@@ -170,7 +170,8 @@ fn end(world: &World) -> String {
             .map(|rotation| &**rotation)
             .filter(|rotation| rotation.key_id == key.id && rotation.phase == Phase::Settled)
             .collect();
-        settled.sort_by_key(|rotation| rotation.started_at);
+        // The clocks of two machines may disagree about which of two came first; the journal does not.
+        settled.sort_by_key(|rotation| tables.steps.iter().position(|step| step.rotation_id == rotation.id));
         // Between the old versions of a key no order is promised, nor between them and its rotations.
         let moves = |workflow| matches!(workflow, Workflow::Create | Workflow::Rotate | Workflow::Rollback);
         settled.sort_by_key(|rotation| (!moves(rotation.workflow)).then(|| rotation.workflow.as_str()));

@@ -17,7 +17,7 @@ use super::bugs::Bug;
 use super::database::Connection;
 use super::invariants::{self, RECOVERS};
 use super::kms::Kms;
-use super::script::{Errand, Progress as Errands, Script};
+use super::script::{Progress as Errands, Script};
 use super::timeline::{self, Dice};
 use super::world::{Process, Weather, World, locked};
 use crate::engine::apply::{Wanted, clocks_agree, locked as under_lock, run};
@@ -232,14 +232,7 @@ impl Play {
         if let Some(key) = self.parked_by_failures(round).filter(|_| !storm) {
             return Task::Errand(key, Request::Resume { reason: "it works again".to_owned() });
         }
-        // A person looks before they roll back: by then everybody sees where the name leads.
-        let too_soon = |errand: &Errand| {
-            let mut keys = self.world.memory.tables().keys().collect::<Vec<_>>().into_iter();
-            let rotated_at = keys.find(|key| key.address() == errand.key).and_then(|key| key.last_rotation_at);
-            let seen = rotated_at.is_none_or(|at| at + chrono::Duration::minutes(3) < timeline::true_now());
-            matches!(errand.request, Request::Rollback { .. }) && !seen
-        };
-        match now.filter(|errand| by_chance && !by_hand && !too_soon(errand)) {
+        match now.filter(|_| by_chance && !by_hand) {
             Some(errand) => Task::Errand(errand.key, errand.request),
             None => Task::Apply,
         }

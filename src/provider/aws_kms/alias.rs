@@ -38,10 +38,8 @@ pub(super) async fn lead(account: &Account, alias: &str, from: Option<&str>, ver
     let mut moves = Vec::new();
     for region in old.replica_regions() {
         let regional = account.region(region);
-        let Some(found) = target(&regional, alias).await?.filter(|found| found.key_id() != to.key_id()) else {
-            continue;
-        };
-        if found.key_id() != old.key_id() {
+        let Some(found) = target(&regional, alias).await? else { continue };
+        if ![old.key_id(), to.key_id()].contains(&found.key_id()) {
             return Err(elsewhere(Operation::UpdateAlias, alias, &found));
         }
         let replica = lookup::describe(&regional, to.key_id(), Repeat::Settling).await?;
@@ -76,10 +74,10 @@ pub(super) async fn leads_everywhere(account: &Account, alias: &str, version: &D
     Ok(())
 }
 
+/// Moves it also where it seems to lead there already: what `DescribeKey` says may be of a moment ago.
 async fn update(regional: &Regional, alias: &str, from: &str, to: &Described) -> Result<(), Failure> {
     match target(regional, alias).await? {
-        Some(found) if found.key_id() == to.key_id() => return Ok(()),
-        Some(found) if found.key_id() == from => {}
+        Some(found) if [from, to.key_id()].contains(&found.key_id()) => {}
         Some(found) => return Err(elsewhere(Operation::UpdateAlias, alias, &found)),
         None => {
             let message = format!("{alias} does not exist any more in {}", regional.region);
