@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::{
-    Address, AppliedPlan, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Phase, Recorded,
-    RotationCause, RotationRecord, Timestamp, VersionRecord, Workflow,
+    Address, AppliedPlan, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Recorded, RotationCause,
+    RotationPolicy, RotationRecord, Timestamp, VersionRecord, Workflow,
 };
 use crate::plan::{Action, Change, Plan, cause, continued_key, finish_held_back};
 use crate::provider::{CreateVersion, KeyManager, ProviderPlace};
+use crate::rotation::{Status, beginning};
 use crate::schedule::Decision;
 use crate::store::{State, Write};
 
@@ -255,36 +257,20 @@ impl<'a> Course<'a> {
         let from_ref = key.primary_version.as_ref().map(|version| version.provider_ref.clone());
         let key_handle = handle(&address, document, Some(&key), &KnownVersions::new());
         let intent = manager.intent(&key_handle).await.map_err(|error| Stopped::from(&error))?;
-        let policy = policy_of(document)
-            .and_then(|(tenant_id, name)| desired.repository.policies.get(&Address::new(tenant_id, name)))
-            .map(|policy| policy.value.clone());
+        let policy = self.policy(document);
         let (rotation_cause, slot) = match workflow {
             Workflow::Create => (RotationCause::Created, None),
             _ => (cause(&change.reason), slot(desired, &address, document, &key, change)),
         };
         let version = self.target(change, &key).await?;
         let rotation = RotationRecord {
-            id: clock::new_id(),
-            key_id: key.id,
-            address: address.clone(),
-            workflow,
-            // A rollback makes no version: it begins with one that was made long ago.
-            phase: if version.is_some() { Phase::Created } else { Phase::Planned },
-            open_step: None,
             cause: rotation_cause,
-            reason: change.reason.message.clone(),
             slot,
             from_ref,
             to_ref: version.as_ref().map(|version| version.provider_ref.clone()),
             intent: intent.clone(),
             policy: policy.filter(|_| workflow != Workflow::Create),
-            error: None,
-            attempt: 0,
-            correlation_id: scope.context.correlation_id.clone(),
-            commit: Some(scope.origin.commit.clone()),
-            started_at: now,
-            updated_at: now,
-            finished_at: None,
+            ..self.begun(workflow, &key, change)
         };
         let request = CreateVersion {
             key: key_handle,
@@ -338,38 +324,18 @@ impl<'a> Course<'a> {
         };
         let version = versions.iter().find(fits).cloned().ok_or_else(vanished)?;
         let manager = scope.managers.of(document).await.map_err(|error| Stopped::from(&error))?;
-        let policy = policy_of(document)
-            .and_then(|(tenant_id, name)| desired.repository.policies.get(&Address::new(tenant_id, name)))
-            .map(|policy| policy.value.clone());
-        let now = clock::now();
         let rotation = RotationRecord {
-            id: clock::new_id(),
-            key_id: key.id,
-            address: address.clone(),
-            workflow,
-            phase: Phase::Retiring,
-            open_step: None,
             cause: if change.reason.code == "manual" { RotationCause::Manual } else { RotationCause::Due },
-            reason: change.reason.message.clone(),
-            slot: None,
-            from_ref: None,
             to_ref: Some(version.provider_ref.clone()),
-            intent: serde_json::Value::Null,
-            policy,
-            error: None,
-            attempt: 0,
-            correlation_id: scope.context.correlation_id.clone(),
-            commit: Some(scope.origin.commit.clone()),
-            started_at: now,
-            updated_at: now,
-            finished_at: None,
+            policy: self.policy(document),
+            ..self.begun(workflow, &key, change)
         };
         let request = CreateVersion {
             key: handle(&address, document, Some(&key), &KnownVersions::new()),
             rotation_id: rotation.id,
             lineage: scope.context.lineage,
             predecessor: None,
-            intent: serde_json::Value::Null,
+            intent: Value::Null,
         };
         let work = Work {
             rotation,
@@ -382,6 +348,41 @@ impl<'a> Course<'a> {
             pending: Vec::new(),
         };
         Ok(Job { policy: None, manager, work })
+    }
+
+    /// The record of a workflow of which nothing is done yet.
+    fn begun(&self, workflow: Workflow, key: &KeyRecord, change: &Change) -> RotationRecord {
+        let now = clock::now();
+        let Status { phase, open_step } = beginning(workflow);
+        RotationRecord {
+            id: clock::new_id(),
+            key_id: key.id,
+            address: key.address(),
+            workflow,
+            phase,
+            open_step,
+            cause: RotationCause::Due,
+            reason: change.reason.message.clone(),
+            slot: None,
+            from_ref: None,
+            to_ref: None,
+            intent: Value::Null,
+            policy: None,
+            error: None,
+            attempt: 0,
+            correlation_id: self.scope.context.correlation_id.clone(),
+            commit: Some(self.scope.origin.commit.clone()),
+            started_at: now,
+            updated_at: now,
+            finished_at: None,
+        }
+    }
+
+    /// The policy of a document.
+    fn policy(&self, document: &EncryptionKey) -> Option<RotationPolicy> {
+        let (tenant_id, name) = policy_of(document)?;
+        let policy = self.desired.repository.policies.get(&Address::new(tenant_id, name))?;
+        Some(policy.value.clone())
     }
 
     /// The version that a rollback leads to.
