@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::diagnostic::Finding;
 use crate::document::Config;
 use crate::model::{Address, AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
-use crate::plan::{self, Action, Change, Drift, Plan, Stale};
+use crate::plan::{self, Action, Change, Drift, Plan, Refusal, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
 use crate::store::{self, LeaseScope, Location, Migrated, State, StoreError, is_below};
 
@@ -432,6 +432,7 @@ fn in_order(plan: &Plan) -> Result<(), EngineError> {
 
 fn overridden(plan: &Plan, options: &ApplyOptions) -> bool {
     options.override_limits.as_ref().is_some_and(|(digest, _)| *digest == plan.digest)
+        && plan.refusals.iter().all(Refusal::is_liftable)
 }
 
 fn refused(plan: &Plan) -> EngineError {

@@ -76,7 +76,7 @@ pub(super) fn empty_source(desired: &Repository, recorded: &Recorded) -> Option<
         && freezes.is_empty()
         && failed_tenants.is_empty();
     (is_empty && !recorded.is_empty()).then(|| Refusal {
-        code: "limits/empty-source".to_owned(),
+        code: super::EMPTY_SOURCE.to_owned(),
         message: format!(
             "there is no document under policies/, and the state database has {} policies and {} keys",
             recorded.policies.len(),

@@ -331,6 +331,8 @@ impl Drift {
     }
 }
 
+pub(crate) const EMPTY_SOURCE: &str = "limits/empty-source";
+
 /// A limit that the plan goes over: nothing of it may be applied without an override that names its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
@@ -340,6 +342,14 @@ pub struct Refusal {
     pub message: String,
     /// What to do.
     pub help: String,
+}
+
+impl Refusal {
+    /// Can an override lift it? An empty folder is no wish that goes too far: nothing was planned.
+    #[must_use]
+    pub fn is_liftable(&self) -> bool {
+        self.code != EMPTY_SOURCE
+    }
 }
 
 /// The plan.

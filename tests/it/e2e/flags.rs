@@ -8,29 +8,19 @@ use super::{NIGHTLY, NOON, Sandbox, with_keys};
 const NIGHT: &str = "2026-03-02 02:00:10";
 const APPLY: [&str; 3] = ["apply", "--lock-timeout", "0s"];
 
-/// What lifts a guard, or may seem to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flag {
-    AllowDirty,
-    AllowOlder,
-    OverrideLimits,
-    EphemeralState,
-    AutoApprove,
-    LockTimeout,
-    SavedPlan,
-    Compromised,
+/// What lifts a guard, or may seem to: the type and the list are one, so that none is left out.
+macro_rules! flags {
+    ($($flag:ident)+) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Flag {
+            $($flag,)+
+        }
+
+        const FLAGS: &[Flag] = &[$(Flag::$flag,)+];
+    };
 }
 
-const FLAGS: [Flag; 8] = [
-    Flag::AllowDirty,
-    Flag::AllowOlder,
-    Flag::OverrideLimits,
-    Flag::EphemeralState,
-    Flag::AutoApprove,
-    Flag::LockTimeout,
-    Flag::SavedPlan,
-    Flag::Compromised,
-];
+flags! { AllowDirty AllowOlder OverrideLimits EphemeralState AutoApprove LockTimeout SavedPlan Compromised }
 
 /// What holds an apply, or a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +30,14 @@ enum Guard {
     OlderCommit,
     Unsigned,
     Limits,
+    Removals,
+    Destructions,
+    EmptySource,
     Ci,
     Consent,
     Lock,
     PlanForReading,
+    PlanOfTheRecord,
     Switch,
     Suspended,
     Freeze,
@@ -58,6 +52,8 @@ const LIFTS: &[(Flag, Guard, &str)] = &[
     (Flag::AllowDirty, Guard::Branch, "its own guard"),
     (Flag::AllowOlder, Guard::OlderCommit, "its own guard"),
     (Flag::OverrideLimits, Guard::Limits, "its own guard"),
+    (Flag::OverrideLimits, Guard::Removals, "its own guard"),
+    (Flag::OverrideLimits, Guard::Destructions, "its own guard"),
     (Flag::EphemeralState, Guard::Ci, "its own guard"),
     (Flag::AutoApprove, Guard::Consent, "its own guard"),
     (Flag::SavedPlan, Guard::Consent, "whoever reviewed the plan consented"),
@@ -71,7 +67,11 @@ const LIFTS: &[(Flag, Guard, &str)] = &[
     (Flag::Compromised, Guard::OlderCommit, "work by hand is on what was applied"),
     (Flag::Compromised, Guard::Unsigned, "work by hand is on what was applied"),
     (Flag::Compromised, Guard::Limits, "it is one key"),
+    (Flag::Compromised, Guard::Removals, "it removes nothing"),
+    (Flag::Compromised, Guard::Destructions, "it disables nothing"),
+    (Flag::Compromised, Guard::EmptySource, "work by hand is on what was applied"),
     (Flag::Compromised, Guard::PlanForReading, "it is no plan"),
+    (Flag::Compromised, Guard::PlanOfTheRecord, "it is no plan"),
 ];
 
 /// What becomes of guarded work.
@@ -126,6 +126,26 @@ impl Guard {
                 refused(sandbox, 3, "apply/unverified")
             }
             Self::Limits => refused(applied("limits: {max_rotations: 1}\n", &with_keys(1)), 3, "apply/limits"),
+            Self::Removals => {
+                let sandbox = applied("limits: {max_removals: 0}\n", &with_keys(1));
+                sandbox.commit(NIGHTLY);
+                refused(sandbox, 3, "apply/limits")
+            }
+            Self::Destructions => {
+                let terms = "rotation_interval_days: 90\nenable_rollback: false\nretain_old_keys_days: 1\n\
+                             old_key_disposition: disable\ndata_max_age_days: 1";
+                let documents = NIGHTLY.replace("rotation_interval_days: 1", terms);
+                let sandbox = applied("limits: {max_destructions: 0}\n", &documents);
+                let by_hand = ["rotate", "acme/patients", "--reason", "a test", "--auto-approve"];
+                sandbox.at(NOON, &by_hand).exits(0);
+                Scene { instant: "2026-03-04 02:00:10", ..refused(sandbox, 3, "apply/limits") }
+            }
+            Self::EmptySource => {
+                let sandbox = applied("", NIGHTLY);
+                sandbox.git(&["rm", "-q", "policies/acme/keys.yaml"]);
+                sandbox.commit_all("nothing is left");
+                refused(sandbox, 3, "apply/limits")
+            }
             Self::Ci => {
                 let config = "state: sqlite:../state.db\n";
                 let scene = refused(applied(config, NIGHTLY), 3, "apply/ephemeral-keystore");
@@ -137,7 +157,7 @@ impl Guard {
                 sandbox.tamper("UPDATE leases SET who = 'grace@build-7', expires_at = '2099-01-01T00:00:00.000000Z'");
                 refused(sandbox, 5, "state/locked")
             }
-            Self::PlanForReading => refused(applied("", NIGHTLY), 4, "plan/stale"),
+            Self::PlanForReading | Self::PlanOfTheRecord => refused(applied("", NIGHTLY), 4, "plan/stale"),
             Self::Switch => Scene { variables: vec![("KEY_ROTATION_ENABLED", "false")], ..waits(applied("", NIGHTLY)) },
             Self::Suspended => {
                 let suspended = "key_type: phi_data\nstatus: suspended\nrotation_i";
@@ -193,6 +213,8 @@ impl Scene {
         let mut command = text(&APPLY);
         if guard == Guard::PlanForReading {
             command.push(self.plan(&["--as-of", "2026-03-02T02:00:10Z"]));
+        } else if guard == Guard::PlanOfTheRecord {
+            command.push(self.plan(&["--refresh=false"]));
         } else if flag == Some(Flag::SavedPlan) {
             command.push(self.plan(&[]));
         }
@@ -239,7 +261,7 @@ impl Scene {
 fn stands(guard: Guard) {
     let mut scene = guard.scene();
     let lifts = |flag: Flag| LIFTS.iter().any(|(lifting, lifted, _)| (*lifting, *lifted) == (flag, guard));
-    let holding = FLAGS.into_iter().filter(|flag| !lifts(*flag)).map(Some);
+    let holding = FLAGS.iter().copied().filter(|flag| !lifts(*flag)).map(Some);
     for flag in std::iter::once(None).chain(holding) {
         if flag == Some(Flag::SavedPlan) {
             // A plan is applied once, and what waits was applied by the flags before.
@@ -267,7 +289,7 @@ fn stands(guard: Guard) {
             }
         }
     }
-    for flag in FLAGS.into_iter().filter(|flag| lifts(*flag)) {
+    for flag in FLAGS.iter().copied().filter(|flag| lifts(*flag)) {
         // What one let through is not there for the next.
         let scene = guard.scene();
         let command = scene.command(guard, Some(flag));
@@ -304,10 +326,14 @@ guards! {
     an_older_commit_is_let_through_by_nothing_else: OlderCommit,
     an_unsigned_commit_is_let_through_by_nothing: Unsigned,
     limits_are_lifted_by_nothing_else: Limits,
+    removals_are_let_through_by_nothing_else: Removals,
+    destructions_are_let_through_by_nothing_else: Destructions,
+    an_empty_folder_is_let_through_by_nothing: EmptySource,
     a_state_that_is_lost_with_ci_is_let_through_by_nothing_else: Ci,
     consent_is_given_by_nothing_else: Consent,
     a_lock_is_broken_by_no_flag: Lock,
     a_plan_for_reading_is_applied_with_no_flag: PlanForReading,
+    a_plan_that_asked_nobody_is_applied_with_no_flag: PlanOfTheRecord,
     the_switch_is_turned_by_no_flag: Switch,
     a_suspension_is_lifted_by_nothing_else: Suspended,
     a_freeze_is_lifted_by_nothing_else: Freeze,
