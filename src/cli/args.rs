@@ -94,6 +94,14 @@ pub struct StateArg {
     pub state: Option<String>,
 }
 
+/// How many entries of a list are shown.
+#[derive(Debug, Args)]
+pub struct LimitArg {
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
 /// Reads an instant: RFC 3339, or a date, which means its first instant in UTC.
 pub fn instant(text: &str) -> Result<Timestamp, String> {
     if let Ok(date) = text.parse::<NaiveDate>() {

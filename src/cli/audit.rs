@@ -9,7 +9,7 @@ use crate::engine::{self, Against, AuditFilter, Versioned, clock};
 use crate::model::{Address, Name, Timestamp};
 use crate::render;
 
-use super::args::{FormatArg, Global, Since, StateArg, instant};
+use super::args::{FormatArg, Global, LimitArg, Since, StateArg, instant};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -41,9 +41,8 @@ enum AuditCommand {
         /// Only those since: a span such as 30d, an instant or a date
         #[arg(long, value_name = "WHEN")]
         since: Option<Since>,
-        /// At most so many
-        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
+        #[command(flatten)]
+        limit: LimitArg,
         #[command(flatten)]
         state: StateArg,
         #[command(flatten)]
@@ -119,7 +118,7 @@ impl Audit {
                     tenant_id: tenant.clone(),
                     object: object.clone(),
                     since: since.map(|since| since.at(clock::now())),
-                    limit: Some(*limit),
+                    limit: Some(limit.limit),
                     ..AuditFilter::default()
                 };
                 let report = block_on(engine::audit(&workspace, state.state.as_deref(), &filter))?;

@@ -6,7 +6,7 @@ use crate::engine::{self, HistoryFilter, Versioned, clock};
 use crate::model::{Address, Name};
 use crate::render;
 
-use super::args::{FormatArg, Global, Since, StateArg};
+use super::args::{FormatArg, Global, LimitArg, Since, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -29,9 +29,8 @@ pub struct History {
     /// Only those begun since: a span such as 30d, an instant or a date
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// At most so many
-    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
+    #[command(flatten)]
+    limit: LimitArg,
     #[command(flatten)]
     state: StateArg,
     #[command(flatten)]
@@ -45,7 +44,7 @@ impl History {
             tenant_id: self.tenant.clone(),
             key: self.key.clone(),
             since: self.since.map(|since| since.at(clock::now())),
-            limit: Some(self.limit),
+            limit: Some(self.limit.limit),
             ..HistoryFilter::default()
         };
         let history = block_on(engine::history(&global.workspace(None), self.state.state.as_deref(), &filter))?;

@@ -6,7 +6,7 @@ use crate::engine::{self, OutboxFilter, Versioned};
 use crate::model::Name;
 use crate::render;
 
-use super::args::{FormatArg, Global, StateArg};
+use super::args::{FormatArg, Global, LimitArg, StateArg};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -35,9 +35,8 @@ enum OutboxCommand {
         /// Only those that no receiver has taken
         #[arg(long)]
         undelivered: bool,
-        /// At most so many
-        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
+        #[command(flatten)]
+        limit: LimitArg,
         #[command(flatten)]
         state: StateArg,
         #[command(flatten)]
@@ -62,7 +61,8 @@ impl Outbox {
         let workspace = global.workspace(None);
         match &self.command {
             OutboxCommand::List { tenant, undelivered, limit, state, format } => {
-                let filter = OutboxFilter { tenant_id: tenant.clone(), undelivered: *undelivered, limit: Some(*limit) };
+                let filter =
+                    OutboxFilter { tenant_id: tenant.clone(), undelivered: *undelivered, limit: Some(limit.limit) };
                 let report = block_on(engine::outbox(&workspace, state.state.as_deref(), &filter))?;
                 if format.is_json() {
                     output::json(&Versioned::new(&report))?;
