@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use self::fleet::{Kind, Member, REGIONS, documents};
+use self::fleet::{Kind, Member, REGIONS, documents, with_terms};
 use self::world::{APPLY, Database, World};
 
 mod checks;
@@ -38,10 +38,12 @@ campaigns! {
     sqlite_keys_that_are_adopted: Sqlite, adopted, 30;
     sqlite_a_rollback_and_a_release: Sqlite, rolled_back, 60;
     sqlite_keys_that_appear_late: Sqlite, late, 50;
+    sqlite_old_versions_that_come_to_their_end: Sqlite, retired, 45;
     postgres_keys_that_rotate_in_aws_and_in_a_keystore: Postgres, two_places, 80;
     postgres_keys_that_are_made: Postgres, made, 60;
     postgres_keys_that_are_adopted: Postgres, adopted, 30;
     postgres_a_rollback_and_a_release: Postgres, rolled_back, 60;
+    postgres_old_versions_that_come_to_their_end: Postgres, retired, 45;
 }
 
 /// Says how it went, and fails if it was too easy.
@@ -50,11 +52,16 @@ fn told(world: &World, least: usize) {
     println!("{kills} kills:");
     world.died.iter().for_each(|(point, times)| println!("{times:5} {point}"));
     assert!(kills >= least, "{kills} kills");
-    for point in world.died.keys() {
+    assert_eq!(one_sided(world), [""; 0], "it never died there");
+}
+
+/// The points at which it never died, though it did on the other side of the same call.
+fn one_sided(world: &World) -> Vec<String> {
+    let other_side = |point: &String| {
         let (when, what) = point.split_once(' ').unwrap();
-        let other = format!("{} {what}", if when == "before" { "after" } else { "before" });
-        assert!(world.died.contains_key(&other), "it never died {other}");
-    }
+        format!("{} {what}", if when == "before" { "after" } else { "before" })
+    };
+    world.died.keys().map(other_side).filter(|point| !world.died.contains_key(point)).collect()
 }
 
 /// Kills a command at its first point, then at its second, until it comes to its end; `prepare` is done before each. What
@@ -177,6 +184,54 @@ fn rolled_back(database: Database) -> World {
         !world.is_enough()
     } {}
     world.check(&fleet);
+    world
+}
+
+/// Every two weeks each key gets another version, the one before is disabled, the destruction of the one before that is
+/// scheduled, and in the keystore the oldest are destroyed.
+fn retired(database: Database) -> World {
+    const TERMS: &str = "enable_rollback: false\nretain_old_keys_days: 1\nold_key_disposition: destroy\n\
+                         destroy_after_disabled_days: 1\ndata_max_age_days: 1\n";
+    let mut world = World::new(database, "0s");
+    let fleet = [Member::new("key-a", Kind::Symmetric, REGIONS[0]), Member::new("key-b", Kind::Local, "")];
+    world.sandbox.commit(&with_terms(&fleet, 36500, TERMS));
+    world.ends(APPLY);
+    let two_weeks = |world: &mut World| {
+        for key in ["acme/key-a", "acme/key-b"] {
+            world.ends(&["rotate", key, "--reason", "a test", "--auto-approve"]);
+        }
+        world.pass(15 * 24 * 60 * 60);
+    };
+    // Until the oldest is destroyed.
+    for _ in 0..3 {
+        two_weeks(&mut world);
+        world.ends(APPLY);
+    }
+    while {
+        two_weeks(&mut world);
+        // What a dead one leaves, the next dies over as well, a point later.
+        for number in 1..50 {
+            if world.dies(&number.to_string(), APPLY).is_none() {
+                two_weeks(&mut world);
+            }
+        }
+        world.ends(APPLY);
+        for step in ["disable", "schedule_destruction", "destroy"] {
+            for point in ["before", "after"].map(|when| format!("{when} {step}")) {
+                two_weeks(&mut world);
+                world.dies(&point, APPLY).expect(&point);
+                world.ends(APPLY);
+            }
+        }
+        !world.is_enough()
+    } {}
+    for point in one_sided(&world) {
+        two_weeks(&mut world);
+        world.dies(&point, APPLY).expect(&point);
+        world.ends(APPLY);
+    }
+    world.check(&fleet);
+    world.check_retired(&fleet[0]);
     world
 }
 

@@ -1,7 +1,6 @@
 //! What a person does to one key: roll a rotation back, release, park, resume, and the emergency lane.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
@@ -178,12 +177,7 @@ fn a_parked_key_does_not_rotate_until_it_is_resumed() {
 #[test]
 fn a_key_that_keeps_failing_is_tried_less_and_less_and_then_parked_and_a_fixed_one_at_once() {
     let moto = Moto::start();
-    let (endpoint, broken) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
-    let is_broken = broken.clone();
-    let proxy = Hostile::start(move |request| {
-        let refused = request.operation == "Encrypt" && is_broken.load(Ordering::SeqCst);
-        if refused { Reply::error(400, "AccessDeniedException") } else { Reply::Forward(endpoint.clone()) }
-    });
+    let (proxy, broken) = Hostile::that_breaks("Encrypt", Reply::error(400, "AccessDeniedException"), moto.endpoint());
     let sandbox = aws_sandbox(proxy.endpoint());
     sandbox.commit(&documents(1));
     sandbox.at(NOON, APPLY).exits(0);

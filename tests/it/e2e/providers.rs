@@ -169,12 +169,8 @@ fn throttling_slows_a_run_down_and_fails_nothing() {
 #[test]
 fn a_proof_that_never_gets_a_usable_answer_ends_the_run_and_is_done_by_the_next() {
     let moto = Moto::start();
-    let (endpoint, broken) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(true)));
-    let is_broken = broken.clone();
-    let proxy = Hostile::start(move |request| {
-        let unusable = request.operation == "Encrypt" && is_broken.load(Ordering::SeqCst);
-        if unusable { Reply::page(200) } else { Reply::Forward(endpoint.clone()) }
-    });
+    let (proxy, broken) = Hostile::that_breaks("Encrypt", Reply::page(200), moto.endpoint());
+    broken.store(true, Ordering::SeqCst);
     let sandbox = aws_sandbox(proxy.endpoint());
     sandbox.commit(&documents(1));
     sandbox.at(NOON, APPLY).exits(7).says("the next apply goes on with it");

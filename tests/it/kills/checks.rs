@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::fleet::{Kind, Member, REGIONS};
@@ -50,6 +51,47 @@ impl World {
             }
         }
         assert_eq!(keys.len(), recorded.len(), "{keys:#?}\n{recorded:#?}");
+    }
+
+    /// Each version is where the record says, and went there no sooner than its terms allow.
+    pub fn check_retired(&self, member: &Member) {
+        let kms = self.kms(member.region);
+        let versions = self.sql(
+            "SELECT provider_ref AS arn, k.kms_provider AS provider, v.state AS state, deactivated_at, disabled_at, destroy_at,
+                    destroyed_at
+             FROM key_versions AS v JOIN encryption_keys AS k ON k.id = v.key_id",
+        );
+        let at = |version: &Value, field: &str| {
+            // PostgreSQL writes `+00:00`.
+            version[field].as_str().map(|text| text.parse::<DateTime<Utc>>().unwrap())
+        };
+        let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+        for version in &versions {
+            let state = version["state"].as_str().unwrap();
+            *ends.entry(state).or_default() += 1;
+            if version["provider"] == "aws_kms" {
+                let expected = match state {
+                    "active" | "deactivated" => "Enabled",
+                    "disabled" => "Disabled",
+                    _ => "PendingDeletion",
+                };
+                assert_eq!(kms.describe(version["arn"].as_str().unwrap())["KeyState"], expected, "{version}");
+            }
+            let (deactivated, disabled) = (at(version, "deactivated_at"), at(version, "disabled_at"));
+            let (destroy, destroyed) = (at(version, "destroy_at"), at(version, "destroyed_at"));
+            let day = TimeDelta::days(1);
+            assert!(disabled.is_none_or(|at| at >= deactivated.unwrap() + day), "{version}");
+            // The emulator counts by a clock of its own.
+            let counts = version["provider"] == "local";
+            assert!(
+                destroy.is_none_or(|at| !counts || at >= disabled.unwrap() + day + TimeDelta::days(30)),
+                "{version}"
+            );
+            assert!(destroyed.is_none_or(|at| at >= destroy.unwrap()), "{version}");
+        }
+        for state in ["active", "disabled", "pending_destruction", "destroyed"] {
+            assert!(ends.contains_key(state), "none is {state}: {ends:?}");
+        }
     }
 
     fn each_alias_leads_to_the_primary(&self, fleet: &[Member]) {

@@ -54,10 +54,16 @@ impl Member {
 
 /// Documents of these keys, due at two in the night every so many days.
 pub fn documents(fleet: &[Member], days: u32) -> String {
+    with_terms(fleet, days, "")
+}
+
+/// The same, with more fields of their policies.
+pub fn with_terms(fleet: &[Member], days: u32, terms: &str) -> String {
     let policy = |name: &str, provider: &str| {
         format!(
             "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: {name}\n\
-             kms_provider: {provider}\nkey_type: phi_data\nrotation_interval_days: {days}\nrotation_time_of_day: \"02:00:00\"\n"
+             kms_provider: {provider}\nkey_type: phi_data\nrotation_interval_days: {days}\nrotation_time_of_day: \"02:00:00\"\n\
+             {terms}"
         )
     };
     let policies = format!("{}---\n{}", policy("Nightly", "aws_kms"), policy("Local", "local"));

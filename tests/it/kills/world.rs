@@ -67,7 +67,7 @@ impl World {
         let endpoint: Arc<str> = moto.endpoint().into();
         let proxy = Hostile::start(move |request| behave(&endpoint, request));
         let mut sandbox = Sandbox::new(&format!(
-            "apply_from: refs/heads/main\nstate: ${{KEYWHEEL_STATE}}\nproviders:\n  aws_kms: {{region: us-east-1, \
+            "apply_from: refs/heads/main\nstate: ${{KEYWHEEL_STATE}}\nlimits: {{max_destructions: 99, max_percent: 100}}\nproviders:\n  aws_kms: {{region: us-east-1, \
              endpoint_url: \"{}\", consistency_delay: {consistency_delay}, operation_timeout: 3s, connect_timeout: 1s}}\n",
             proxy.endpoint()
         ));

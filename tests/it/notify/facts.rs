@@ -94,12 +94,7 @@ fn a_tenant_whose_documents_have_errors_still_hears_of_its_overdue_keys() {
 #[test]
 fn each_failed_run_is_told_and_then_that_the_key_is_parked() {
     let moto = Moto::start();
-    let (endpoint, broken) = (moto.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
-    let is_broken = broken.clone();
-    let proxy = Hostile::start(move |request| {
-        let refused = request.operation == "Encrypt" && is_broken.load(Ordering::SeqCst);
-        if refused { Reply::error(400, "AccessDeniedException") } else { Reply::Forward(endpoint.clone()) }
-    });
+    let (proxy, broken) = Hostile::that_breaks("Encrypt", Reply::error(400, "AccessDeniedException"), moto.endpoint());
     let sandbox = told_in_aws(proxy.endpoint());
     sandbox.at(NOON, APPLY).exits(0);
     broken.store(true, Ordering::SeqCst);

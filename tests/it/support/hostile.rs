@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -116,6 +116,17 @@ impl Hostile {
         &self.endpoint
     }
 
+    /// Starts a server before `endpoint` that breaks an operation by this reply, for as long as the flag is set.
+    pub fn that_breaks(operation: &'static str, reply: Reply, endpoint: &str) -> (Self, Arc<AtomicBool>) {
+        let (endpoint, broken) = (endpoint.to_owned(), Arc::new(AtomicBool::new(false)));
+        let is_broken = broken.clone();
+        let server = Self::start(move |request| {
+            let breaks = request.operation == operation && is_broken.load(Ordering::SeqCst);
+            if breaks { reply.clone() } else { Reply::Forward(endpoint.clone()) }
+        });
+        (server, broken)
+    }
+
     /// How often an operation was asked for.
     pub fn count(&self, operation: &str) -> usize {
         self.requests.lock().unwrap().iter().filter(|request| request.operation == operation).count()
@@ -183,18 +194,25 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<Request>>, behave: &(dyn Fn(&Req
             let answer = forward(&endpoint, &request);
             let pieces = answer.chunks(answer.len() / 8 + 1);
             pieces.for_each(|piece| {
-                thread::sleep(time / 8);
+                until_it_leaves(&mut stream, time / 8);
                 let _ = stream.write_all(piece);
             });
             Vec::new()
         }
         Reply::Late(endpoint, time) => {
-            thread::sleep(time);
+            until_it_leaves(&mut stream, time);
             forward(&endpoint, &request)
         }
     };
     let _ = stream.write_all(&answer);
     let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// Waits for the client to give up, for this time at the most. (It sends nothing more: it waits for its answer.)
+fn until_it_leaves(stream: &mut TcpStream, time: Duration) {
+    let _ = stream.set_read_timeout(Some(time.max(Duration::from_millis(1))));
+    let _ = stream.read(&mut [0; 1]);
+    let _ = stream.set_read_timeout(None);
 }
 
 fn whole(status: u16, content_type: &str, body: &str) -> Vec<u8> {

@@ -35,11 +35,6 @@ impl Kms {
         Self { region, ..self.clone() }
     }
 
-    /// Does the server answer requests yet?
-    pub fn answers(&self) -> bool {
-        TcpStream::connect(&self.address).is_ok() && self.send("ListAliases", &json!({})).0 == 200
-    }
-
     /// Sends a request, which must succeed.
     pub fn call(&self, operation: &str, body: &Value) -> Value {
         let (status, answer) = self.send(operation, body);

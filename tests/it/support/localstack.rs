@@ -3,18 +3,12 @@
 use std::env;
 use std::fs::File;
 use std::future::Future;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use super::kms::Kms;
 use super::rerun;
-
-/// How long it may take to start on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running server, which ends with this value.
 pub struct LocalStack {
@@ -25,7 +19,7 @@ pub struct LocalStack {
 }
 
 impl LocalStack {
-    /// Starts a server on a free port, and waits until it answers there.
+    /// Starts a server on a free port, and waits until it says that it is ready.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
@@ -40,23 +34,23 @@ impl LocalStack {
             .env("DISABLE_EVENTS", "1")
             .env("SKIP_SSL_CERT_DOWNLOAD", "1")
             .env("LOCALSTACK_VOLUME_DIR", folder.path())
+            .env("PYTHONUNBUFFERED", "1")
             .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
+            .stdout(Stdio::piped())
             .stderr(output)
             .spawn()
             .unwrap();
-        let started = Instant::now();
-        let endpoint = format!("http://{address}");
-        while !Kms::new(&endpoint).answers() {
-            if started.elapsed() > PATIENCE || process.try_wait().unwrap().is_some() {
-                let _ = process.kill();
-                let _ = process.wait();
-                let mut said = String::new();
-                File::open(log).unwrap().read_to_string(&mut said).unwrap();
-                panic!("LocalStack did not start:\n{said}");
-            }
-            sleep(Duration::from_millis(50));
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        if !lines.by_ref().any(|line| line == "Ready.") {
+            let _ = process.kill();
+            let _ = process.wait();
+            let mut said = String::new();
+            File::open(log).unwrap().read_to_string(&mut said).unwrap();
+            panic!("LocalStack did not start:\n{said}");
         }
+        // A full pipe would stop the server.
+        std::thread::spawn(move || lines.for_each(drop));
+        let endpoint = format!("http://{address}");
         Self { process, endpoint, _folder: folder }
     }
 
