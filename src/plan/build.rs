@@ -68,6 +68,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         left_out,
         diagnostics: draft.diagnostics,
         not_applicable: None,
+        base: None,
+        consequences: Vec::new(),
     }
 }
 

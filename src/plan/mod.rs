@@ -352,6 +352,26 @@ impl Refusal {
     }
 }
 
+/// The commit that documents were compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Base {
+    /// As it was named: `origin/main`.
+    pub reference: String,
+    /// The commit: where the branch left that ref, so that what others merged meanwhile is not in it.
+    pub commit: String,
+}
+
+/// What follows from a change: how many keys become due and when, what waits, what it costs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Consequence {
+    /// What changes.
+    pub object: ObjectRef,
+    /// A stable word: `due_at_once`, `outside_window`, `burst`, `cost`, ...
+    pub code: String,
+    /// A sentence without a full stop.
+    pub message: String,
+}
+
 /// The plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -379,6 +399,10 @@ pub struct Plan {
     pub diagnostics: Vec<Finding>,
     /// Why the saved form of this plan could not be applied, if so (`--as-of`, `--refresh=false`).
     pub not_applicable: Option<String>,
+    /// What the documents were compared with, where that was another commit and not the record.
+    pub base: Option<Base>,
+    /// What follows from the changes, by object in the order of the changes.
+    pub consequences: Vec<Consequence>,
 }
 
 impl Plan {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::diagnostic::Finding;
 use crate::model::{Name, ObjectKind, ObjectRef, Timestamp};
 
-use super::{Action, Change, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting};
+use super::{Action, Base, Change, Consequence, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting};
 
 /// The version of the plan's JSON: a minor one adds fields, a major one may change them.
 pub const FORMAT_VERSION: &str = "1.0";
@@ -29,10 +29,16 @@ const LIFETIME: Duration = Duration::days(7);
 pub struct PlanDocument {
     /// The instant that it was made for.
     as_of: Timestamp,
+    /// The commit that the documents were compared with, where that was not the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<Base>,
     /// The changes, in the order in which apply carries them out.
     changes: Vec<Change>,
     /// The commit that it was made from.
     commit: Option<String>,
+    /// What follows from the changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    consequences: Vec<Consequence>,
     /// Findings of the documents, and what else is worth knowing.
     diagnostics: Vec<Finding>,
     /// SHA-256 over sources, lineage, changes and preconditions.
@@ -75,8 +81,10 @@ impl From<Plan> for PlanDocument {
         let mut document = Self {
             document_digest: String::new(),
             as_of: plan.as_of,
+            base: plan.base,
             changes: plan.changes,
             commit: plan.sources.commit.clone(),
+            consequences: plan.consequences,
             diagnostics: plan.diagnostics,
             digest: plan.digest,
             drift: plan.drift,
@@ -161,6 +169,8 @@ pub fn parse(reader: impl io::Read) -> Result<(Plan, Timestamp), ParsePlanError>
         left_out: document.left_out,
         diagnostics: document.diagnostics,
         not_applicable: document.not_applicable,
+        base: document.base,
+        consequences: document.consequences,
     };
     Ok((plan, document.expires_at))
 }
@@ -334,6 +344,8 @@ mod tests {
             left_out: BTreeMap::new(),
             diagnostics: Vec::new(),
             not_applicable: None,
+            base: None,
+            consequences: Vec::new(),
         }
     }
 

@@ -394,6 +394,8 @@ fn empty() -> Plan {
         left_out: BTreeMap::new(),
         diagnostics: Vec::new(),
         not_applicable: None,
+        base: None,
+        consequences: Vec::new(),
     }
 }
 
