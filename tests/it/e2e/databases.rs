@@ -1,8 +1,10 @@
 //! A state database or a keystore that cannot be used: nothing is made in its place, and nothing is changed.
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use super::{NIGHTLY, NOON, Sandbox};
 use crate::support::confined::{Confinement, SmallDisk, is_confined, read_only};
@@ -126,4 +128,39 @@ fn a_full_disk_loses_nothing_and_apply_goes_on_when_there_is_room() {
     fs::remove_file(ballast).unwrap();
     sandbox.at("2026-03-01 12:10:00", APPLY).exits(0);
     sandbox.at("2026-03-01 12:11:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
+}
+
+/// Another process that writes, until it is dropped.
+struct Writer(Child);
+
+impl Writer {
+    fn of(sandbox: &Sandbox) -> Self {
+        let mut sqlite = Command::new("sqlite3");
+        let mut child = sqlite.arg(sandbox.database()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"BEGIN EXCLUSIVE;\nSELECT 'it has the lock';\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "it has the lock\n");
+        Self(child)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_database_that_another_process_writes_is_waited_for_and_then_left_alone() {
+    let sandbox = applied();
+    let before = sandbox.state();
+    let writer = Writer::of(&sandbox);
+    let waiting = sandbox.at(NIGHT, APPLY).exits(5).error("state/busy");
+    drop(writer);
+    assert!(sandbox.state() == before, "something was changed: {}", waiting.stderr);
+    // Once it has ended, the same apply does its work.
+    sandbox.at(NIGHT, APPLY).exits(0);
+    assert!(sandbox.state() != before);
 }
