@@ -93,7 +93,9 @@ impl PlanCommand {
 
 /// How `plan` and `show` exit.
 pub fn status(plan: &Plan, detailed: bool) -> ExitStatus {
-    let incomplete = !plan.left_out.is_empty() || plan.diagnostics.iter().any(crate::diagnostic::Finding::is_error);
+    let incomplete = !plan.left_out.is_empty()
+        || plan.unanswered().next().is_some()
+        || plan.diagnostics.iter().any(crate::diagnostic::Finding::is_error);
     ExitStatus::Refused
         .when(!plan.refusals.is_empty())
         .or(ExitStatus::Partly.when(incomplete))

@@ -415,7 +415,7 @@ fn folders(location: &Location, desired: &Desired) -> [PathBuf; 2] {
 /// primary that cannot be used is what a person may well want to rotate away from.
 fn in_order(plan: &Plan) -> Result<(), EngineError> {
     let moved = plan.drift.iter().find(|drift| drift.is_blocking() && drift.reason.code != "primary_unusable");
-    let unknown = plan.waiting.iter().find(|waiting| waiting.reason.code == "provider_unknown");
+    let unknown = plan.unanswered().next();
     let reason = moved.map(|drift| (&drift.object, &drift.reason));
     let Some((object, reason)) = reason.or(unknown.map(|waiting| (&waiting.object, &waiting.reason))) else {
         return Ok(());
@@ -524,6 +524,7 @@ impl Run<'_> {
             left_out: plan.left_out.clone(),
             errors: refused_changes(plan),
             blocked: blocked(plan),
+            unanswered: plan.unanswered().cloned().collect(),
             warnings: self.scope.managers.warnings(),
             interrupted: self.scope.context.interrupt.load(std::sync::atomic::Ordering::Relaxed),
             started_at,

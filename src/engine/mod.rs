@@ -78,7 +78,7 @@ pub use crate::store::{
 use crate::diagnostic::Finding;
 use crate::document::Repository;
 use crate::model::{Name, ObjectRef, Origin, Timestamp};
-use crate::plan::{Action, Drift, Plan, Reason, Sources};
+use crate::plan::{Action, Drift, Plan, Reason, Sources, Waiting};
 use crate::store::Location;
 
 /// Which documents are meant.
@@ -251,6 +251,8 @@ pub struct Report {
     pub errors: Vec<Finding>,
     /// Keys that do not rotate until a person has looked: gone, unusable, or moved at their key manager.
     pub blocked: Vec<Drift>,
+    /// Keys whose key manager gave no usable answer: nothing is known of what is due there.
+    pub unanswered: Vec<Waiting>,
     /// What a person should know: a root key was made for trying out, say.
     pub warnings: Vec<Finding>,
     /// Was it interrupted?

@@ -11,7 +11,7 @@ use crate::model::{
 use super::build::{Draft, Paired, created, due_work, names, observation, removed, updated, wait};
 use super::compare::{FieldDiff, compare, fields};
 use super::due::KeyTiming;
-use super::{Action, Change, Drift, Inputs, Precondition, Reason, retention};
+use super::{Action, Change, Drift, Inputs, Precondition, Reason, UNANSWERED, retention};
 
 /// Fields that are fixed when a key is made: what changes them is another key.
 const FIXED: &[&str] = &["kms_provider", "kms_region", "key_spec", "key_usage", "multi_region", "tenant_id"];
@@ -91,7 +91,7 @@ fn new_key(
     let observed = match observation(inputs, address) {
         Some(Observation::Unknown { why }) => {
             let action = if document.kms_key_id.is_some() { Action::Adopt } else { Action::Create };
-            let reason = Reason::new("provider_unknown", format!("the key manager gave no usable answer: {why}"));
+            let reason = Reason::new(UNANSWERED, format!("the key manager gave no usable answer: {why}"));
             return wait(draft, address, action, reason, None);
         }
         Some(Observation::Present(observed)) => Some(observed),
@@ -138,7 +138,7 @@ fn adopted_key(
     let refuse = |draft: &mut Draft, field, refusal| refuse(draft, address, key, field, refusal);
     let Some(named) = observed.and_then(|observed| observed.named.as_ref()) else {
         if observation(inputs, address).is_none() {
-            let reason = Reason::new("provider_unknown", "the key manager was not asked");
+            let reason = Reason::new("provider_not_asked", "the key manager was not asked");
             return wait(draft, address, Action::Adopt, reason, None);
         }
         let id = document.kms_key_id.as_deref().unwrap_or_default();
@@ -234,7 +234,7 @@ fn known_key(
     }
     match observation(inputs, address) {
         Some(Observation::Unknown { why }) => {
-            let reason = Reason::new("provider_unknown", format!("the key manager gave no usable answer: {why}"));
+            let reason = Reason::new(UNANSWERED, format!("the key manager gave no usable answer: {why}"));
             return wait(draft, address, Action::Rotate, reason, None);
         }
         Some(Observation::Missing) => {

@@ -289,6 +289,9 @@ pub struct Change {
     pub precondition: Precondition,
 }
 
+/// The code of what waits because its key manager gave no usable answer.
+pub(crate) const UNANSWERED: &str = "provider_unknown";
+
 /// Something that is due and cannot happen now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
@@ -425,6 +428,11 @@ impl Plan {
     /// The keys that would be rotated, with the cause in each reason's code.
     pub fn rotations(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| change.action == Action::Rotate)
+    }
+
+    /// What cannot be judged because the key manager gave no usable answer: due or not, nobody knows.
+    pub fn unanswered(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter().filter(|waiting| waiting.reason.code == UNANSWERED)
     }
 
     /// The tenants that the changes touch.

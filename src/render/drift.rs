@@ -74,9 +74,8 @@ impl DriftDocument {
             })
             .collect();
         let unknown = plan
-            .waiting
-            .iter()
-            .filter(|waiting| waiting.action == Action::Rotate && waiting.reason.code == "provider_unknown")
+            .unanswered()
+            .filter(|waiting| waiting.action == Action::Rotate)
             .map(|waiting| Unknown { object: waiting.object.clone(), reason: waiting.reason.clone() })
             .collect();
         Self { as_of: plan.as_of, commit: plan.sources.commit.clone(), drift, unknown, left_out: plan.left_out.clone() }

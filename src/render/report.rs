@@ -62,8 +62,13 @@ pub fn summary(report: &Report) -> String {
         1 => format!(", {}", paint(style::ERROR, "1 key needs a person (see Drift)")),
         n => format!(", {}", paint(style::ERROR, &format!("{} keys need a person (see Drift)", thousands(n)))),
     };
+    let unanswered = match report.unanswered.len() {
+        0 => String::new(),
+        1 => format!(", {}", paint(style::ERROR, "no answer about 1 key (see Waiting)")),
+        n => format!(", {}", paint(style::ERROR, &format!("no answer about {} keys (see Waiting)", thousands(n)))),
+    };
     let title = paint(if is_partial(report) { style::WARNING } else { style::GOOD }, "Applied:");
-    format!("{title} {}{failed}{refused}{blocked} ({}).", parts.join(", "), time::took(report.duration_ms))
+    format!("{title} {}{failed}{refused}{blocked}{unanswered} ({}).", parts.join(", "), time::took(report.duration_ms))
 }
 
 fn failed(out: &mut String, failed: &[FailedChange], view: View) {
@@ -149,9 +154,10 @@ fn quoted(word: &str) -> String {
 /// Did the work end with less than was asked for?
 #[must_use]
 pub fn is_partial(report: &Report) -> bool {
-    let Report { failed, not_started, left_out, errors, blocked, interrupted, .. } = report;
-    !(failed.is_empty() && not_started.is_empty() && left_out.is_empty() && errors.is_empty() && blocked.is_empty())
-        || *interrupted
+    let Report { failed, not_started, left_out, errors, blocked, unanswered, interrupted, .. } = report;
+    *interrupted
+        || !(failed.is_empty() && not_started.is_empty() && left_out.is_empty() && errors.is_empty())
+        || !(blocked.is_empty() && unanswered.is_empty())
 }
 
 #[cfg(test)]

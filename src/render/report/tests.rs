@@ -110,6 +110,7 @@ fn empty() -> Report {
         left_out: BTreeMap::new(),
         errors: Vec::new(),
         blocked: Vec::new(),
+        unanswered: Vec::new(),
         warnings: Vec::new(),
         interrupted: false,
         started_at: Timestamp::UNIX_EPOCH,
