@@ -206,6 +206,24 @@ fn an_aws_that_gives_no_usable_answer_is_left_alone() {
 }
 
 #[test]
+fn a_key_about_which_no_answer_comes_waits_alone_and_is_no_success() {
+    let moto = Moto::start();
+    let endpoint = moto.endpoint().to_owned();
+    let proxy = Hostile::start(move |request| {
+        if request.operation == "DescribeKey" && request.body_has("alias/key-0") {
+            return Reply::page(200);
+        }
+        Reply::Forward(endpoint.clone())
+    });
+    let sandbox = aws_sandbox(proxy.endpoint());
+    sandbox.commit(&documents(2));
+    sandbox.keywheel(&["plan"]).exits(7).says("key-0");
+    sandbox.keywheel(APPLY).exits(7).says("no answer about 1 key");
+    let made = sandbox.sql("SELECT key_name FROM encryption_keys");
+    assert_eq!(made, [json!({"key_name": "key-1"})]);
+}
+
+#[test]
 fn an_endpoint_where_nobody_listens_is_named() {
     let sandbox = aws_sandbox(&nobody());
     sandbox.commit(&documents(1));
