@@ -20,6 +20,7 @@
 //!
 //! Must not know: what the documents mean, which of them the state database has seen, any text of the command line.
 
+mod changes;
 mod error;
 mod history;
 mod listing;
@@ -32,6 +33,7 @@ use std::path::{Component, Path, PathBuf};
 
 use git2::{Repository, RepositoryOpenFlags};
 
+pub use changes::{Change, Changes, CommitSignature, Since};
 pub use error::SourceError;
 pub use history::{Ancestry, OnBranch};
 pub use worktree::read_directory;

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::Name;
+use crate::model::{Name, Owner};
 
 /// The settings of a repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub secrets: BTreeMap<Name, Vec<String>>,
     /// Must every change of a tenant's documents be signed by one of its owners?
     pub require_signed: bool,
+    /// Who may change this file, what holds for every tenant, and the documents of a tenant without owners.
+    pub owners: Vec<Owner>,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             defaults: serde_json::Map::new(),
             secrets: BTreeMap::new(),
             require_signed: false,
+            owners: Vec::new(),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::run::{Run, Scope};
 use super::workflow::Context;
 use super::{
     ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, Progress, Report, Selection, Workspace, clock,
-    load, outbox, planning, records,
+    load, outbox, ownership, planning, records,
 };
 
 /// Asks a person (or a flag) whether a plan may be applied.
@@ -49,7 +49,7 @@ pub async fn apply(
     progress: &dyn Progress,
 ) -> Result<Option<Report>, EngineError> {
     // Read-only until nothing refuses any more: a refused first apply leaves no database behind.
-    let Known { desired, recorded, .. } = committed(workspace, options).await?;
+    let Known { mut desired, recorded, .. } = committed(workspace, options).await?;
     if desired.repository.failed {
         return Err(EngineError::new(
             "apply/documents",
@@ -58,10 +58,14 @@ pub async fn apply(
         .help("`keywheel validate` shows them"));
     }
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
-    verifiable(&desired, &config)?;
     safe_state(&desired, options)?;
     on_branch(workspace, &desired, &config, options)?;
     not_older(workspace, &desired, &recorded, options)?;
+    let examined = ownership::examine(workspace, &desired, &recorded, clock::now())?;
+    ownership::signed(&examined)?;
+    if let Some(origin) = &mut desired.origin {
+        origin.signer = examined.signer;
+    }
     let state = open(&desired, options, progress).await?;
     clocks_agree(state.as_ref()).await?;
     let saved = options.saved.iter().flat_map(|(saved, _)| &saved.changes);
@@ -71,6 +75,7 @@ pub async fn apply(
         run(&desired, options, &config, state, held, approve, progress, async |_, recorded| {
             // Somebody may have applied a newer commit while this one waited for the lock.
             not_older(workspace, &desired, recorded, options)?;
+            ownership::signed(&ownership::examine(workspace, &desired, recorded, clock::now())?)?;
             Ok(Wanted::Everything)
         })
         .await
@@ -111,17 +116,6 @@ async fn committed(workspace: &Workspace, options: &ApplyOptions) -> Result<Know
     }
     let origin = Origin { commit: format!("{}-dirty", origin.commit), ..origin.clone() };
     Ok(Known { desired: Desired { origin: Some(origin), ..known.desired }, ..known })
-}
-
-/// Signatures that were asked for and cannot be checked are not taken as given.
-fn verifiable(desired: &Desired, config: &Config) -> Result<(), EngineError> {
-    if !config.require_signed && !desired.repository.config.require_signed {
-        return Ok(());
-    }
-    let message = "require_signed is true, and this keywheel cannot verify signatures yet: nothing was applied";
-    Err(EngineError::new("apply/unverified", message)
-        .kind(ErrorKind::Refused)
-        .help("protect the branch at your git host meanwhile, and set require_signed to false"))
 }
 
 /// A state file inside the checkout of a CI job dies with the machine, and with it what is known of real keys.
@@ -489,7 +483,7 @@ fn applied_plan(
     }
 }
 
-fn short(commit: &str) -> &str {
+pub(super) fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
 }
 

@@ -4,9 +4,6 @@
 //! A checkpoint is a file of canonical JSON (RFC 8785) and, beside it, a signature of its bytes as `ssh-keygen -Y sign`
 //! makes it. Its own instant is what a signer's validity is judged by: it is signed with the rest.
 
-mod signers;
-mod sshsig;
-
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,11 +14,12 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::model::Timestamp;
+use crate::signature::allowed_signers as signers;
+use crate::signature::ssh::{self, SigningKey};
 use crate::store::{AuditCheck, AuditHead, BrokenLink, ReadState};
 
 use super::load::load_with_record;
 use super::{EngineError, ErrorKind, Workspace, clock};
-use sshsig::SigningKey;
 
 /// What a signature is for, so that one of another purpose does not count.
 const NAMESPACE: &str = "keywheel-audit";
@@ -222,7 +220,7 @@ fn signed(against: Against<'_>) -> Result<(Checkpoint, String, String), EngineEr
         EngineError::new("audit/checkpoint-signature", message)
             .help("take the checkpoint and its signature from where they were kept; nothing is concluded from this one")
     };
-    let key = sshsig::verify(&signature, NAMESPACE, &bytes)
+    let key = ssh::verify(&signature, NAMESPACE, &bytes)
         .map_err(|error| refused(format!("{} does not count: {error}", signature_file.display())))?;
     let checkpoint = parse(file, &bytes)?;
     let text = String::from_utf8_lossy(&read(allowed_signers)?).into_owned();

@@ -28,6 +28,7 @@ mod messages;
 mod names;
 mod observe;
 mod outbox;
+mod ownership;
 mod planning;
 mod providers;
 mod records;

@@ -14,7 +14,7 @@ use super::load::{Known, load_at};
 use super::observe::{KnownVersions, Observed, observe};
 use super::providers::Observers;
 use super::retire;
-use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock};
+use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock, ownership};
 
 /// The switch of the original: `false` starts nothing anywhere, and finishes what is begun.
 const SWITCH: &str = "KEY_ROTATION_ENABLED";
@@ -75,6 +75,7 @@ async fn make(
     } else {
         build(&desired, &recorded, &Observed::default(), &Retired::default(), now)?
     };
+    plan.diagnostics.extend(ownership::examine(workspace, &desired, &recorded, now)?.findings);
     plan.not_applicable = match options {
         PlanOptions { as_of: Some(_), .. } => Some("with --as-of".to_owned()),
         PlanOptions { refresh: false, .. } => Some("with --refresh=false".to_owned()),

@@ -455,9 +455,12 @@ pub struct Owner {
     /// The person's or machine's principal, as in git's allowed signers.
     #[schemars(length(min = 1, max = 256), example = &"alice@example.org")]
     pub principal: String,
-    /// An SSH or OpenPGP public key that signs for the principal.
-    #[schemars(length(min = 1))]
+    /// An SSH public key that signs for the principal, as it stands in its `.pub` file.
+    #[schemars(length(min = 1), example = &"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBrJq/X/POHmPtnu7iS3efJ78yiBj+frByWhj9n+R2D1")]
     pub signing_key: String,
+    /// Nothing that this key signed counts, whenever it was signed: it was lost, or somebody else has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
     /// The first day on which the key counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date"))]

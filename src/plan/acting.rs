@@ -30,12 +30,8 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
         count("rotation_trigger: usage_based", policy.rotation_trigger == RotationTrigger::UsageBased);
         count("rotation_trigger: event_based", policy.rotation_trigger == RotationTrigger::EventBased);
     }
-    count("require_signed", repository.config.require_signed);
     for key in repository.keys.values().map(|key| &key.value) {
         count("expires_at", key.expires_at.is_some());
-    }
-    for tenant in repository.tenants.values().map(|tenant| &tenant.value) {
-        count("owners", !tenant.owners.is_empty());
     }
     for _ in repository.guardrails.values() {
         count("Guardrail", true);

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["rotation"],
     &["document"],
-    &["schedule", "guardrail"],
+    &["schedule", "guardrail", "signature"],
     &["diagnostic"],
     &["model"],
     // For tests alone.
@@ -25,7 +25,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// No I/O, no async, no clock, no randomness, no logging.
-const PURE_CORE: &[&str] = &["model", "diagnostic", "document", "schedule", "guardrail", "plan", "rotation"];
+const PURE_CORE: &[&str] =
+    &["model", "diagnostic", "document", "schedule", "guardrail", "signature", "plan", "rotation"];
 
 /// What the pure core does without: crates and paths.
 const IMPURE: &[&str] = &[

@@ -25,6 +25,7 @@ mod retention;
 mod retention_aws;
 mod saved_plans;
 mod secrets;
+mod signed;
 mod state;
 mod story;
 mod tenants;

@@ -22,6 +22,15 @@ pub(in crate::document) fn check(subject: &mut Subject<'_, '_>, config: &Config)
         );
     }
     tenant::defaults(subject, &config.defaults);
+    tenant::owners(subject, &config.owners);
+    if config.require_signed && !config.owners.iter().any(|owner| !owner.revoked) {
+        subject.error(
+            "config/no-owners",
+            "require_signed",
+            "`require_signed` asks for signatures of owners, and `owners` names nobody who may change this file",
+            "name them: `owners: [{principal: alice@example.org, signing_key: ssh-ed25519 AAAA...}]`",
+        );
+    }
     for (tenant, names) in &config.secrets {
         for (index, name) in names.iter().enumerate() {
             if Secret::from(format!("${{{name}}}")).variable().is_none() {

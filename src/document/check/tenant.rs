@@ -5,13 +5,24 @@ use serde_json::Value;
 use crate::diagnostic::Finding;
 use crate::document::schema::Step;
 use crate::document::subject::Subject;
-use crate::model::{Freeze, Tenant};
+use crate::model::{Freeze, Owner, Tenant};
 use crate::schedule;
+use crate::signature::Key;
 
 /// Checks a tenant.
 pub(in crate::document) fn check(subject: &mut Subject<'_, '_>, tenant: &Tenant) {
     defaults(subject, &tenant.defaults);
-    for (index, owner) in tenant.owners.iter().enumerate() {
+    owners(subject, &tenant.owners);
+}
+
+/// Checks who may change documents.
+pub(super) fn owners(subject: &mut Subject<'_, '_>, owners: &[Owner]) {
+    for (index, owner) in owners.iter().enumerate() {
+        if let Err(error) = Key::parse(&owner.signing_key) {
+            let finding = Finding::error("owner/signing-key", format!("the key of {} cannot be used", owner.principal))
+                .help(error.to_string());
+            subject.add(finding, &[Step::Field("owners"), Step::Index(index), Step::Field("signing_key")]);
+        }
         if let (Some(after), Some(before)) = (owner.valid_after, owner.valid_before)
             && before < after
         {

@@ -1,17 +1,22 @@
-//! Signatures in OpenSSH's own form (`PROTOCOL.sshsig` and `PROTOCOL.key` in OpenSSH's source), with Ed25519 keys, so that
-//! `ssh-keygen -Y verify` checks what is signed here and the other way round.
+//! Signatures in OpenSSH's own form (`PROTOCOL.sshsig`, `PROTOCOL.key` and `PROTOCOL.u2f` in OpenSSH's source), so that
+//! `ssh-keygen -Y verify` checks what is signed here and the other way round. What is signed here is signed with Ed25519;
+//! what is checked may also be ECDSA, RSA with SHA-2, or of a security key that somebody touched.
 //!
 //! Everything is parsed before anything of it is used. A private key is wiped from memory when it is dropped.
 
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, Ed25519KeyPair,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey,
+    VerificationAlgorithm,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
-/// The one kind of key that is used here (RFC 8709).
+/// The kind of key that signs here (RFC 8709).
 const KEY_TYPE: &[u8] = b"ssh-ed25519";
 
 const MAGIC: &[u8] = b"SSHSIG";
@@ -25,11 +30,11 @@ const LINE: usize = 70;
 
 /// A public key as it goes over the wire: its kind, and what the kind wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PublicKey(Vec<u8>);
+pub(crate) struct PublicKey(Vec<u8>);
 
 /// Why a private key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeyError {
+pub(crate) enum KeyError {
     #[error("it is no private key of OpenSSH")]
     Form,
     #[error("it is encrypted with a passphrase")]
@@ -40,10 +45,12 @@ pub(super) enum KeyError {
 
 /// Why a signature does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SignatureError {
+pub(crate) enum SignatureError {
     #[error("it is no signature of OpenSSH")]
     Form,
-    #[error("it was not made with an Ed25519 key")]
+    #[error(
+        "it was made with a key of a kind that does not count: ssh-ed25519, ecdsa-sha2-nistp*, ssh-rsa and those of security keys (sk-) do"
+    )]
     Kind,
     #[error("it was made for another purpose")]
     Namespace,
@@ -52,14 +59,14 @@ pub(super) enum SignatureError {
 }
 
 /// A private key that signs.
-pub(super) struct SigningKey {
+pub(crate) struct SigningKey {
     pair: Ed25519KeyPair,
     public: PublicKey,
 }
 
 impl PublicKey {
     /// Reads a key in base64, as it stands in `.pub` files.
-    pub(super) fn parse(kind: &str, base64: &str) -> Option<Self> {
+    pub(crate) fn parse(kind: &str, base64: &str) -> Option<Self> {
         let key = STANDARD.decode(base64).ok()?;
         (Wire(&key).string()? == kind.as_bytes()).then_some(Self(key))
     }
@@ -68,11 +75,79 @@ impl PublicKey {
         Self([string(KEY_TYPE), string(bytes)].concat())
     }
 
-    /// The 32 bytes of an Ed25519 key.
-    fn bytes(&self) -> Option<&[u8]> {
+    /// Can its signatures be checked?
+    pub(crate) fn is_usable(&self) -> bool {
+        self.material().is_some()
+    }
+
+    fn material(&self) -> Option<Material<'_>> {
         let mut wire = Wire(&self.0);
-        let bytes = (wire.string()? == KEY_TYPE).then(|| wire.string())??;
-        (bytes.len() == 32 && wire.0.is_empty()).then_some(bytes)
+        let material = match wire.string()? {
+            b"ssh-ed25519" => Material::Point(&ED25519, wire.ed25519()?),
+            b"ecdsa-sha2-nistp256" => Material::Curve(&ECDSA_P256_SHA256_FIXED, 32, wire.point(b"nistp256", 32)?),
+            b"ecdsa-sha2-nistp384" => Material::Curve(&ECDSA_P384_SHA384_FIXED, 48, wire.point(b"nistp384", 48)?),
+            b"ecdsa-sha2-nistp521" => Material::Curve(&ECDSA_P521_SHA512_FIXED, 66, wire.point(b"nistp521", 66)?),
+            b"ssh-rsa" => Material::Rsa { e: wire.number_of_any_size()?, n: wire.number_of_any_size()? },
+            b"sk-ssh-ed25519@openssh.com" => {
+                Material::Touched(Box::new(Material::Point(&ED25519, wire.ed25519()?)), wire.string()?)
+            }
+            b"sk-ecdsa-sha2-nistp256@openssh.com" => {
+                let curve = Material::Curve(&ECDSA_P256_SHA256_FIXED, 32, wire.point(b"nistp256", 32)?);
+                Material::Touched(Box::new(curve), wire.string()?)
+            }
+            _ => return None,
+        };
+        wire.0.is_empty().then_some(material)
+    }
+}
+
+/// What a public key is made of.
+enum Material<'a> {
+    Point(&'static dyn VerificationAlgorithm, &'a [u8]),
+    /// With the length of each half of a signature.
+    Curve(&'static dyn VerificationAlgorithm, usize, &'a [u8]),
+    Rsa {
+        e: &'a [u8],
+        n: &'a [u8],
+    },
+    /// A security key's, and the application that it was made for.
+    Touched(Box<Material<'a>>, &'a [u8]),
+}
+
+/// The bit that says that somebody touched the security key.
+const USER_PRESENT: u8 = 1;
+
+impl Material<'_> {
+    /// Is this blob a signature of the message? `kind` is the algorithm that the signature says it is of.
+    fn verifies(&self, kind: &[u8], message: &[u8], signature: &[u8], rest: &[u8]) -> Option<bool> {
+        match self {
+            Self::Point(algorithm, key) => {
+                rest.is_empty().then(|| UnparsedPublicKey::new(*algorithm, key).verify(message, signature).is_ok())
+            }
+            Self::Curve(algorithm, half, key) => {
+                let mut wire = Wire(signature);
+                let (r, s) = (wire.padded(*half)?, wire.padded(*half)?);
+                let whole = [r, s].concat();
+                let fits = wire.0.is_empty() && rest.is_empty();
+                fits.then(|| UnparsedPublicKey::new(*algorithm, key).verify(message, &whole).is_ok())
+            }
+            Self::Rsa { e, n } => {
+                let algorithm = match kind {
+                    b"rsa-sha2-512" => &RSA_PKCS1_2048_8192_SHA512,
+                    b"rsa-sha2-256" => &RSA_PKCS1_2048_8192_SHA256,
+                    _ => return None,
+                };
+                rest.is_empty().then(|| RsaPublicKeyComponents { n, e }.verify(algorithm, message, signature).is_ok())
+            }
+            Self::Touched(key, application) => {
+                let (flags, counter) = rest.split_first()?;
+                let touched =
+                    [digest(&SHA256, application).as_ref(), &[*flags], counter, digest(&SHA256, message).as_ref()]
+                        .concat();
+                let signed = counter.len() == 4 && key.verifies(kind, &touched, signature, b"")?;
+                Some(signed && flags & USER_PRESENT != 0)
+            }
+        }
     }
 }
 
@@ -85,7 +160,7 @@ impl fmt::Display for PublicKey {
 
 impl SigningKey {
     /// Reads a private key without a passphrase.
-    pub(super) fn parse(text: &str) -> Result<Self, KeyError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
         let bytes = Zeroizing::new(unarmoured(KEY_LABEL, text).ok_or(KeyError::Form)?);
         let mut wire = Wire(bytes.strip_prefix(KEY_MAGIC).ok_or(KeyError::Form)?);
         let cipher = wire.string().ok_or(KeyError::Form)?;
@@ -113,12 +188,12 @@ impl SigningKey {
         Some(Ok(Self { pair, public: PublicKey::ed25519(public) }))
     }
 
-    pub(super) fn public(&self) -> &PublicKey {
+    pub(crate) fn public(&self) -> &PublicKey {
         &self.public
     }
 
     /// Signs a file for a purpose.
-    pub(super) fn sign(&self, namespace: &str, message: &[u8]) -> String {
+    pub(crate) fn sign(&self, namespace: &str, message: &[u8]) -> String {
         let signature = self.pair.sign(&signed(namespace.as_bytes(), b"sha512", digest(&SHA512, message).as_ref()));
         let signature = [string(KEY_TYPE), string(signature.as_ref())].concat();
         let parts = [
@@ -135,10 +210,10 @@ impl SigningKey {
 }
 
 /// Checks the signature of a file, and says whose it is. Whether that somebody may sign is for the caller to know.
-pub(super) fn verify(armour: &str, namespace: &str, message: &[u8]) -> Result<PublicKey, SignatureError> {
+pub(crate) fn verify(armour: &str, namespace: &str, message: &[u8]) -> Result<PublicKey, SignatureError> {
     let bytes = unarmoured(SIGNATURE_LABEL, armour).ok_or(SignatureError::Form)?;
     let signature = Signature::read(&bytes).ok_or(SignatureError::Form)?;
-    let key = signature.key.bytes().ok_or(SignatureError::Kind)?;
+    let material = signature.key.material().ok_or(SignatureError::Kind)?;
     if signature.namespace != namespace.as_bytes() {
         return Err(SignatureError::Namespace);
     }
@@ -148,15 +223,22 @@ pub(super) fn verify(armour: &str, namespace: &str, message: &[u8]) -> Result<Pu
         _ => return Err(SignatureError::Form),
     };
     let signed = signed(signature.namespace, signature.hash, hash.as_ref());
-    UnparsedPublicKey::new(&ED25519, key).verify(&signed, signature.bytes).map_err(|_| SignatureError::Wrong)?;
-    Ok(signature.key)
+    match material.verifies(signature.kind, &signed, signature.bytes, signature.rest) {
+        Some(true) => Ok(signature.key),
+        Some(false) => Err(SignatureError::Wrong),
+        None => Err(SignatureError::Form),
+    }
 }
 
 struct Signature<'a> {
     key: PublicKey,
     namespace: &'a [u8],
     hash: &'a [u8],
+    /// The algorithm.
+    kind: &'a [u8],
     bytes: &'a [u8],
+    /// What a security key adds.
+    rest: &'a [u8],
 }
 
 impl<'a> Signature<'a> {
@@ -169,7 +251,11 @@ impl<'a> Signature<'a> {
         let (namespace, _reserved, hash) = (wire.string()?, wire.string()?, wire.string()?);
         let mut signature = Wire(wire.string()?);
         let (kind, bytes) = (signature.string()?, signature.string()?);
-        (wire.0.is_empty() && Wire(&key.0).string()? == kind).then_some(Self { key, namespace, hash, bytes })
+        let of = Wire(&key.0).string()?;
+        // RSA keys have one name and their signatures others, which leave SHA-1 out (RFC 8332).
+        let fits = if of == b"ssh-rsa" { matches!(kind, b"rsa-sha2-512" | b"rsa-sha2-256") } else { of == kind };
+        let rest = signature.0;
+        (wire.0.is_empty() && fits).then_some(Self { key, namespace, hash, kind, bytes, rest })
     }
 }
 
@@ -193,6 +279,31 @@ impl<'a> Wire<'a> {
         let (string, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(string)
+    }
+
+    /// The 32 bytes of an Ed25519 key.
+    fn ed25519(&mut self) -> Option<&'a [u8]> {
+        self.string().filter(|bytes| bytes.len() == 32)
+    }
+
+    /// A point of a curve, not compressed (RFC 5656 section 3.1).
+    fn point(&mut self, curve: &[u8], half: usize) -> Option<&'a [u8]> {
+        let point = (self.string()? == curve).then(|| self.string())??;
+        (point.first() == Some(&4) && point.len() == 1 + 2 * half).then_some(point)
+    }
+
+    /// A positive number, without the zeros before it.
+    fn number_of_any_size(&mut self) -> Option<&'a [u8]> {
+        let bytes = self.string()?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        bytes.get(zeros..).filter(|number| !number.is_empty())
+    }
+
+    /// A positive number in so many bytes.
+    fn padded(&mut self, length: usize) -> Option<Vec<u8>> {
+        let number = self.number_of_any_size()?;
+        let zeros = length.checked_sub(number.len())?;
+        Some([vec![0; zeros].as_slice(), number].concat())
     }
 }
 

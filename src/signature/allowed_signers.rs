@@ -4,12 +4,12 @@
 
 use chrono::{Local, NaiveDateTime, TimeZone as _};
 
-use super::sshsig::PublicKey;
+use super::ssh::PublicKey;
 use crate::model::Timestamp;
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Signer {
+pub(crate) struct Signer {
     /// Whom the key belongs to: a list of patterns.
     pub principals: String,
     key: PublicKey,
@@ -23,7 +23,7 @@ pub(super) struct Signer {
 
 /// Why a key may not sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     #[error("its key is not among the allowed signers")]
     Unknown,
     #[error("its key is allowed for other purposes only (namespaces)")]
@@ -36,14 +36,14 @@ pub(super) enum Refusal {
 ///
 /// # Errors
 /// The first line that cannot be understood, from 1.
-pub(super) fn parse(text: &str) -> Result<Vec<Signer>, usize> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Signer>, usize> {
     let lines = (1..).zip(text.lines().map(str::trim));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     lines.map(|(number, line)| signer(line).ok_or(number)).collect()
 }
 
 /// The signer that a key belongs to, if it may sign for this purpose at this time.
-pub(super) fn allowed<'a>(
+pub(crate) fn allowed<'a>(
     signers: &'a [Signer],
     key: &PublicKey,
     namespace: &str,

@@ -1,0 +1,306 @@
+//! Who changed what since the last apply, and were they its owners?
+//!
+//! Owners, and whether signatures are asked for, are those that were applied last: a change cannot appoint its own
+//! judges. Before the first apply nothing is trusted yet; trust begins with a commit that an owner signed whom its own
+//! `keywheel.yaml` names.
+//!
+//! Only files that differ from what was applied last count: a change that was taken back harms nobody, and is the way
+//! out of an unsigned one. Of those, every commit that changed them counts, not the last one alone: a signature on top
+//! of an unsigned change would launder it.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::{Finding, Place};
+use crate::document::Config;
+use crate::model::{Name, ObjectKind, Owner, Recorded, Tenant, Timestamp};
+use crate::plan;
+use crate::signature::{self, GIT, Key, SignatureError, Standing};
+use crate::source::{self, CommitSignature, Since};
+
+use super::apply::short;
+use super::{Desired, EngineError, ErrorKind, Workspace, load};
+
+/// What the signatures of the commits since the last apply say.
+#[derive(Debug, Default)]
+pub(super) struct Examined {
+    /// Changes that none of their owners signed.
+    pub findings: Vec<Finding>,
+    /// The owner who signed the newest commit.
+    pub signer: Option<String>,
+}
+
+/// Whose a file is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    /// `keywheel.yaml`, and what holds for every tenant.
+    Everybody,
+    Tenant(String),
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Everybody => f.write_str("the repository (`owners` in keywheel.yaml)"),
+            Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
+        }
+    }
+}
+
+fn whose(file: &str) -> Whose {
+    let mut parts = file.split('/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(source::POLICIES_FOLDER), Some(tenant), Some(_)) => Whose::Tenant(tenant.to_owned()),
+        _ => Whose::Everybody,
+    }
+}
+
+/// The owners, each with the key that is theirs.
+struct Owners(BTreeMap<Whose, Vec<(Owner, Key)>>);
+
+/// Why a signature does not count for somebody's files.
+enum Refused {
+    Unsigned,
+    Broken(SignatureError),
+    Unknown(Key),
+    Other { principal: String, of: Vec<String> },
+    Standing { principal: String, standing: Standing },
+}
+
+impl Owners {
+    fn of(config: &Config, tenants: BTreeMap<Name, Tenant>) -> Result<Self, EngineError> {
+        let tenants = tenants.into_iter().map(|(name, tenant)| (Whose::Tenant(name.to_string()), tenant.owners));
+        let all = tenants.chain([(Whose::Everybody, config.owners.clone())]);
+        let read = |owner: Owner| match Key::parse(&owner.signing_key) {
+            Ok(key) => Ok((owner, key)),
+            Err(error) => {
+                let message =
+                    format!("the key of {}, which was applied last, cannot be read: {error}", owner.principal);
+                Err(EngineError::new("signature/owner", message).kind(ErrorKind::Refused))
+            }
+        };
+        let read = |(whose, owners): (Whose, Vec<Owner>)| {
+            Ok((whose, owners.into_iter().map(read).collect::<Result<Vec<_>, EngineError>>()?))
+        };
+        all.map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whoever may change somebody's files: without owners of its own, a tenant's files are the repository's.
+    fn of_files(&self, whose: &Whose) -> &[(Owner, Key)] {
+        let own = self.0.get(whose).filter(|own| !own.is_empty());
+        own.or_else(|| self.0.get(&Whose::Everybody)).map_or(&[], Vec::as_slice)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Whose, &Owner, &Key)> {
+        self.0.iter().flat_map(|(whose, owners)| owners.iter().map(move |(owner, key)| (whose, owner, key)))
+    }
+
+    /// The owner who signed, if they may change these files.
+    fn signer(
+        &self,
+        signature: Option<&CommitSignature>,
+        whose: &Whose,
+        instants: &[Timestamp],
+    ) -> Result<&Owner, Refused> {
+        let signature = signature.ok_or(Refused::Unsigned)?;
+        let key = signature::verify(&signature.armour, GIT, &signature.signed).map_err(Refused::Broken)?;
+        // Whoever says that a key is lost is believed, whosever list it stands on.
+        if let Some((_, owner, _)) = self.all().find(|(_, owner, other)| **other == key && owner.revoked) {
+            return Err(Refused::Standing { principal: owner.principal.clone(), standing: Standing::Revoked });
+        }
+        let mut refused = None;
+        for (owner, _) in self.of_files(whose).iter().filter(|(_, other)| *other == key) {
+            match signature::standing(owner, instants) {
+                Ok(()) => return Ok(owner),
+                Err(standing) => refused = Some(Refused::Standing { principal: owner.principal.clone(), standing }),
+            }
+        }
+        Err(refused.unwrap_or_else(|| {
+            let others: Vec<_> = self.all().filter(|(_, _, other)| **other == key).collect();
+            match others.first() {
+                Some((_, owner, _)) => Refused::Other {
+                    principal: owner.principal.clone(),
+                    of: others.iter().map(|(whose, _, _)| whose.to_string()).collect(),
+                },
+                None => Refused::Unknown(key),
+            }
+        }))
+    }
+}
+
+/// Looks at every commit since the last apply.
+///
+/// # Errors
+/// See [`EngineError`]. What was signed wrongly is a finding, and no error.
+pub(super) fn examine(
+    workspace: &Workspace,
+    desired: &Desired,
+    recorded: &Recorded,
+    now: Timestamp,
+) -> Result<Examined, EngineError> {
+    let Some(origin) = &desired.origin else { return Ok(Examined::default()) };
+    let applied = plan::applied_config(recorded);
+    let is_first = applied.is_none();
+    let config = applied.unwrap_or_else(|| desired.repository.config.clone());
+    let tenants = if is_first {
+        let tenants = desired.repository.tenants.iter();
+        tenants.map(|(name, tenant)| (name.clone(), tenant.value.clone())).collect()
+    } else {
+        applied_tenants(recorded)?
+    };
+    let owners = Owners::of(&config, tenants)?;
+    if owners.all().next().is_none() && !config.require_signed {
+        return Ok(Examined::default());
+    }
+    let repo = load::open(&workspace.dir)?;
+    let commit = origin.commit.trim_end_matches("-dirty");
+    let last = recorded.last_applied.as_ref().map(|last| last.origin.commit.trim_end_matches("-dirty"));
+    let since = last.filter(|_| config.require_signed && !is_first).unwrap_or(commit);
+    let changes = repo.changes(since, commit)?;
+    let judge = Judge { owners: &owners, now, last: last.unwrap_or_default() };
+    let head = &changes.head;
+    let key = head.signature.as_ref().and_then(|it| signature::verify(&it.armour, GIT, &it.signed).ok());
+    let signer = owners.all().find(|(_, owner, other)| Some(*other) == key.as_ref() && !owner.revoked);
+    let signer = signer.map(|(_, owner, _)| owner.principal.clone());
+    let mut findings = Vec::new();
+    if config.require_signed {
+        if origin.commit.ends_with("-dirty") {
+            let message = format!("uncommitted changes are signed by nobody: {}", some(&desired.dirty));
+            findings.push(Finding::error("signature/uncommitted", message).help("commit them, signed: git commit -S"));
+        }
+        if is_first {
+            let what = format!("commit {} would be the first that is applied", short(&head.commit));
+            findings.extend(judge.vouched(head, &Whose::Everybody, &what, &[]));
+        }
+        if changes.since == Since::Gone {
+            let what = format!("commit {}, which was applied last, is not in this repository", short(judge.last));
+            findings.extend(judge.vouched(head, &Whose::Everybody, &what, &[]));
+        }
+        for change in &changes.commits {
+            for (whose, files) in by_owner(&change.files) {
+                findings.extend(judge.signed(change, &whose, &files));
+            }
+        }
+        for (whose, files) in by_owner(&changes.unexplained) {
+            let what = format!(
+                "{} differs from commit {}, which was applied last, and no commit since changed it: the history was rewritten",
+                some(&files),
+                short(judge.last)
+            );
+            findings.extend(judge.vouched(head, &whose, &what, &files));
+        }
+    }
+    Ok(Examined { findings, signer })
+}
+
+/// What refuses an apply.
+///
+/// # Errors
+/// A change is not signed by an owner of what it changes.
+pub(super) fn signed(Examined { findings, .. }: &Examined) -> Result<(), EngineError> {
+    let Some(first) = findings.first() else { return Ok(()) };
+    let more = match findings.len() - 1 {
+        0 => String::new(),
+        more => format!(" ({more} more: `keywheel plan` shows all)"),
+    };
+    let error = EngineError::new("apply/unsigned", format!("{}{more}: nothing was applied", first.message));
+    Err(error.kind(ErrorKind::Refused).help(first.help.clone().unwrap_or_default()))
+}
+
+struct Judge<'a> {
+    owners: &'a Owners,
+    now: Timestamp,
+    last: &'a str,
+}
+
+impl Judge<'_> {
+    /// A commit that changed somebody's files is signed by one of its owners.
+    fn signed(&self, change: &source::Change, whose: &Whose, files: &[String]) -> Option<Finding> {
+        let refused = self.ask(change, whose)?;
+        let what = format!("commit {} of {} changed {}", short(&change.commit), change.author, some(files));
+        let way_out = "bring these files back to what was applied last, apply, and make the change again in a commit that \
+                       one of them signed (git commit -S); of a squash or a merge at a git host, the host's own key is the signer";
+        Some(self.finding(&refused, &what, "and is", whose, files, way_out))
+    }
+
+    /// The newest commit stands for what no commit shows.
+    fn vouched(&self, head: &source::Change, whose: &Whose, what: &str, files: &[String]) -> Option<Finding> {
+        let refused = self.ask(head, whose)?;
+        let subject = format!("and the newest commit, {} of {}, is", short(&head.commit), head.author);
+        let way_out = "one of them stands for the whole by signing the newest commit: git commit --allow-empty -S";
+        Some(self.finding(&refused, what, &subject, whose, files, way_out))
+    }
+
+    fn ask(&self, change: &source::Change, whose: &Whose) -> Option<Refused> {
+        // A commit whose date cannot be told is of no time at which a key was valid.
+        let instants = [change.committed_at.unwrap_or(Timestamp::MIN_UTC), self.now];
+        self.owners.signer(change.signature.as_ref(), whose, &instants).err()
+    }
+
+    fn finding(
+        &self,
+        refused: &Refused,
+        what: &str,
+        subject: &str,
+        whose: &Whose,
+        files: &[String],
+        way_out: &str,
+    ) -> Finding {
+        let (code, why) = match refused {
+            Refused::Unsigned => ("signature/unsigned", "not signed".to_owned()),
+            Refused::Broken(error) => ("signature/broken", format!("signed, but that does not hold: {error}")),
+            Refused::Unknown(key) => ("signature/unknown-key", format!("signed with {key}, which is no owner's key")),
+            Refused::Other { principal, of } => (
+                "signature/not-an-owner",
+                format!("signed by {principal}, an owner of {}, and not of {whose}", of.join(", ")),
+            ),
+            Refused::Standing { principal, standing } => {
+                ("signature/owners-key", format!("signed by {principal}, whose key {standing}"))
+            }
+        };
+        let owners: Vec<String> =
+            self.owners.of_files(whose).iter().map(|(owner, _)| owner.principal.clone()).collect();
+        let help = match owners.as_slice() {
+            [] => format!("{whose} has no owners: name them in `owners` of keywheel.yaml or of the tenant"),
+            owners => format!("the owners of {whose} are {}: {way_out}", some(owners)),
+        };
+        let mut finding = Finding::error(code, format!("{what}, {subject} {why}")).help(help);
+        if let Whose::Tenant(tenant) = whose {
+            finding.tenant_id = tenant.parse().ok();
+        }
+        match files.first() {
+            Some(file) => finding.at(Place { file: file.as_str().into(), line: 1, column: 1, length: 1 }, None),
+            None => finding,
+        }
+    }
+}
+
+fn by_owner(files: &[String]) -> BTreeMap<Whose, Vec<String>> {
+    let mut groups: BTreeMap<Whose, Vec<String>> = BTreeMap::new();
+    for file in files {
+        groups.entry(whose(file)).or_default().push(file.clone());
+    }
+    groups
+}
+
+/// The first few, and how many more there are.
+fn some(all: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The tenants as they were applied last. One that cannot be read may have owners: it stops the work.
+fn applied_tenants(recorded: &Recorded) -> Result<BTreeMap<Name, Tenant>, EngineError> {
+    let tenants = recorded.documents.iter().filter(|(object, _)| object.kind == ObjectKind::Tenant);
+    let read = |name: &Name, spec: &serde_json::Value| match serde_json::from_value::<Tenant>(spec.clone()) {
+        Ok(tenant) => Ok((name.clone(), tenant)),
+        Err(error) => {
+            let message = format!("tenant {name}, as it was applied last, cannot be read: {error}");
+            Err(EngineError::new("signature/tenant", message).kind(ErrorKind::Refused))
+        }
+    };
+    tenants.map(|(object, record)| read(&object.name, &record.spec)).collect()
+}
