@@ -78,7 +78,7 @@ impl Outbox {
                 } else {
                     output::text(&render::outbox::sent(&report))?;
                 }
-                Ok(ExitStatus::Partly.when(!report.failed.is_empty()))
+                Ok(ExitStatus::Partly.when(!report.failed.is_empty() || report.undelivered.given_up > 0))
             }
         }
     }

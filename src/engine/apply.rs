@@ -250,7 +250,11 @@ pub(super) async fn locked<T>(
     let held = leases::acquire(&*state, wanted, operation, patience, progress).await?;
     let lease = held.lease.clone();
     let outcome = work(state.clone(), held).await;
-    state.release(&lease).await?;
+    // Whatever became of the work is what there is to say; a lock that stays frees itself.
+    if let Err(error) = state.release(&lease).await {
+        progress
+            .event(Event::Notice { message: format!("the lock could not be given back, and frees itself: {error}") });
+    }
     outcome
 }
 
@@ -396,13 +400,12 @@ pub(super) async fn run(
     drop(context);
     writer.stop(journal).await;
     let location = desired.location(options.state.as_deref())?;
-    let [beside, in_repository] = folders(&location, desired);
-    recovery::keep(report, &lost, &[beside, in_repository, std::env::temp_dir()])
+    recovery::keep(report, &lost, &folders(&location, desired))
 }
 
 /// Where what could not be recorded is kept: a full disk of the database need not be that of the repository.
-fn folders(location: &Location, desired: &Desired) -> [PathBuf; 2] {
-    [location.folder().to_owned(), desired.root.join(".keywheel")]
+fn folders(location: &Location, desired: &Desired) -> [PathBuf; 3] {
+    [location.folder().to_owned(), desired.root.join(".keywheel"), std::env::temp_dir()]
 }
 
 /// A key that is not as recorded is not touched by hand either: the version that would be made could not be promoted. A

@@ -16,7 +16,7 @@ use crate::model::{
 use crate::plan::{Action, Change, Plan, cause, continued_key, finish_held_back};
 use crate::provider::{CreateVersion, KeyManager, ProviderPlace};
 use crate::rotation::{Status, beginning};
-use crate::schedule::Decision;
+use crate::schedule::{Decision, Hold, Timing, freeze_applies, frozen_at};
 use crate::store::{State, Write};
 
 use super::observe::{KnownVersions, Observed, handle};
@@ -262,6 +262,9 @@ impl<'a> Course<'a> {
             Workflow::Create => (RotationCause::Created, None),
             _ => (cause(&change.reason), slot(desired, &address, document, &key, change)),
         };
+        if workflow == Workflow::Rotate && rotation_cause != RotationCause::Compromised {
+            self.open(&address, document)?;
+        }
         let version = self.target(change, &key).await?;
         let rotation = RotationRecord {
             cause: rotation_cause,
@@ -312,6 +315,9 @@ impl<'a> Course<'a> {
         let address = change.object.address().ok_or_else(vanished)?;
         let document = &desired.repository.keys.get(&address).ok_or_else(vanished)?.value;
         let workflow = change.action.retirement().ok_or_else(vanished)?;
+        if change.action.is_destructive() || change.reason.code != "manual" {
+            self.open(&address, document)?;
+        }
         let (_, known) = continued_key(&desired.repository, recorded, &address, document).ok_or_else(vanished)?;
         // A rotation of the same plan may have changed its row.
         let key = state.key(known.id).await?.ok_or_else(vanished)?;
@@ -376,6 +382,22 @@ impl<'a> Course<'a> {
             updated_at: now,
             finished_at: None,
         }
+    }
+
+    /// Does a freeze or a window still let it begin? Between the plan and this moment somebody was asked, and others'
+    /// work was done.
+    fn open(&self, key: &Address, document: &EncryptionKey) -> Result<(), Stopped> {
+        let freezes = self.desired.repository.freezes.values().map(|freeze| &freeze.value);
+        let freezes: Vec<_> = freezes.filter(|freeze| freeze_applies(freeze, key, &document.key_type)).collect();
+        let timing = self.policy(document).and_then(|policy| Timing::new(&policy).ok());
+        let now = clock::now();
+        let held = match timing {
+            Some(timing) => timing.open_at(&freezes, now).err(),
+            None => {
+                frozen_at(&freezes, now).map(|(freeze, until)| (Hold::Freeze(freeze.name.to_string()), Some(until)))
+            }
+        };
+        held.map_or(Ok(()), |(hold, until)| Err(Stopped::held(&hold, until)))
     }
 
     /// The policy of a document.

@@ -130,8 +130,8 @@ impl State for Watched<dyn State> {
         self.0.migrated()
     }
 
-    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
-        around("revive", self.0.revive(now)).await
+    async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError> {
+        around("revive", self.0.revive(now, given_up)).await
     }
 
     async fn copy_from(&self, lease: &Lease, source: &dyn ReadState) -> Result<(), StoreError> {

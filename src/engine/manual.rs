@@ -140,7 +140,10 @@ pub(super) async fn change(
         let message = format!("the {} of {address} is unfinished ({})", unfinished.workflow, unfinished.phase);
         return Err(refused("manual/unfinished", message).help("`keywheel apply` goes on with it; then ask again"));
     }
-    let starts = matches!(request, Request::Rotate { .. } | Request::Compromised { .. } | Request::Rollback { .. });
+    let starts = matches!(
+        request,
+        Request::Rotate { .. } | Request::Compromised { .. } | Request::Rollback { .. } | Request::Destroy { .. }
+    );
     if starts && !rotation_enabled()? {
         let message = "KEY_ROTATION_ENABLED=false starts nothing anywhere".to_owned();
         return Err(refused("manual/switched-off", message).help("unset KEY_ROTATION_ENABLED"));
@@ -195,6 +198,11 @@ pub(super) async fn change(
             if version.state != VersionState::Disabled || !version.orphan {
                 let help = "a version that was in use is destroyed by its policy alone: `old_key_disposition: destroy`";
                 return Err(not_in_state(address, &version, help));
+            }
+            nothing_holds(desired, address, record)?;
+            if desired.repository.config.limits.max_destructions == 0 {
+                let message = "limits.max_destructions is 0: nothing is destroyed".to_owned();
+                return Err(refused("limits/max-destructions", message).help("raise it in git, and apply that first"));
             }
             let to = VersionState::PendingDestruction;
             Ok(of_version(address, record, Action::ScheduleDestruction, &version, to, reason))
@@ -385,6 +393,7 @@ async fn latest(state: &dyn State, record: &KeyRecord) -> Result<Option<HistoryE
     let filter = HistoryFilter {
         key: Some(record.address()),
         phase: Some(Phase::Settled),
+        leads: true,
         limit: Some(1),
         ..Default::default()
     };

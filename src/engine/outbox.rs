@@ -111,9 +111,8 @@ pub async fn send_outbox(
     let (desired, _, recorded) = load_with_record(workspace, state).await?.with_state()?;
     let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     let state = store::open_or_create(&desired.location(state)?).await?;
-    if given_up_too {
-        state.revive(clock::now()).await?;
-    }
+    // Whoever asks has mended something: nothing waits for its next attempt.
+    state.revive(clock::now(), given_up_too).await?;
     Ok(deliver(state.as_ref(), &config.secrets, None).await?)
 }
 

@@ -254,6 +254,10 @@ async fn attest(
     let now = Some(clock::now());
     if says(Fact::Rewrapped) {
         version.rewrapped_at = now;
+        // Nothing needs it any more: what was asked for when it was enabled again has come to its end.
+        if let Some(terms) = &mut version.retention {
+            terms.kept_because = None;
+        }
     } else if says(Fact::Needed) {
         version.needed_at = now;
     }

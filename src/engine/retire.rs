@@ -46,7 +46,12 @@ pub(super) async fn due_versions(
         }
     }
     for version in versions {
-        let Some(policy) = governed.get(&version.key_id) else { continue };
+        let Some(policy) = governed.get(&version.key_id) else {
+            if version.state == VersionState::PendingDestruction {
+                retired.doomed.entry(version.key_id).or_default().push(version.number);
+            }
+            continue;
+        };
         let due = plan::terms(&version, *policy).and_then(|terms| plan::due(&version, &terms, now));
         if due.is_some() {
             retired.versions.entry(version.key_id).or_default().push(version);
@@ -147,7 +152,8 @@ pub(super) async fn call(manager: &dyn KeyManager, work: &mut Work) -> Result<()
         let last_use = match workflow {
             // It is gone, or is about to go: the last word was when that was scheduled.
             Workflow::Destroy => None,
-            _ => manager.last_use(key, &reference).await.unwrap_or(None),
+            // A key manager that keeps no record of uses says that it knows none; one that gives no answer stops this.
+            _ => manager.last_use(key, &reference).await?,
         };
         if !asked {
             still_due(version, work.rotation.policy.as_ref(), workflow, last_use.as_ref()).map_err(refuse)?;
@@ -156,7 +162,7 @@ pub(super) async fn call(manager: &dyn KeyManager, work: &mut Work) -> Result<()
     match workflow {
         Workflow::Disable => manager.disable(key, &reference).await,
         Workflow::Enable => {
-            if version.state == VersionState::PendingDestruction {
+            if found_state(manager, key, &reference).await? == Some(VersionState::PendingDestruction) {
                 manager.cancel_destruction(key, &reference).await?;
             }
             manager.enable(key, &reference).await
@@ -195,17 +201,7 @@ fn still_due(
 pub(super) async fn is_done(manager: &dyn KeyManager, work: &mut Work) -> Result<bool, ProviderError> {
     let Some(version) = &mut work.version else { return Ok(false) };
     let reference = version.provider_ref.clone();
-    let mut key = work.request.key.clone();
-    key.versions.push(reference.clone());
-    let answer = manager.observe(std::slice::from_ref(&key)).await.pop();
-    let found = match answer {
-        Some(Observation::Present(found)) => {
-            found.versions.into_iter().find(|version| version.provider_ref == reference).map(|version| version.state)
-        }
-        Some(Observation::Missing) => None,
-        Some(Observation::Unknown { why }) => return Err(ProviderError::new(ErrorKind::Unreachable, "observe", why)),
-        None => return Err(ProviderError::new(ErrorKind::Unknown, "observe", "there was no answer")),
-    };
+    let found = found_state(manager, &work.request.key, &reference).await?;
     let usable =
         |state| matches!(state, VersionState::PreActivation | VersionState::Active | VersionState::Deactivated);
     let done = match (target(work.rotation.workflow), found) {
@@ -215,9 +211,27 @@ pub(super) async fn is_done(manager: &dyn KeyManager, work: &mut Work) -> Result
     };
     if done && work.rotation.workflow == Workflow::ScheduleDestruction {
         // It is scheduled already: that gives the end of the waiting period once more.
-        version.destroy_at = Some(manager.schedule_destruction(&key, &reference).await?);
+        version.destroy_at = Some(manager.schedule_destruction(&work.request.key, &reference).await?);
     }
     Ok(done)
+}
+
+/// The state of a version at its key manager; none where it is gone.
+async fn found_state(
+    manager: &dyn KeyManager,
+    key: &KeyHandle,
+    reference: &str,
+) -> Result<Option<VersionState>, ProviderError> {
+    let mut key = key.clone();
+    key.versions.push(reference.to_owned());
+    match manager.observe(std::slice::from_ref(&key)).await.pop() {
+        Some(Observation::Present(found)) => {
+            Ok(found.versions.into_iter().find(|version| version.provider_ref == reference).map(|it| it.state))
+        }
+        Some(Observation::Missing) => Ok(None),
+        Some(Observation::Unknown { why }) => Err(ProviderError::new(ErrorKind::Unreachable, "observe", why)),
+        None => Err(ProviderError::new(ErrorKind::Unknown, "observe", "there was no answer")),
+    }
 }
 
 /// The version is in its new state: its row and the entry in the audit log.

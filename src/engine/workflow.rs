@@ -14,6 +14,7 @@ use crate::model::{
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
 use crate::rotation::{Event as StepEvent, Next, RETRY_BUDGET, Status, abandon, next_step, record, retry_delay};
+use crate::schedule::Hold;
 use crate::store::{StoreError, Write};
 
 use super::journal::Journal;
@@ -93,6 +94,17 @@ impl Stopped {
     }
 }
 
+impl Stopped {
+    /// What was planned may not begin now.
+    pub(super) fn held(hold: &Hold, until: Option<Timestamp>) -> Self {
+        let error = match hold {
+            Hold::Freeze(name) => format!("frozen by {name:?} since it was planned"),
+            _ => "its window has closed since it was planned".to_owned(),
+        };
+        Self { resumable: false, retry_at: until, ..Self::new(error) }
+    }
+}
+
 impl From<StoreError> for Stopped {
     fn from(error: StoreError) -> Self {
         let help = "nothing was called that is not in the journal; the next apply goes on from there";
@@ -137,7 +149,11 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
             }
             Next::Do(Step::Retire) if work.left_over => return drop_retirement(context, work).await,
             Next::Do(step) => {
-                if context.interrupt.load(Ordering::Relaxed) || context.journal.is_lost() {
+                if context.journal.is_lost() {
+                    let message = format!("the lock was lost before {step}: it had expired, or somebody took it");
+                    return Err(Stopped::new(message));
+                }
+                if context.interrupt.load(Ordering::Relaxed) {
                     flush(context, work).await?;
                     return Err(Stopped::new(format!("stopped before {step}, as asked")));
                 }

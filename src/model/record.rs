@@ -67,6 +67,14 @@ words! {
         Destroy = "destroy",
     }
 }
+impl Workflow {
+    /// Does it lead the stable name somewhere? The others are about an old version.
+    #[must_use]
+    pub const fn leads(self) -> bool {
+        matches!(self, Self::Create | Self::Rotate | Self::Rollback)
+    }
+}
+
 words! {
     /// How far a workflow has come.
     Phase {

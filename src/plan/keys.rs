@@ -46,6 +46,19 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
         if continued.contains(address) || left_out.contains_key(&address.tenant_id) || unfinished.contains(&record.id) {
             continue;
         }
+        if let Some(doomed) = inputs.retired.doomed.get(&record.id) {
+            let numbers = doomed.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "the document of {address} is gone, and the destruction of its version {numbers} is scheduled: without it \
+                 nobody could cancel that any more"
+            );
+            let finding = Finding::error("key/pending-destruction", message).help(
+                "put the document back. To keep what they encrypted, say `old_key_disposition: keep`, apply, and remove it \
+                 then; else remove it once they are destroyed",
+            );
+            draft.diagnostics.push(finding.of(ObjectRef::key(address)));
+            continue;
+        }
         let mut why =
             "its document is gone: the key stays as it is at the provider, and is no longer rotated".to_owned();
         let alike = |(_, new): &&(&Address, &EncryptionKey)| {
@@ -398,8 +411,11 @@ pub fn version_drift(
         let old = versions
             .iter()
             .filter(|version| version.key_id == record.id && Some(version.provider_ref.as_str()) != primary(record));
-        for version in old.filter(|version| version.state != VersionState::Destroyed) {
+        for version in old {
             let state = version_state(found, &version.provider_ref);
+            if version.state == VersionState::Destroyed && state.is_none() {
+                continue;
+            }
             // Whether a version is not primary yet or not any more is keywheel's to know, not the provider's.
             let usable =
                 |state| matches!(state, VersionState::PreActivation | VersionState::Active | VersionState::Deactivated);
@@ -411,10 +427,16 @@ pub fn version_drift(
                 field: format!("version {}", version.number),
                 reason: Reason::new(
                     "version_state",
-                    format!(
-                        "{} was changed at the key manager: what it encrypted may not decrypt",
-                        version.provider_ref
-                    ),
+                    match version.state {
+                        VersionState::Destroyed => format!(
+                            "{} was destroyed, and is there again: an older copy of the keys was put back",
+                            version.provider_ref
+                        ),
+                        _ => format!(
+                            "{} was changed at the key manager: what it encrypted may not decrypt",
+                            version.provider_ref
+                        ),
+                    },
                 ),
                 recorded: Some(version.state.to_string()),
                 observed: Some(state.map_or("missing", VersionState::as_str).to_owned()),

@@ -140,7 +140,7 @@ fn over(counts: Counts, limits: &Limits, whose: &str) -> Vec<Refusal> {
 
 fn raise(limit: &str) -> String {
     format!(
-        "if this is what you mean, raise limits.{limit} in keywheel.yaml in a commit of its own and apply that first, \
-         or name this plan: --override-limits DIGEST --reason TEXT"
+        "if this is what you mean, name this plan once: --override-limits DIGEST --reason TEXT. limits.{limit} in keywheel.yaml \
+         counts from the apply after the one that raises it"
     )
 }

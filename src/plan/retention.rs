@@ -33,6 +33,8 @@ use super::{Action, Change, Inputs, Precondition, Reason, Waiting};
 pub struct Retired {
     /// Versions whose time may have come, by key, the oldest first.
     pub versions: BTreeMap<Uuid, Vec<VersionRecord>>,
+    /// The numbers of versions whose destruction is scheduled, of keys that no document has any more.
+    pub doomed: BTreeMap<Uuid, Vec<u32>>,
     /// How many versions of each tenant are not destroyed: what a percentage is of.
     pub existing: BTreeMap<Name, usize>,
     /// What the providers say about the last use of those that were asked about; none where a provider does not know.
@@ -259,6 +261,8 @@ fn elsewhere(version: &VersionRecord, at_provider: Option<VersionState>, to: Ver
         (recorded, Some(found)) if recorded == found || (usable(recorded) && usable(found)) => Ok(()),
         // It is done already, and the record catches up.
         (_, Some(found)) if found == to || (usable(to) && usable(found)) => Ok(()),
+        // Half of it is done: its destruction is cancelled, and it is not enabled yet.
+        (VersionState::PendingDestruction, Some(VersionState::Disabled)) if usable(to) => Ok(()),
         (recorded, found) => {
             let found = found.map_or("missing", VersionState::as_str);
             Err(waits("changed_elsewhere", format!("it is recorded as {recorded}, and the key manager says {found}")))

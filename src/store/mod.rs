@@ -250,11 +250,12 @@ pub trait State: ReadState {
     /// See [`StoreError`]; nothing is written then.
     async fn conclude(&self, concluded: &[(u32, Delivery)]) -> Result<(), StoreError>;
 
-    /// Lets every message that was given up be tried again from `now` on, and gives their number.
+    /// Lets every message that failed and waits for another attempt be tried from `now` on, and with `given_up` those that were given
+    /// up, too. Gives their number.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError>;
+    async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError>;
 
     /// What opening it has changed, if its schema was an older one.
     fn migrated(&self) -> Option<&Migrated>;
@@ -369,6 +370,8 @@ pub struct HistoryFilter {
     pub key: Option<Address>,
     /// In this phase.
     pub phase: Option<Phase>,
+    /// Only those that lead the stable name somewhere, and not the ends of old versions.
+    pub leads: bool,
     /// Begun at or after this.
     pub since: Option<Timestamp>,
     /// Of this apply.

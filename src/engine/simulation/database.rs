@@ -185,8 +185,8 @@ impl State for Connection {
         now(self.world.memory.conclude(concluded))
     }
 
-    async fn revive(&self, at: Timestamp) -> Result<u64, StoreError> {
-        now(self.world.memory.revive(at))
+    async fn revive(&self, at: Timestamp, given_up: bool) -> Result<u64, StoreError> {
+        now(self.world.memory.revive(at, given_up))
     }
 
     fn migrated(&self) -> Option<&Migrated> {

@@ -351,9 +351,8 @@ pub fn at_rest(world: &World) {
             others => world.violated(ALL_KNOWN, format!("{name} is recorded {} times", others.len())),
         }
     }
-    let moves = |workflow| matches!(workflow, Workflow::Create | Workflow::Rotate | Workflow::Rollback);
     let settled = tables.rotations.values().filter(|rotation| rotation.phase == Phase::Settled);
-    for rotation in settled.filter(|rotation| moves(rotation.workflow)) {
+    for rotation in settled.filter(|rotation| rotation.workflow.leads()) {
         let id = rotation.id.to_string();
         let ends = tables.audited().filter(|(.., after)| {
             let of = after.and_then(|after| after.get("rotation_id")?.as_str());

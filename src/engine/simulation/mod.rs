@@ -173,8 +173,7 @@ fn end(world: &World) -> String {
         // The clocks of two machines may disagree about which of two came first; the journal does not.
         settled.sort_by_key(|rotation| tables.steps.iter().position(|step| step.rotation_id == rotation.id));
         // Between the old versions of a key no order is promised, nor between them and its rotations.
-        let moves = |workflow| matches!(workflow, Workflow::Create | Workflow::Rotate | Workflow::Rollback);
-        settled.sort_by_key(|rotation| (!moves(rotation.workflow)).then(|| rotation.workflow.as_str()));
+        settled.sort_by_key(|rotation| (!rotation.workflow.leads()).then(|| rotation.workflow.as_str()));
         for RotationRecord { workflow, cause, slot, .. } in settled {
             let slot = slot.filter(|_| *workflow == Workflow::Rotate);
             writeln!(text, "  {workflow} {cause} {slot:?}").unwrap();

@@ -51,13 +51,15 @@ pub(super) async fn schedule(account: &Account, alias: Option<&str>, version: &s
     let described = lookup::describe(&home, version, Repeat::Safe).await?;
     let places = places(account, &described);
     out_of_use(&places, alias, &described, operation).await?;
-    if described.is_enabled() {
-        let message = format!("{version} is enabled: only a disabled key is scheduled for deletion");
-        return Err(Failure::new(ErrorKind::Refused, operation, message));
-    }
     for place in &places {
-        if lookup::describe(place, described.key_id(), Repeat::Safe).await?.is_pending_deletion() {
+        let found = lookup::describe(place, described.key_id(), Repeat::Safe).await?;
+        if found.is_pending_deletion() {
             continue;
+        }
+        if found.is_enabled() {
+            let message =
+                format!("{version} is enabled in {}: only a disabled key is scheduled for deletion", place.region);
+            return Err(Failure::new(ErrorKind::Refused, operation, message));
         }
         let send = || {
             let request = place.kms.schedule_key_deletion().key_id(described.key_id());

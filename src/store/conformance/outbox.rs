@@ -102,8 +102,8 @@ pub(crate) async fn what_was_given_up_is_counted_and_can_be_tried_again(state: &
     let given_up = Delivery { next_attempt_at: None, given_up_at: Some(at(6)), error: gone, ..claimed };
     state.conclude(&[(1, given_up.clone())]).await.unwrap();
     assert_eq!(state.undelivered().await.unwrap(), Undelivered { waiting: 1, given_up: 1 });
-    assert_eq!(state.revive(at(7)).await.unwrap(), 1);
-    assert_eq!(state.revive(at(7)).await.unwrap(), 0);
+    assert_eq!(state.revive(at(7), true).await.unwrap(), 1);
+    assert_eq!(state.revive(at(7), true).await.unwrap(), 0);
     let again = Delivery { given_up_at: None, attempt: 0, next_attempt_at: Some(at(7)), ..given_up };
     assert_eq!(all(state).await.last(), Some(&again));
 }

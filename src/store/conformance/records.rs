@@ -295,6 +295,7 @@ pub(crate) async fn history_is_filtered_by_each_field_and_by_all(state: &impl St
         tenant_id: Some(name("acme")),
         key: Some(keys[0].address()),
         phase: Some(Phase::Settled),
+        leads: true,
         since: Some(at(1)),
         correlation_id: Some("run-0".to_owned()),
         limit: Some(5),

@@ -102,7 +102,7 @@ impl ReadState for Memory {
 
     async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError> {
         let tables = self.tables();
-        let HistoryFilter { tenant_id, key, phase, since, correlation_id, limit } = filter;
+        let HistoryFilter { tenant_id, key, phase, leads, since, correlation_id, limit } = filter;
         let is_of = |rotation: &RotationRecord, address: &Address| {
             let now = tables.keys.get(&rotation.key_id).map(|live| live.record.address());
             rotation.address == *address || now.as_ref() == Some(address)
@@ -114,6 +114,7 @@ impl ReadState for Memory {
             .filter(|rotation| tenant_id.as_ref().is_none_or(|tenant_id| rotation.address.tenant_id == *tenant_id))
             .filter(|rotation| key.as_ref().is_none_or(|address| is_of(rotation, address)))
             .filter(|rotation| phase.is_none_or(|phase| rotation.phase == phase))
+            .filter(|rotation| !leads || rotation.workflow.leads())
             .filter(|rotation| since.is_none_or(|since| rotation.started_at >= since))
             .filter(|rotation| correlation_id.as_ref().is_none_or(|run| rotation.correlation_id == *run))
             .collect();

@@ -102,11 +102,18 @@ impl State for Memory {
         Ok(())
     }
 
-    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
+    async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError> {
         let mut revived = 0;
-        for delivery in self.tables().outbox.values_mut().filter(|delivery| delivery.given_up_at.is_some()) {
+        let unsent = |delivery: &&mut Arc<Delivery>| delivery.sent_at.is_none();
+        for delivery in self.tables().outbox.values_mut().filter(unsent) {
+            let was_given_up = delivery.given_up_at.is_some();
+            let waits = delivery.error.is_some() && delivery.next_attempt_at.is_some_and(|at| at > now);
+            if !(if was_given_up { given_up } else { waits }) {
+                continue;
+            }
             let delivery = Arc::make_mut(delivery);
-            (delivery.given_up_at, delivery.attempt, delivery.next_attempt_at) = (None, 0, Some(now));
+            delivery.attempt = if was_given_up { 0 } else { delivery.attempt };
+            (delivery.given_up_at, delivery.next_attempt_at) = (None, Some(now));
             revived += 1;
         }
         Ok(revived)

@@ -47,9 +47,11 @@ pub(super) async fn conclude(connection: &mut PgConnection, concluded: &str) -> 
 }
 
 /// See [`State::revive`](crate::store::State::revive).
-pub(super) async fn revive(connection: &mut PgConnection, now: Timestamp) -> Result<u64, Failure> {
-    let sql = "UPDATE outbox SET given_up_at = NULL, attempt = 0, next_attempt_at = $1::timestamptz WHERE given_up_at IS NOT NULL";
-    let done = sqlx::query(sql).bind(Moment(now).to_string()).persistent(false).execute(connection).await?;
+pub(super) async fn revive(connection: &mut PgConnection, now: Timestamp, given_up: bool) -> Result<u64, Failure> {
+    let sql = "UPDATE outbox SET given_up_at = NULL, attempt = CASE WHEN given_up_at IS NULL THEN attempt ELSE 0 END, next_attempt_at = $1::timestamptz
+               WHERE sent_at IS NULL AND CASE WHEN given_up_at IS NULL THEN error IS NOT NULL AND next_attempt_at > $1::timestamptz ELSE $2 END";
+    let done =
+        sqlx::query(sql).bind(Moment(now).to_string()).bind(given_up).persistent(false).execute(connection).await?;
     Ok(done.rows_affected())
 }
 

@@ -69,8 +69,8 @@ impl State for Postgres<Writing> {
         transaction!(self, Begin::Write, |connection| outbox::conclude(connection, &concluded))
     }
 
-    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
-        transaction!(self, Begin::Write, |connection| outbox::revive(connection, now))
+    async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError> {
+        transaction!(self, Begin::Write, |connection| outbox::revive(connection, now, given_up))
     }
 
     fn migrated(&self) -> Option<&Migrated> {

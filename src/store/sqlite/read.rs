@@ -266,6 +266,9 @@ async fn history(connection: &mut SqliteConnection, filter: &HistoryFilter) -> R
     if let Some(phase) = filter.phase {
         query.push(" AND phase = ").push_bind(phase.as_str());
     }
+    if filter.leads {
+        query.push(" AND workflow IN ('create', 'rotate', 'rollback')");
+    }
     if let Some(since) = filter.since {
         query.push(" AND started_at >= ").push_bind(Moment(since).to_string());
     }

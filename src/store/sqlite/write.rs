@@ -73,8 +73,8 @@ impl State for Sqlite<Writing> {
         self.written(outbox::conclude(&mut self.session().await.connection, &concluded).await)
     }
 
-    async fn revive(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.written(outbox::revive(&mut self.session().await.connection, now).await)
+    async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError> {
+        self.written(outbox::revive(&mut self.session().await.connection, now, given_up).await)
     }
 
     fn migrated(&self) -> Option<&Migrated> {

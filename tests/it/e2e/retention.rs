@@ -286,3 +286,67 @@ fn a_saved_plan_disables_what_it_was_approved_for_and_nothing_else() {
     let plan = sandbox.at("2026-03-20 12:00:00", &["plan", "--refresh=false", "--format", "json"]).exits(0).json();
     assert!(actions(&plan).is_empty(), "{plan:#}");
 }
+
+#[test]
+fn a_rotation_can_be_rolled_back_whatever_became_of_older_versions_since() {
+    let terms = "old_key_disposition: disable\ndata_max_age_days: 3\nrollback_period_hours: 24\n";
+    let documents = documents(terms).replace("enable_rollback: false", "enable_rollback: true");
+    let sandbox = Sandbox::with("", &documents);
+    sandbox.at(NOON, APPLY).exits(0);
+    by_hand(&sandbox, "2026-03-02 12:00:00", &["rotate", "acme/patients"]).exits(0);
+    by_hand(&sandbox, "2026-03-06 12:00:00", &["rotate", "acme/patients"]).exits(0);
+    sandbox.at("2026-03-06 12:10:00", APPLY).exits(0);
+    assert_eq!(state_of(&sandbox, 1), "disabled");
+    by_hand(&sandbox, "2026-03-06 12:20:00", &["rollback", "acme/patients"]).exits(0);
+    assert_eq!(state_of(&sandbox, 2), "active");
+}
+
+#[test]
+fn a_key_with_a_version_that_is_about_to_be_destroyed_is_not_forgotten() {
+    let (sandbox, sealed) = rotated(DESTROY);
+    sandbox.at("2026-03-05 12:01:00", APPLY).exits(0);
+    sandbox.at("2026-03-07 12:02:00", APPLY).exits(0);
+    assert_eq!(state_of(&sandbox, 1), "pending_destruction");
+    sandbox.git(&["rm", "-q", "policies/acme/keys.yaml"]);
+    sandbox.write("policies/acme/tenant.yaml", "apiVersion: keywheel/v1\nkind: Tenant\ntenant_id: acme\n");
+    sandbox.commit_all("it is not needed any more");
+    sandbox.at("2026-03-08 12:00:00", &["plan"]).exits(7).says("error[key/pending-destruction]");
+    sandbox.at("2026-03-08 12:00:00", APPLY).exits(7);
+    let keys = sandbox.sql("SELECT key_name FROM encryption_keys WHERE removed_at IS NULL");
+    assert_eq!(keys, [json!({"key_name": "patients"})]);
+    // The way out: it is kept after all, and may leave then.
+    sandbox.write("policies/acme/keys.yaml", &documents("old_key_disposition: keep\n"));
+    sandbox.commit_all("keep it");
+    sandbox.at("2026-03-08 12:10:00", APPLY).exits(0);
+    assert!(decrypts(&sandbox, "2026-03-08 12:11:00", &sealed));
+    sandbox.git(&["rm", "-q", "policies/acme/keys.yaml"]);
+    sandbox.commit_all("gone");
+    sandbox.at("2026-03-08 12:20:00", APPLY).exits(0);
+    // And what was forgotten on purpose is no lost database.
+    sandbox.git(&["revert", "--no-edit", "HEAD"]);
+    sandbox.at("2026-03-08 12:30:00", &["plan"]).exits(0).says("create");
+}
+
+#[test]
+fn rewrapped_ends_what_enable_asked_for() {
+    let (sandbox, _) = rotated(DISABLE);
+    sandbox.at("2026-03-06 12:00:00", APPLY).exits(0);
+    by_hand(&sandbox, "2026-03-06 13:00:00", &["enable", "acme/patients", "1"]).exits(0);
+    sandbox.at("2026-03-20 12:00:00", APPLY).exits(0);
+    assert_eq!(state_of(&sandbox, 1), "deactivated", "it was asked for");
+    by_hand(&sandbox, "2026-03-20 13:00:00", &["attest", "acme/patients", "1", "rewrapped"]).exits(0);
+    sandbox.at("2026-04-20 12:00:00", APPLY).exits(0);
+    assert_eq!(state_of(&sandbox, 1), "disabled");
+}
+
+#[test]
+fn a_copy_of_the_keys_from_before_a_destruction_is_drift() {
+    let (sandbox, _) = rotated(DESTROY);
+    sandbox.at("2026-03-05 12:01:00", APPLY).exits(0);
+    sandbox.at("2026-03-07 12:02:00", APPLY).exits(0);
+    let before = fs::read(sandbox.path(".keywheel/keystore")).unwrap();
+    sandbox.at("2026-04-06 12:03:00", APPLY).exits(0);
+    assert_eq!(state_of(&sandbox, 1), "destroyed");
+    fs::write(sandbox.path(".keywheel/keystore"), before).unwrap();
+    sandbox.at("2026-04-06 12:04:00", &["drift", "--detailed-exitcode"]).exits(6).says("is there again");
+}
