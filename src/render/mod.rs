@@ -11,6 +11,7 @@ pub mod drift;
 pub mod events;
 pub mod explain;
 pub mod findings;
+pub mod html;
 pub mod json;
 pub mod outbox;
 pub mod plan;
