@@ -19,11 +19,13 @@ const GAP: char = '\u{200b}';
 /// The longest text of one value or message: what is longer is no sentence.
 const LONGEST: usize = 1_000;
 
-/// Running text on one line.
+/// Running text on one line, at its beginning or within it.
 #[must_use]
 pub fn inline(text: &str) -> String {
+    let text = apart(&clipped(text));
     let mut escaped = String::with_capacity(text.len() + 16);
-    for c in apart(&clipped(text)).chars() {
+    let mut at_start = true;
+    for c in text.trim().chars() {
         match c {
             '\n' => escaped.push(' '),
             // As entities, which no parser of Markdown takes for markup wherever they stand.
@@ -31,13 +33,18 @@ pub fn inline(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '&' => escaped.push_str("&amp;"),
             '|' => escaped.push_str("&#124;"),
-            // The rest of what means something within a line or at its beginning.
-            '\\' | '`' | '*' | '_' | '[' | ']' | '~' | '#' | '+' | '-' | '=' | '!' | '$' | '^' | '{' | '}' => {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '~' | '$' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            // What makes a line an item of a list or a heading, or the line above it one.
+            '#' | '+' | '-' | '=' | '.' | ')' if at_start => {
                 escaped.push('\\');
                 escaped.push(c);
             }
             c => escaped.push(c),
         }
+        at_start = at_start && c.is_ascii_digit();
     }
     escaped
 }

@@ -21,7 +21,7 @@ use crate::model::{ObjectRef, Timestamp};
 use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
 
 use super::style::{self, paint};
-use super::text::{columns, count, pad, safe, thousands, wrap};
+use super::text::{columns, count, one_line, pad, safe, thousands, wrap};
 use super::{View, findings, time};
 use groups::Groups;
 pub use groups::loss;
@@ -194,15 +194,15 @@ impl Page<'_> {
 
     fn header(&mut self, plan: &Plan) {
         let of = match &plan.sources.commit {
-            Some(commit) => format!("commit {}", safe(short(commit))),
+            Some(commit) => format!("commit {}", one_line(short(commit))),
             None => "no commit".to_owned(),
         };
         self.line(&format!("{} as of {}, {of}", paint(style::HEADING, "Plan"), time::instant(plan.as_of)));
         if let Some(Base { reference, commit }) = &plan.base {
-            self.line(&format!("Compared with {}, commit {}", safe(reference), safe(short(commit))));
+            self.line(&format!("Compared with {}, commit {}", one_line(reference), one_line(short(commit))));
         }
         if let Some(why) = &plan.not_applicable {
-            self.line(&paint(style::WARNING, &format!("It was made {}, and can only be read.", safe(why))));
+            self.line(&paint(style::WARNING, &format!("It was made {}, and can only be read.", one_line(why))));
         }
         let used: BTreeSet<&str> = plan.changes.iter().map(|change| mark(change.action).0).collect();
         let legend: Vec<String> = LEGEND
@@ -269,7 +269,7 @@ impl Page<'_> {
             self.line(&format!("  {} {name}  {verb}", symbol(change.action)));
             self.reason(&change.reason.message, 5);
             if let Some(reference) = change.before.as_ref().and_then(|before| before.get("provider_ref")?.as_str()) {
-                self.line(&format!("     {}", safe(reference)));
+                self.line(&format!("     {}", one_line(reference)));
             }
             self.follows(change);
             self.line("");
@@ -340,11 +340,11 @@ impl Page<'_> {
         self.heading("Drift", drift.len());
         for Drift { object, field, reason, recorded, observed } in drift.iter().take(SHOWN) {
             let name = paint(style::HEADING, &object.to_string());
-            self.line(&format!("  {}  {name}  {}", paint(style::WARNING, "!"), safe(field)));
+            self.line(&format!("  {}  {name}  {}", paint(style::WARNING, "!"), one_line(field)));
             self.reason(&reason.message, 5);
             let word = |value: &Option<String>| match value {
                 Some(text) if text.is_empty() => "\"\"".to_owned(),
-                Some(text) => safe(text).into_owned(),
+                Some(text) => one_line(text),
                 None => "(none)".to_owned(),
             };
             self.line(&format!("       recorded  {}", paint(style::REMOVE, &word(recorded))));
@@ -375,8 +375,8 @@ impl Page<'_> {
         self.line(&paint(style::ERROR, "REFUSED: this plan goes over a limit, and cannot be applied"));
         self.line("");
         for refusal in &plan.refusals {
-            let code = paint(style::ERROR, &format!("error[{}]", safe(&refusal.code)));
-            self.line(&format!("  {code}: {}", safe(&refusal.message)));
+            let code = paint(style::ERROR, &format!("error[{}]", one_line(&refusal.code)));
+            self.line(&format!("  {code}: {}", one_line(&refusal.message)));
             let help = refusal.help.replace("DIGEST", &plan.digest);
             self.reason(&format!("help: {help}"), 4);
         }
@@ -411,7 +411,7 @@ impl Page<'_> {
     fn row(&mut self, action: Action, object: &ObjectRef, width: usize, what: &str) {
         let name = pad(&object.to_string(), width);
         let indent = 4 + columns(&name) + 2;
-        let what = safe(what);
+        let what = one_line(what);
         let mark = symbol(action);
         if columns(&name) > width || self.view.width.is_some_and(|view| indent + columns(&what) > view) {
             self.line(&format!("  {mark} {}", name.trim_end()));

@@ -23,8 +23,15 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same on one line: what stands in a row does not begin another one.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    safe(text).replace('\n', " ")
+}
+
 /// Control characters but the line feed, and those that set the direction of text.
-fn is_unsafe(c: char) -> bool {
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\n')
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -39,6 +39,15 @@ pub fn diff(change: &Change) -> Vec<Line> {
     }
 }
 
+/// How many fields [`diff`] shows.
+pub fn number(change: &Change) -> usize {
+    match (&change.before, &change.after) {
+        (_, None) => 0,
+        (None, Some(after)) => chosen(change.object.kind, after).len(),
+        (Some(before), Some(after)) => names(before, after).count(),
+    }
+}
+
 /// A line of a diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {

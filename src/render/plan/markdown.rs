@@ -41,6 +41,7 @@ pub fn draw(plan: &Plan) -> String {
         destruction(&groups.lost, &groups),
         refusals(plan),
         left_out(plan),
+        table(plan),
         findings("Errors", &plan.diagnostics, |severity| severity == Severity::Error),
         changes("Policy changes", &groups.policies, &groups),
         changes("Key changes", &groups.keys, &groups),
@@ -50,41 +51,62 @@ pub fn draw(plan: &Plan) -> String {
         waiting(plan),
         findings("Warnings and notes", &plan.diagnostics, |severity| severity != Severity::Error),
     ];
-    within(BUDGET, &head(plan), sections.into_iter().flatten().collect(), &foot(plan))
+    let sections: Vec<Section> = sections.into_iter().flatten().collect();
+    within(BUDGET, &head(plan), &sections, &foot(plan))
 }
 
 /// A part of the comment: it has at least one item, and is left out item by item.
 struct Section {
     before: String,
     items: Vec<String>,
-    /// Stands between what is there and the count of what is not.
-    after: String,
+    /// Ends it, below an empty line.
+    after: &'static str,
     /// Stands before the count, where that is a part of a list or a quotation.
     margin: &'static str,
 }
 
-/// Puts the parts together. The first ones get what room there is.
-fn within(budget: usize, head: &str, sections: Vec<Section>, foot: &str) -> String {
+/// Puts the parts together. Each has a share of the room for its beginning, and what is left goes to the first.
+fn within(budget: usize, head: &str, sections: &[Section], foot: &str) -> String {
     let frames: usize = sections.iter().map(|part| part.before.len() + part.after.len() + REST).sum();
     let mut room = budget.saturating_sub(head.len() + foot.len() + frames);
+    let share = room / (2 * sections.len().max(1));
+    let mut shown: Vec<usize> = Vec::new();
+    for part in sections {
+        let (number, taken) = fitting(&part.items, share);
+        shown.push(number);
+        room = room.saturating_sub(taken);
+    }
+    for (part, shown) in sections.iter().zip(&mut shown) {
+        let (number, taken) = fitting(part.items.get(*shown..).unwrap_or_default(), room);
+        *shown += number;
+        room = room.saturating_sub(taken);
+    }
     let mut out = head.to_owned();
-    for Section { before, items, after, margin } in sections {
-        let fits = |item: &&String| {
-            let left = room.checked_sub(item.len());
-            room = left.unwrap_or(0);
-            left.is_some()
-        };
-        out.push_str(&before);
-        let shown = items.iter().take_while(fits).map(|item| out.push_str(item)).count();
+    for (Section { before, items, after, margin }, shown) in sections.iter().zip(shown) {
+        out.push_str(before);
+        items.iter().take(shown).for_each(|item| out.push_str(item));
         if shown < items.len() {
-            out.push_str(&format!(
-                "{margin}\n{margin}… and {} more that this has no room for.\n",
-                thousands(items.len() - shown)
-            ));
+            let more = thousands(items.len() - shown);
+            out.push_str(&format!("{}\n{margin}… and {more} more that this has no room for.\n", margin.trim_end()));
         }
-        out.push_str(&after);
+        if !out.ends_with("\n\n") {
+            out.push('\n');
+        }
+        out.push_str(after);
     }
     out + foot
+}
+
+/// How many of the first items fit into so much room, and how much of it they take.
+fn fitting(items: &[String], room: usize) -> (usize, usize) {
+    let mut taken = 0;
+    let fits = |item: &&String| {
+        let fits = taken + item.len() <= room;
+        taken += if fits { item.len() } else { 0 };
+        fits
+    };
+    let number = items.iter().take_while(fits).count();
+    (number, taken)
 }
 
 fn head(plan: &Plan) -> String {
@@ -121,12 +143,11 @@ fn head(plan: &Plan) -> String {
             (true, false) => "Nothing is due among the tenants that were looked at.\n\n",
         });
     }
-    out.push_str(&table(plan));
     out
 }
 
 /// How many there are of what.
-fn table(plan: &Plan) -> String {
+fn table(plan: &Plan) -> Option<Section> {
     let number = |number: usize| if number == 0 { String::new() } else { thousands(number) };
     let row = |what: &str, action: Action| {
         let all = plan.changes.iter().filter(|change| change.action == action);
@@ -150,7 +171,8 @@ fn table(plan: &Plan) -> String {
     if !plan.drift.is_empty() {
         rows.push_str(&format!("| drifted | | {} |\n", thousands(plan.drift.len())));
     }
-    if rows.is_empty() { rows } else { format!("| | Policies and rules | Keys |\n|:--|--:|--:|\n{rows}\n") }
+    let items = if rows.is_empty() { Vec::new() } else { vec![rows] };
+    section("| | Policies and rules | Keys |\n|:--|--:|--:|\n".to_owned(), items, "", "")
 }
 
 fn foot(plan: &Plan) -> String {
@@ -182,7 +204,7 @@ fn destruction(lost: &[&Change], groups: &Groups<'_>) -> Option<Section> {
         "> [!CAUTION]\n> **Data that will not decrypt any more: {}.** Read this before anything else.\n>\n",
         count(lost.len(), "key version")
     );
-    section(before, lost.iter().map(item).collect(), "\n", ">")
+    section(before, lost.iter().map(item).collect(), "", "> ")
 }
 
 fn refusals(plan: &Plan) -> Option<Section> {
@@ -191,13 +213,13 @@ fn refusals(plan: &Plan) -> Option<Section> {
         format!("> - {}: {}<br>\n>   {}\n", code(&refusal.code), sentence(&refusal.message), sentence(&help))
     });
     let before = "> [!CAUTION]\n> **Refused: this plan goes over a limit, and cannot be applied.**\n>\n".to_owned();
-    section(before, items.collect(), "\n", ">")
+    section(before, items.collect(), "", "> ")
 }
 
 fn left_out(plan: &Plan) -> Option<Section> {
     let items = plan.left_out.iter().map(|(tenant, why)| format!("> - {}: {}\n", code(tenant.as_str()), sentence(why)));
     let before = format!("> [!WARNING]\n> **Nothing was planned of {}.**\n>\n", count(plan.left_out.len(), "tenant"));
-    section(before, items.collect(), "\n", ">")
+    section(before, items.collect(), "", "> ")
 }
 
 fn findings(title: &str, findings: &[Finding], wanted: fn(Severity) -> bool) -> Option<Section> {
@@ -259,12 +281,7 @@ fn diff(change: &Change, few: bool) -> String {
     if lines.len() < all.len() {
         lines.push(format!("  … and {} more", count(all.len() - lines.len(), "line")));
     }
-    let fields = change.before.iter().chain(&change.after).flat_map(serde_json::Map::keys);
-    let fields = match &change.before {
-        Some(_) => fields.collect::<std::collections::BTreeSet<_>>().len(),
-        None => all.iter().filter(|line| !line.text.starts_with([' ', '-'])).count(),
-    };
-    let block = folded(&count(fields, "field"), &fence("diff", &lines));
+    let block = folded(&count(fields::number(change), "field"), &fence("diff", &lines));
     let block = if few && lines.len() <= SHORT_DIFF { block.replacen("<details>", "<details open>", 1) } else { block };
     block + "\n"
 }
@@ -345,13 +362,13 @@ fn rows_of(title: &str, head: &str, rows: Vec<String>) -> Option<Section> {
 fn list(title: &str, items: Vec<String>, open: usize) -> Option<Section> {
     let number = thousands(items.len());
     if items.len() <= open {
-        return section(format!("### {title} ({number})\n\n"), items, "\n", "");
+        return section(format!("### {title} ({number})\n\n"), items, "", "");
     }
-    section(format!("<details><summary><b>{title}</b> ({number})</summary>\n\n"), items, "\n</details>\n\n", "")
+    section(format!("<details><summary><b>{title}</b> ({number})</summary>\n\n"), items, "</details>\n\n", "")
 }
 
-fn section(before: String, items: Vec<String>, after: &str, margin: &'static str) -> Option<Section> {
-    (!items.is_empty()).then(|| Section { before, items, after: after.to_owned(), margin })
+fn section(before: String, items: Vec<String>, after: &'static str, margin: &'static str) -> Option<Section> {
+    (!items.is_empty()).then_some(Section { before, items, after, margin })
 }
 
 /// A message as a sentence of its own.
