@@ -9,7 +9,7 @@ use crate::model::{ObjectKind, ObjectRef, Severity};
 use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
 
 use super::super::markdown::{code, fence, folded, inline};
-use super::super::text::{count, thousands};
+use super::super::text::{count, sentence, thousands};
 use super::super::time;
 use super::fields;
 use super::groups::{Groups, loss};
@@ -191,7 +191,7 @@ fn destruction(lost: &[&Change], groups: &Groups<'_>) -> Option<Section> {
             "> - {}{version} **{}**. {}",
             code(&change.object.to_string()),
             loss(change.action),
-            sentence(&change.reason.message)
+            inline(&sentence(&change.reason.message))
         );
         if let Some(reference) = change.before.as_ref().and_then(|before| before.get("provider_ref")?.as_str()) {
             item.push_str(&format!(" ({})", code(reference)));
@@ -210,14 +210,22 @@ fn destruction(lost: &[&Change], groups: &Groups<'_>) -> Option<Section> {
 fn refusals(plan: &Plan) -> Option<Section> {
     let items = plan.refusals.iter().map(|refusal| {
         let help = refusal.help.replace("DIGEST", &plan.digest);
-        format!("> - {}: {}<br>\n>   {}\n", code(&refusal.code), sentence(&refusal.message), sentence(&help))
+        format!(
+            "> - {}: {}<br>\n>   {}\n",
+            code(&refusal.code),
+            inline(&sentence(&refusal.message)),
+            inline(&sentence(&help))
+        )
     });
     let before = "> [!CAUTION]\n> **Refused: this plan goes over a limit, and cannot be applied.**\n>\n".to_owned();
     section(before, items.collect(), "", "> ")
 }
 
 fn left_out(plan: &Plan) -> Option<Section> {
-    let items = plan.left_out.iter().map(|(tenant, why)| format!("> - {}: {}\n", code(tenant.as_str()), sentence(why)));
+    let items = plan
+        .left_out
+        .iter()
+        .map(|(tenant, why)| format!("> - {}: {}\n", code(tenant.as_str()), inline(&sentence(why))));
     let before = format!("> [!WARNING]\n> **Nothing was planned of {}.**\n>\n", count(plan.left_out.len(), "tenant"));
     section(before, items.collect(), "", "> ")
 }
@@ -309,7 +317,11 @@ fn elsewhere(consequences: &[&Consequence]) -> Option<Section> {
 
 fn drift(drift: &[Drift]) -> Option<Section> {
     let item = |Drift { object, field, reason, recorded, observed }: &Drift| {
-        let value = |value: &Option<String>| value.as_deref().map_or_else(|| "nothing".to_owned(), code);
+        let value = |value: &Option<String>| match value.as_deref() {
+            None => "nothing".to_owned(),
+            Some("") => code("\"\""),
+            Some(value) => code(value),
+        };
         format!(
             "- {} {}: {}<br>\n  recorded {}, observed {}\n",
             code(&object.to_string()),
@@ -369,13 +381,4 @@ fn list(title: &str, items: Vec<String>, open: usize) -> Option<Section> {
 
 fn section(before: String, items: Vec<String>, after: &'static str, margin: &'static str) -> Option<Section> {
     (!items.is_empty()).then_some(Section { before, items, after, margin })
-}
-
-/// A message as a sentence of its own.
-fn sentence(message: &str) -> String {
-    let text = inline(message);
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{first}{}{end}", letters.as_str())
 }

@@ -12,7 +12,7 @@ use crate::model::Severity;
 use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
 
 use super::super::html;
-use super::super::text::{count, safe, thousands};
+use super::super::text::{count, safe, sentence, thousands};
 use super::super::time;
 use super::fields::{self, Sign};
 use super::groups::{Groups, loss};
@@ -123,7 +123,7 @@ fn destruction(lost: &[&Change], groups: &Groups<'_>) -> Markup {
                         li {
                             code { (change.object) }
                             @if let Some(version) = change.version { " version " (version) }
-                            " " strong { (loss(change.action)) } ". " (safe(&change.reason.message)) "."
+                            " " strong { (loss(change.action)) } ". " (sentence(&safe(&change.reason.message)))
                             @if let Some(reference) = provider_ref(change) { " " code.dim { (safe(reference)) } }
                             (follows(groups.consequences(change)))
                         }
@@ -144,8 +144,8 @@ fn refusals(plan: &Plan) -> Markup {
             section.danger #refused {
                 h2 { "Refused: this plan goes over a limit, and cannot be applied" }
                 @for refusal in &plan.refusals {
-                    p { code { (safe(&refusal.code)) } " " (safe(&refusal.message)) }
-                    p.dim { (safe(&refusal.help.replace("DIGEST", &plan.digest))) }
+                    p { code { (safe(&refusal.code)) } " " (sentence(&safe(&refusal.message))) }
+                    p { (sentence(&safe(&refusal.help.replace("DIGEST", &plan.digest)))) }
                 }
             }
         }
@@ -244,7 +244,8 @@ fn elsewhere(consequences: &[&Consequence]) -> Markup {
 
 fn drift(drift: &[Drift]) -> Markup {
     let value = |value: &Option<String>| {
-        html! { @if let Some(text) = value { code { (safe(text)) } } @else { span.dim { "nothing" } } }
+        let shown = |text: &str| if text.is_empty() { "\"\"".to_owned() } else { safe(text).into_owned() };
+        html! { @if let Some(text) = value { code { (shown(text)) } } @else { span.dim { "nothing" } } }
     };
     let table = html! {
         div.wide { table {

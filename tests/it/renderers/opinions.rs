@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{forms, situations};
 use crate::support::python::Script;
+use crate::support::sandbox::Sandbox;
 
 #[test]
 fn what_others_parse_is_what_keywheel_says() {
@@ -35,6 +36,23 @@ fn each_thing_is_on_its_line_once_and_in_every_form() {
         }
         // Two errors, a tenant that is left out, a warning and a note.
         assert_eq!(opinion["count"], 5, "{form}");
+    }
+}
+
+#[test]
+fn a_check_has_the_same_readers() {
+    let mut review = Script::start("review.py");
+    let sandbox = Sandbox::with_policies();
+    sandbox.write(
+        "policies/my-team/a, b: 100%/x y.yaml",
+        "apiVersion: keywheel/v1\nkind: RotationPolicy\npolicy_nam: Ümlaut\n",
+    );
+    for form in ["sarif", "junit", "github", "gitlab"] {
+        let run = sandbox.keywheel(&["validate", "--format", form]).exits(1);
+        let opinion = review.ask(&json!({ "form": form, "text": run.stdout }));
+        assert_eq!(opinion["problems"], json!([]), "{form}: {}", run.stdout);
+        let places = opinion["places"].as_array().unwrap();
+        assert!(places.iter().any(|place| place == "policies/my-team/a, b: 100%/x y.yaml:3"), "{form}: {places:?}");
     }
 }
 

@@ -36,6 +36,11 @@ fn five_thousand_changes_fit_a_comment_and_what_is_left_out_is_counted() {
         .collect();
     let shown = shown("> - `") + shown("**update**") + shown("| `");
     assert_eq!(shown + left_out.iter().sum::<usize>(), 5_000, "{shown} {left_out:?}");
+    let lines: Vec<&str> = comment.lines().collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        let ends = [&lines[..20], &["(...)"], &lines[lines.len() - 24..]].concat().join("\n");
+        insta::assert_snapshot!("thousands.markdown", ends.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    });
     for name in ["old-0000", "old-0499", "policy-1999", "key-2499"] {
         assert!(page.contains(name), "the page leaves out {name}");
     }
