@@ -43,7 +43,7 @@ impl Show {
             return Ok(ExitStatus::Done);
         }
         self.format.print(&plan, global.view())?;
-        if self.format.is_text() {
+        if self.format.is_text() && plan.not_applicable.is_none() {
             output::note(&format!("\nIt can be applied until {}.", render::time::instant(expires_at)));
         }
         Ok(ExitStatus::Done)

@@ -73,6 +73,8 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         let none = paint(style::GOOD, "No changes.");
         return match aside.as_str() {
+            "" if plan.base.is_some() && plan.left_out.is_empty() => format!("{none} No document says anything else."),
+            "" if plan.base.is_some() => format!("{none} No document of the other tenants says anything else."),
             "" if plan.left_out.is_empty() => {
                 format!("{none} Every policy and key is as git says, and nothing is due.")
             }
@@ -199,9 +201,11 @@ impl Page<'_> {
         };
         self.line(&format!("{} as of {}, {of}", paint(style::HEADING, "Plan"), time::instant(plan.as_of)));
         if let Some(Base { reference, commit }) = &plan.base {
-            self.line(&format!("Compared with {}, commit {}", one_line(reference), one_line(short(commit))));
-        }
-        if let Some(why) = &plan.not_applicable {
+            let (reference, commit) = (one_line(reference), one_line(short(commit)));
+            self.line(&format!(
+                "Compared with {reference}, commit {commit}: no database and no key manager was asked."
+            ));
+        } else if let Some(why) = &plan.not_applicable {
             self.line(&paint(style::WARNING, &format!("It was made {}, and can only be read.", one_line(why))));
         }
         let used: BTreeSet<&str> = plan.changes.iter().map(|change| mark(change.action).0).collect();

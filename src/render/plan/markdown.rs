@@ -132,14 +132,15 @@ fn head(plan: &Plan) -> String {
         out.push_str(&format!(", {}", count(tenants, "tenant")));
     }
     out.push_str(".\n\n");
-    if let Some(why) = &plan.not_applicable {
+    if let Some(why) = plan.not_applicable.as_ref().filter(|_| plan.base.is_none()) {
         out.push_str(&format!("> [!NOTE]\n> It was made {}, and can only be read.\n\n", inline(why)));
     }
     if plan.is_empty() && plan.refusals.is_empty() {
         out.push_str(match (plan.waiting.is_empty(), plan.left_out.is_empty()) {
             (false, _) => "Nothing can be done now.\n\n",
-            (true, true) if plan.base.is_some() => "No policy and no key is changed by it.\n\n",
+            (true, true) if plan.base.is_some() => "No document says anything else.\n\n",
             (true, true) => "Every policy and key is as git says, and nothing is due.\n\n",
+            (true, false) if plan.base.is_some() => "No document of the other tenants says anything else.\n\n",
             (true, false) => "Nothing is due among the tenants that were looked at.\n\n",
         });
     }

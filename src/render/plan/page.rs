@@ -29,7 +29,7 @@ pub fn draw(plan: &Plan) -> String {
     let body = html! {
         h1 { (title) }
         (meta(plan))
-        @if let Some(why) = &plan.not_applicable {
+        @if let Some(why) = plan.not_applicable.as_ref().filter(|_| plan.base.is_none()) {
             section.warning { h2 { "To be read only" } p { "It was made " (safe(why)) ", and cannot be applied." } }
         }
         (tally(plan))
@@ -103,8 +103,9 @@ fn tally(plan: &Plan) -> Markup {
 fn nothing(plan: &Plan) -> Markup {
     let sentence = match (plan.waiting.is_empty(), plan.left_out.is_empty()) {
         (false, _) => "Nothing can be done now.",
-        (true, true) if plan.base.is_some() => "No policy and no key is changed by it.",
+        (true, true) if plan.base.is_some() => "No document says anything else.",
         (true, true) => "Every policy and key is as git says, and nothing is due.",
+        (true, false) if plan.base.is_some() => "No document of the other tenants says anything else.",
         (true, false) => "Nothing is due among the tenants that were looked at.",
     };
     html! {

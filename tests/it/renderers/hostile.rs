@@ -151,17 +151,26 @@ fn saying(text: &str) -> Plan {
 
 #[test]
 fn nothing_breaks_out_of_its_place() {
-    let mut review = Script::start("review.py");
     let mut runner = TestRunner::deterministic();
-    // Of every form the shape that harmless text has: elements, headings, cases, results.
-    let shapes: Vec<(&str, Value)> =
-        forms(&saying("word")).map(|(form, text)| (form, review.ask(&json!({ "form": form, "text": text })))).into();
     let alone = PIECES.iter().map(|piece| (*piece).to_owned());
     let twice = PIECES.iter().map(|piece| format!("{piece}x{piece}"));
     let mixed: Vec<String> = (0..150).map(|_| text().new_tree(&mut runner).unwrap().current()).collect();
-    for text in alone.chain(twice).chain(mixed).filter(|text| !text.trim().is_empty()) {
-        for ((form, drawn), (_, harmless)) in forms(&saying(&text)).into_iter().zip(&shapes) {
-            let opinion = review.ask(&json!({ "form": form, "text": drawn }));
+    stay_in_their_places(alone.chain(twice).chain(mixed), saying);
+}
+
+#[test]
+fn a_plan_without_a_base_says_why_it_is_only_read() {
+    stay_in_their_places(PIECES.iter().map(|piece| (*piece).to_owned()), |text| Plan { base: None, ..saying(text) });
+}
+
+/// Whatever the texts are, every form has the elements, headings, cases and results that harmless text has.
+fn stay_in_their_places(texts: impl Iterator<Item = String>, plan: fn(&str) -> Plan) {
+    let mut review = Script::start("review.py");
+    let mut look = |form: &str, text: &str| review.ask(&json!({ "form": form, "text": text }));
+    let shapes: Vec<Value> = forms(&plan("word")).iter().map(|(form, text)| look(form, text)).collect();
+    for text in texts.filter(|text| !text.trim().is_empty()) {
+        for ((form, drawn), harmless) in forms(&plan(&text)).iter().zip(&shapes) {
+            let opinion = look(form, drawn);
             assert_eq!(opinion["problems"], json!([]), "{text:?} as {form}:\n{drawn}");
             assert_eq!(opinion["shape"], harmless["shape"], "{text:?} as {form}:\n{drawn}");
         }
