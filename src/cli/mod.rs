@@ -18,6 +18,7 @@ mod error;
 mod exit;
 mod explain;
 mod fmt;
+mod forms;
 mod history;
 mod init;
 mod lock;

@@ -9,11 +9,11 @@ use clap::{ArgAction, Args};
 use crate::engine::{self, PlanOptions, Planned};
 use crate::model::Timestamp;
 use crate::plan::{Plan, PlanDocument};
-use crate::render;
 
-use super::args::{FormatArg, Global, StateArg, instant};
+use super::args::{Global, StateArg, instant};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::forms::FormArg;
 use super::output;
 use super::progress::{Silent, TextProgress};
 use super::runtime::block_on;
@@ -46,7 +46,7 @@ pub struct PlanCommand {
     #[arg(long)]
     detailed_exitcode: bool,
     #[command(flatten)]
-    format: FormatArg,
+    format: FormArg,
 }
 
 const EXAMPLES: &str = "\
@@ -71,7 +71,7 @@ impl PlanCommand {
         }
         let status = status(&plan, self.detailed_exitcode);
         if !self.format.is_json() {
-            output::text(&render::plan::draw(&plan, global.view()))?;
+            self.format.print(&plan, global.view())?;
         }
         let (not_applicable, refused) = (plan.not_applicable.clone(), !plan.refusals.is_empty());
         let document = PlanDocument::from(plan);

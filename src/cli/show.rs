@@ -7,9 +7,10 @@ use clap::Args;
 use crate::plan::PlanDocument;
 use crate::render;
 
-use super::args::{FormatArg, Global};
+use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::forms::FormArg;
 use super::output;
 use super::plan;
 
@@ -17,16 +18,21 @@ use super::plan;
 ///
 /// Reads the file alone: no database, no key manager, no repository. A plan that was altered is refused.
 #[derive(Debug, Args)]
-#[command(
-    after_long_help = "Examples:\n  keywheel show plan.json\n  keywheel show plan.json --format json | jq .summary"
-)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Show {
     /// A file that `keywheel plan --out` wrote
     #[arg(value_name = "PLAN")]
     plan: PathBuf,
     #[command(flatten)]
-    format: FormatArg,
+    format: FormArg,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  keywheel show plan.json
+  keywheel show plan.json --format json | jq .summary
+  keywheel show plan.json --format markdown >comment.md    for a pull request
+  keywheel show plan.json --format html >plan.html         to read and to print";
 
 impl Show {
     /// Runs it.
@@ -34,8 +40,10 @@ impl Show {
         let (plan, expires_at) = plan::read(&self.plan)?;
         if self.format.is_json() {
             output::json(&PlanDocument::from(plan))?;
-        } else {
-            output::text(&render::plan::draw(&plan, global.view()))?;
+            return Ok(ExitStatus::Done);
+        }
+        self.format.print(&plan, global.view())?;
+        if self.format.is_text() && plan.not_applicable.is_none() {
             output::note(&format!("\nIt can be applied until {}.", render::time::instant(expires_at)));
         }
         Ok(ExitStatus::Done)

@@ -8,9 +8,10 @@ use crate::render::findings;
 use crate::render::style::{self, paint};
 use crate::render::text::count;
 
-use super::args::{FormatArg, Global};
+use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::forms::{CheckForm, CheckFormArg};
 use super::output;
 
 /// Check every document, and show all mistakes at once
@@ -18,13 +19,15 @@ use super::output;
 /// Three passes: YAML and JSON schema; each document's own sense; the whole set. Each finding has its place, a stable code,
 /// and what to do. No database and no key manager is asked.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  keywheel validate\n  keywheel validate --ref origin/main --format json")]
+#[command(
+    after_long_help = "Examples:\n  keywheel validate\n  keywheel validate --ref origin/main --format json\n  keywheel validate --format github"
+)]
 pub struct Validate {
     /// Check the documents of this commit, branch or tag instead of the work tree
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
     #[command(flatten)]
-    format: FormatArg,
+    format: CheckFormArg,
 }
 
 impl Validate {
@@ -33,7 +36,11 @@ impl Validate {
         let desired = engine::load(&global.workspace(self.reference.as_deref()))?;
         let found = &desired.findings;
         let status = ExitStatus::Error.when(found.iter().any(Finding::is_error));
-        if self.format.is_json() {
+        if let Some(annotations) = self.format.annotations(found) {
+            output::bytes(annotations.as_bytes())?;
+            return Ok(status);
+        }
+        if self.format.format == CheckForm::Json {
             output::json(&findings::report(found))?;
             return Ok(status);
         }

@@ -15,6 +15,8 @@ use crate::document;
 use crate::engine::OUTPUT_VERSION;
 use crate::model::Severity;
 
+use super::text::{is_unsafe, safe};
+
 /// Draws every finding, each as carefully as the first, and a line that sums them up. Empty where there is none.
 ///
 /// `width` is the terminal's, in columns.
@@ -30,7 +32,7 @@ pub fn draw(findings: &[Finding], color: bool, width: usize) -> String {
         let _ = writeln!(drawn, "{}", renderer.render(&groups(finding)));
         // Without a snippet the help has nothing to hang from.
         if let Some(help) = finding.help.as_ref().filter(|_| finding.place.is_none()) {
-            let help = Group::with_title(Level::HELP.secondary_title(help));
+            let help = Group::with_title(Level::HELP.secondary_title(safe(help)));
             let _ = writeln!(drawn, "{}", renderer.render(&[help]));
         }
         drawn.push('\n');
@@ -74,16 +76,16 @@ fn groups(finding: &Finding) -> Vec<Group<'_>> {
         Severity::Warning => Level::WARNING,
         Severity::Info => Level::NOTE,
     };
-    let mut group = Group::with_title(level.primary_title(&finding.message).id(finding.code.as_ref()));
+    let mut group = Group::with_title(level.primary_title(safe(&finding.message)).id(safe(&finding.code)));
     if let Some(place) = &finding.place {
         group = with_source(group, place, finding.source_line.as_deref(), AnnotationKind::Primary);
     }
     if let Some(help) = finding.help.as_ref().filter(|_| finding.place.is_some()) {
-        group = group.element(Level::HELP.message(help));
+        group = group.element(Level::HELP.message(safe(help)));
     }
     let mut groups = vec![group];
     if let Some(related) = &finding.related {
-        let note = Group::with_title(Level::NOTE.secondary_title(&related.message));
+        let note = Group::with_title(Level::NOTE.secondary_title(safe(&related.message)));
         groups.push(with_source(note, &related.place, related.source_line.as_deref(), AnnotationKind::Primary));
     }
     groups
@@ -91,15 +93,17 @@ fn groups(finding: &Finding) -> Vec<Group<'_>> {
 
 fn with_source<'f>(group: Group<'f>, place: &'f Place, line: Option<&'f str>, kind: AnnotationKind) -> Group<'f> {
     let (row, column) = (place.line as usize, place.column as usize);
-    let origin = || Origin::path(place.file.as_ref()).line(row).char_column(column);
+    let origin = || Origin::path(safe(&place.file)).line(row).char_column(column);
     let Some(line) = line else { return group.element(origin()) };
-    let span = document::underline(place, line);
+    // One character for one, or the columns would be others.
+    let line: String = line.chars().map(|c| if c != '\t' && is_unsafe(c) { '\u{fffd}' } else { c }).collect();
+    let span = document::underline(place, &line);
     let snippet = Snippet::source(line).line_start(row).annotation(kind.span(span));
     if document::is_cut(place) {
         // The snippet would count its columns from where the line was cut.
         return group.element(origin()).element(snippet);
     }
-    group.element(snippet.path(place.file.as_ref()))
+    group.element(snippet.path(safe(&place.file)))
 }
 
 /// What a check found, as a program reads it.

@@ -5,6 +5,9 @@
 //! over. The last line sums it up, and begins with `Plan:` or `No changes.`, so that a script can find it.
 
 mod fields;
+mod groups;
+pub mod markdown;
+pub mod page;
 
 #[cfg(test)]
 mod tests;
@@ -14,12 +17,14 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 
-use crate::model::{ObjectKind, ObjectRef, Timestamp};
-use crate::plan::{Action, Change, Drift, Plan, Waiting};
+use crate::model::{ObjectRef, Timestamp};
+use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
 
 use super::style::{self, paint};
-use super::text::{columns, count, pad, safe, thousands, wrap};
+use super::text::{columns, count, one_line, pad, safe, thousands, wrap};
 use super::{View, findings, time};
+use groups::Groups;
+pub use groups::loss;
 
 /// How many rows of a group are shown; the rest is counted. More than a review reads, and JSON has all.
 const SHOWN: usize = 50;
@@ -30,19 +35,14 @@ const NAME_COLUMN: usize = 56;
 /// Draws a plan.
 #[must_use]
 pub fn draw(plan: &Plan, view: View) -> String {
-    let mut page = Page { out: String::new(), view, as_of: plan.as_of };
+    let groups = Groups::of(plan);
+    let mut page = Page { out: String::new(), view, as_of: plan.as_of, groups: &groups };
     page.header(plan);
-    let (lost, rest): (Vec<&Change>, Vec<&Change>) =
-        plan.changes.iter().partition(|change| change.action.is_destructive());
-    page.destruction(&lost);
-    let (work, documents): (Vec<&Change>, Vec<&Change>) = rest
-        .into_iter()
-        .partition(|change| matches!(change.action, Action::Rotate | Action::Rollback | Action::Finish));
-    let (keys, policies): (Vec<&Change>, Vec<&Change>) =
-        documents.into_iter().partition(|change| change.object.kind == ObjectKind::EncryptionKey);
-    page.changes("Policy changes", &policies);
-    page.changes("Key changes", &keys);
-    page.work(&work);
+    page.destruction(&groups.lost);
+    page.changes("Policy changes", &groups.policies);
+    page.changes("Key changes", &groups.keys);
+    page.work(&groups.work);
+    page.elsewhere(&groups.elsewhere);
     page.waiting(&plan.waiting);
     page.drift(&plan.drift);
     if !plan.diagnostics.is_empty() {
@@ -73,6 +73,8 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         let none = paint(style::GOOD, "No changes.");
         return match aside.as_str() {
+            "" if plan.base.is_some() && plan.left_out.is_empty() => format!("{none} No document says anything else."),
+            "" if plan.base.is_some() => format!("{none} No document of the other tenants says anything else."),
             "" if plan.left_out.is_empty() => {
                 format!("{none} Every policy and key is as git says, and nothing is due.")
             }
@@ -80,14 +82,35 @@ pub fn summary(plan: &Plan) -> String {
             aside => format!("{none} Nothing can be done now; {aside}."),
         };
     }
+    let aside = if aside.is_empty() { String::new() } else { format!("; {aside}") };
+    format!("{} {}{aside}.", paint(style::HEADING, "Plan:"), counts(plan))
+}
+
+/// `2 to create, 41 to rotate`; empty where there is nothing to do.
+#[must_use]
+pub fn counts(plan: &Plan) -> String {
     let counts = plan.summary();
     let parts: Vec<String> = SUMMARY_ORDER
         .iter()
         .filter_map(|action| Some((action, counts.get(action)?)))
-        .map(|(action, count)| format!("{} to {}", thousands(*count), action.as_str()))
+        .map(|(action, count)| format!("{} to {}", thousands(*count), verb(*action)))
         .collect();
-    let aside = if aside.is_empty() { String::new() } else { format!("; {aside}") };
-    format!("{} {}{aside}.", paint(style::HEADING, "Plan:"), parts.join(", "))
+    parts.join(", ")
+}
+
+/// An action as a word of a sentence.
+#[must_use]
+pub const fn verb(action: Action) -> &'static str {
+    match action {
+        Action::CancelDestruction => "cancel destruction of",
+        Action::ScheduleDestruction => "schedule for destruction",
+        other => other.as_str(),
+    }
+}
+
+/// A commit as people write it.
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
 }
 
 /// The order in which a reader asks: what is new, what differs, what leaves, what rotates.
@@ -158,13 +181,14 @@ const LEGEND: [(Action, &str); 7] = [
 ];
 
 /// The text under construction.
-struct Page {
+struct Page<'p> {
     out: String,
     view: View,
     as_of: Timestamp,
+    groups: &'p Groups<'p>,
 }
 
-impl Page {
+impl Page<'_> {
     fn line(&mut self, text: &str) {
         self.out.push_str(text.trim_end());
         self.out.push('\n');
@@ -172,12 +196,17 @@ impl Page {
 
     fn header(&mut self, plan: &Plan) {
         let of = match &plan.sources.commit {
-            Some(commit) => format!("commit {}", safe(commit.get(..12).unwrap_or(commit))),
+            Some(commit) => format!("commit {}", one_line(short(commit))),
             None => "no commit".to_owned(),
         };
         self.line(&format!("{} as of {}, {of}", paint(style::HEADING, "Plan"), time::instant(plan.as_of)));
-        if let Some(why) = &plan.not_applicable {
-            self.line(&paint(style::WARNING, &format!("It was made {}, and can only be read.", safe(why))));
+        if let Some(Base { reference, commit }) = &plan.base {
+            let (reference, commit) = (one_line(reference), one_line(short(commit)));
+            self.line(&format!(
+                "Compared with {reference}, commit {commit}: no database and no key manager was asked."
+            ));
+        } else if let Some(why) = &plan.not_applicable {
+            self.line(&paint(style::WARNING, &format!("It was made {}, and can only be read.", one_line(why))));
         }
         let used: BTreeSet<&str> = plan.changes.iter().map(|change| mark(change.action).0).collect();
         let legend: Vec<String> = LEGEND
@@ -224,6 +253,7 @@ impl Page {
             for row in fields::rows(change, self.view) {
                 self.line(&format!("{}{row}", " ".repeat(fields::INDENT)));
             }
+            self.follows(change);
             self.line("");
         }
         self.rest(changes.len());
@@ -243,8 +273,9 @@ impl Page {
             self.line(&format!("  {} {name}  {verb}", symbol(change.action)));
             self.reason(&change.reason.message, 5);
             if let Some(reference) = change.before.as_ref().and_then(|before| before.get("provider_ref")?.as_str()) {
-                self.line(&format!("     {}", safe(reference)));
+                self.line(&format!("     {}", one_line(reference)));
             }
+            self.follows(change);
             self.line("");
         }
         self.rest(changes.len());
@@ -264,9 +295,23 @@ impl Page {
                 _ => change.reason.message.clone(),
             };
             self.row(change.action, &change.object, width, &what);
+            self.follows(change);
         }
         self.line("");
         self.rest(changes.len());
+    }
+
+    fn elsewhere(&mut self, consequences: &[&Consequence]) {
+        if consequences.is_empty() {
+            return;
+        }
+        self.heading("What follows elsewhere", consequences.len());
+        for Consequence { object, message, .. } in consequences.iter().take(SHOWN) {
+            self.line(&format!("  {}", paint(style::HEADING, &object.to_string())));
+            self.reason(message, 5);
+        }
+        self.line("");
+        self.rest(consequences.len());
     }
 
     fn waiting(&mut self, waiting: &[Waiting]) {
@@ -299,11 +344,11 @@ impl Page {
         self.heading("Drift", drift.len());
         for Drift { object, field, reason, recorded, observed } in drift.iter().take(SHOWN) {
             let name = paint(style::HEADING, &object.to_string());
-            self.line(&format!("  {}  {name}  {}", paint(style::WARNING, "!"), safe(field)));
+            self.line(&format!("  {}  {name}  {}", paint(style::WARNING, "!"), one_line(field)));
             self.reason(&reason.message, 5);
             let word = |value: &Option<String>| match value {
                 Some(text) if text.is_empty() => "\"\"".to_owned(),
-                Some(text) => safe(text).into_owned(),
+                Some(text) => one_line(text),
                 None => "(none)".to_owned(),
             };
             self.line(&format!("       recorded  {}", paint(style::REMOVE, &word(recorded))));
@@ -334,12 +379,22 @@ impl Page {
         self.line(&paint(style::ERROR, "REFUSED: this plan goes over a limit, and cannot be applied"));
         self.line("");
         for refusal in &plan.refusals {
-            let code = paint(style::ERROR, &format!("error[{}]", safe(&refusal.code)));
-            self.line(&format!("  {code}: {}", safe(&refusal.message)));
+            let code = paint(style::ERROR, &format!("error[{}]", one_line(&refusal.code)));
+            self.line(&format!("  {code}: {}", one_line(&refusal.message)));
             let help = refusal.help.replace("DIGEST", &plan.digest);
             self.reason(&format!("help: {help}"), 4);
         }
         self.line("");
+    }
+
+    /// What follows from a change, below it.
+    fn follows(&mut self, change: &Change) {
+        for consequence in self.groups.consequences(change) {
+            let lines = wrap(&safe(&consequence.message), self.view.columns().saturating_sub(8));
+            for (index, line) in lines.iter().enumerate() {
+                self.line(&format!("     {} {line}", if index == 0 { "=>" } else { "  " }));
+            }
+        }
     }
 
     /// A sentence below a heading, wrapped.
@@ -360,7 +415,7 @@ impl Page {
     fn row(&mut self, action: Action, object: &ObjectRef, width: usize, what: &str) {
         let name = pad(&object.to_string(), width);
         let indent = 4 + columns(&name) + 2;
-        let what = safe(what);
+        let what = one_line(what);
         let mark = symbol(action);
         if columns(&name) > width || self.view.width.is_some_and(|view| indent + columns(&what) > view) {
             self.line(&format!("  {mark} {}", name.trim_end()));

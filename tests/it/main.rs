@@ -28,6 +28,8 @@ mod notify;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod renderers;
+#[cfg(test)]
 mod repositories;
 #[cfg(test)]
 mod schedule;

@@ -9,5 +9,6 @@ pub mod localstack;
 pub mod moto;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod python;
 pub mod rerun;
 pub mod sandbox;

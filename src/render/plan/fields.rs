@@ -22,10 +22,71 @@ pub fn rows(change: &Change, view: View) -> Vec<String> {
     let empty = Map::new();
     let (before, after) = (change.before.as_ref().unwrap_or(&empty), change.after.as_ref().unwrap_or(&empty));
     match (&change.before, &change.after) {
-        _ if view.full => unified(before, after),
+        _ if view.full => unified(before, after).iter().map(Line::paint).collect(),
         (None | Some(_), None) => Vec::new(),
         (None, Some(_)) => values(&chosen(change.object.kind, after), view),
         (Some(_), Some(_)) => differences(before, after, view),
+    }
+}
+
+/// The fields of a change as a diff of YAML: of something new those that somebody chose, of something that leaves none.
+pub fn diff(change: &Change) -> Vec<Line> {
+    let empty = Map::new();
+    match (&change.before, &change.after) {
+        (_, None) => Vec::new(),
+        (None, Some(after)) => unified(&empty, &chosen(change.object.kind, after)),
+        (Some(before), Some(after)) => unified(before, after),
+    }
+}
+
+/// How many fields [`diff`] shows.
+pub fn number(change: &Change) -> usize {
+    match (&change.before, &change.after) {
+        (_, None) => 0,
+        (None, Some(after)) => chosen(change.object.kind, after).len(),
+        (Some(before), Some(after)) => names(before, after).count(),
+    }
+}
+
+/// A line of a diff.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// On which side it stands.
+    pub sign: Sign,
+    /// What it says, without a line feed.
+    pub text: String,
+}
+
+/// The side of a diff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// Before only.
+    Removed,
+    /// After only.
+    Added,
+    /// On both sides.
+    Same,
+}
+
+impl Sign {
+    /// As in a unified diff.
+    pub const fn mark(self) -> char {
+        match self {
+            Self::Removed => '-',
+            Self::Added => '+',
+            Self::Same => ' ',
+        }
+    }
+}
+
+impl Line {
+    fn paint(&self) -> String {
+        let style = match self.sign {
+            Sign::Removed => style::REMOVE,
+            Sign::Added => style::ADD,
+            Sign::Same => style::DIM,
+        };
+        paint(style, &format!("{} {}", self.sign.mark(), self.text))
     }
 }
 
@@ -106,7 +167,7 @@ fn differences(before: &Map<String, Value>, after: &Map<String, Value>, view: Vi
         } else {
             let side = |value| lines(value, view).map(|line| line + "\n").collect::<String>();
             blocks.push(safe(name).into_owned());
-            blocks.extend(line_by_line(&side(old), &side(new)).into_iter().map(|line| format!("  {line}")));
+            blocks.extend(line_by_line(&side(old), &side(new)).iter().map(|line| format!("  {}", line.paint())));
         }
     }
     rows.append(&mut blocks);
@@ -114,7 +175,7 @@ fn differences(before: &Map<String, Value>, after: &Map<String, Value>, view: Vi
 }
 
 /// Both sides as YAML, field by field, as in a unified diff.
-fn unified(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
+fn unified(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Line> {
     let side = |fields: &Map<String, Value>, name: &String| match fields.get(name) {
         // A field that a side does not set is null in a plan, and absent in a document.
         None | Some(Value::Null) => String::new(),
@@ -128,16 +189,16 @@ fn names<'a>(before: &'a Map<String, Value>, after: &'a Map<String, Value>) -> i
     before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)))
 }
 
-fn line_by_line(old: &str, new: &str) -> Vec<String> {
-    let drawn = |change: similar::Change<&str>| {
-        let (sign, style) = match change.tag() {
-            ChangeTag::Delete => ("-", style::REMOVE),
-            ChangeTag::Insert => ("+", style::ADD),
-            ChangeTag::Equal => (" ", style::DIM),
+fn line_by_line(old: &str, new: &str) -> Vec<Line> {
+    let line = |change: similar::Change<&str>| {
+        let sign = match change.tag() {
+            ChangeTag::Delete => Sign::Removed,
+            ChangeTag::Insert => Sign::Added,
+            ChangeTag::Equal => Sign::Same,
         };
-        paint(style, &format!("{sign} {}", change.value().trim_end_matches('\n')))
+        Line { sign, text: change.value().trim_end_matches('\n').to_owned() }
     };
-    TextDiff::from_lines(old, new).iter_all_changes().map(drawn).collect()
+    TextDiff::from_lines(old, new).iter_all_changes().map(line).collect()
 }
 
 /// A value that fits on one line.

@@ -1,0 +1,101 @@
+//! `--format` of commands whose result has many readers: people, pull requests, CI systems.
+
+use clap::{Args, ValueEnum};
+
+use crate::diagnostic::Finding;
+use crate::plan::Plan;
+use crate::render::{View, github, gitlab, junit, notices, plan, sarif};
+
+use super::error::CliError;
+use super::output;
+
+/// Who reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A person at a terminal
+    Text,
+    /// A program
+    Json,
+    /// A comment on a pull request, which the next run replaces
+    Markdown,
+    /// A page to read and to print
+    Html,
+    /// Code scanning
+    Sarif,
+    /// CI systems that show test results
+    Junit,
+    /// The annotations of GitHub Actions
+    Github,
+    /// The code quality report of GitLab
+    Gitlab,
+}
+
+/// `--format` of a plan.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct FormArg {
+    /// Write the result to standard output as text, json, markdown (a pull request's comment), html, sarif, junit, github
+    /// (annotations of GitHub Actions) or gitlab (a code quality report)
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    pub format: Form,
+}
+
+impl FormArg {
+    /// Is it JSON?
+    pub fn is_json(self) -> bool {
+        self.format == Form::Json
+    }
+
+    /// Is it for a terminal?
+    pub fn is_text(self) -> bool {
+        self.format == Form::Text
+    }
+
+    /// Prints a plan in any form but JSON, which its saved form is.
+    pub fn print(self, plan: &Plan, view: View) -> Result<(), CliError> {
+        let notices = || notices::of_plan(plan);
+        let text = match self.format {
+            Form::Text | Form::Json => return output::text(&plan::draw(plan, view)),
+            Form::Markdown => plan::markdown::draw(plan),
+            Form::Html => plan::page::draw(plan),
+            Form::Sarif => sarif::draw(&notices(), Some(plan)),
+            Form::Junit => junit::draw(&notices(), Some(plan)),
+            Form::Github => github::draw(&notices()),
+            Form::Gitlab => gitlab::draw(&notices()),
+        };
+        output::bytes(text.as_bytes())
+    }
+}
+
+/// The forms of findings alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckForm {
+    Text,
+    Json,
+    Sarif,
+    Junit,
+    Github,
+    Gitlab,
+}
+
+/// `--format` of a check.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct CheckFormArg {
+    /// Write the result to standard output as text, json, sarif, junit, github (annotations of GitHub Actions) or gitlab (a
+    /// code quality report)
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    pub format: CheckForm,
+}
+
+impl CheckFormArg {
+    /// The findings for a machine that shows them to people; none for text and JSON.
+    pub fn annotations(self, findings: &[Finding]) -> Option<String> {
+        let notices = notices::of_findings(findings);
+        match self.format {
+            CheckForm::Text | CheckForm::Json => None,
+            CheckForm::Sarif => Some(sarif::draw(&notices, None)),
+            CheckForm::Junit => Some(junit::draw(&notices, None)),
+            CheckForm::Github => Some(github::draw(&notices)),
+            CheckForm::Gitlab => Some(gitlab::draw(&notices)),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Plans as they occur.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::Duration;
+use keywheel::diagnostic::{Finding, Place};
+use keywheel::model::{Address, Name, ObjectRef, Timestamp};
+use keywheel::plan::{
+    Action, Base, Change, Consequence, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting, digest,
+};
+use serde_json::{Map, Value, json};
+
+/// Every situation, by name.
+pub fn all() -> Vec<(&'static str, Plan)> {
+    vec![
+        ("nothing", nothing()),
+        ("one_change", one_change()),
+        ("destruction", destruction()),
+        ("stale", stale()),
+        ("refused", refused()),
+        ("errors", errors()),
+        ("review", review()),
+        ("pull_request", pull_request()),
+    ]
+}
+
+/// Nothing to do.
+pub fn nothing() -> Plan {
+    Plan {
+        as_of: as_of(),
+        tz_version: "2025b".to_owned(),
+        sources: Sources { commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()), ..Sources::default() },
+        lineage: None,
+        digest: String::new(),
+        changes: Vec::new(),
+        waiting: Vec::new(),
+        drift: Vec::new(),
+        refusals: Vec::new(),
+        left_out: BTreeMap::new(),
+        diagnostics: Vec::new(),
+        not_applicable: None,
+        base: None,
+        consequences: Vec::new(),
+    }
+    .sealed()
+}
+
+/// One policy gets another interval.
+pub fn one_change() -> Plan {
+    Plan { changes: vec![shorter()], ..nothing() }.sealed()
+}
+
+/// Old versions come to their end.
+pub fn destruction() -> Plan {
+    let changes = vec![
+        Change {
+            version: Some(3),
+            before: fields(&json!({ "provider_ref": "arn:aws:kms:us-east-1:123456789012:key/mrk-1" })),
+            ..change(key("patient-data"), Action::Destroy, "its waiting period of 30 days passed on 2026-11-20")
+        },
+        Change { version: Some(4), ..change(key("patient-data"), Action::ScheduleDestruction, "disabled for 90 days") },
+        Change {
+            version: Some(7),
+            ..change(key("billing"), Action::Disable, "retained for 30 days, and nothing used it")
+        },
+        change(key("ledger"), Action::Rotate, "due since 2026-11-23T02:00:00Z"),
+    ];
+    Plan { changes, ..nothing() }.sealed()
+}
+
+/// It was made for another instant, and is only read.
+pub fn stale() -> Plan {
+    Plan { not_applicable: Some("for another instant (--as-of)".to_owned()), ..one_change() }.sealed()
+}
+
+/// It goes over a limit.
+pub fn refused() -> Plan {
+    let refusals = vec![Refusal {
+        code: "limits/max-rotations".to_owned(),
+        message: "201 rotations in all, and max_rotations allows 200".to_owned(),
+        help: "raise limits.max_rotations, or name this plan: --override-limits DIGEST --reason TEXT".to_owned(),
+    }];
+    Plan { refusals, changes: rotations(201), ..nothing() }.sealed()
+}
+
+/// Documents have errors; their tenant is left out.
+pub fn errors() -> Plan {
+    let line = "rotation_intervall_days: 30";
+    let finding = Finding::error("schema/unknown-field", "unknown field `rotation_intervall_days`")
+        .help("did you mean `rotation_interval_days`?")
+        .at(place("policies/acme corp/phi.yaml", 12, 1, 23), Some(line.to_owned()));
+    let mut warning = Finding::warning("key/overdue", "overdue by 3 days").of(key("patient-data"));
+    warning.place = Some(place("policies/healthcare-org-123/keys.yaml", 3, 11, 12));
+    let twice = Finding { place: Some(place("policies/acme corp/phi.yaml", 40, 1, 23)), ..finding.clone() };
+    Plan {
+        diagnostics: vec![
+            Finding { tenant_id: Some(name("acme corp")), ..finding },
+            Finding { tenant_id: Some(name("acme corp")), ..twice },
+            warning,
+            Finding::info("plan/not-acting-yet", "stored, and without effect: waivers (1)"),
+        ],
+        left_out: BTreeMap::from([(name("acme corp"), "its documents have errors".to_owned())]),
+        waiting: vec![Waiting {
+            object: key("billing"),
+            action: Action::Rotate,
+            version: None,
+            reason: Reason::new("window", "due, and outside its rotation_windows"),
+            starts_at: Some(as_of() + Duration::hours(20)),
+        }],
+        drift: vec![Drift {
+            object: key("patient-data"),
+            field: "description".to_owned(),
+            reason: Reason::new("settings", "it was changed at the key manager, and is set again"),
+            recorded: Some("Patients' records".to_owned()),
+            observed: Some(String::new()),
+        }],
+        ..one_change()
+    }
+    .sealed()
+}
+
+/// Two refs are compared, and each change has what follows from it.
+pub fn review() -> Plan {
+    let follows = |code: &str, message: &str| Consequence {
+        object: policy("Quarterly"),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
+    Plan {
+        base: Some(Base {
+            reference: "origin/main".to_owned(),
+            commit: "fedcba9876543210fedcba9876543210fedcba98".to_owned(),
+        }),
+        not_applicable: Some("as a review, without a state database".to_owned()),
+        changes: vec![
+            shorter(),
+            Change {
+                after: fields(&json!({
+                    "key_type": "phi_data", "kms_provider": "aws_kms", "rotation_policy": "Quarterly",
+                    "description": "Claims that come in by fax,\nscanned and kept for ten years\n"
+                })),
+                ..change(key("claims-archive"), Action::Create, "a new aws_kms key under policy Quarterly")
+            },
+            change(policy("Old"), Action::Remove, "its document is gone: 3 keys are unlinked, nothing is destroyed"),
+        ],
+        consequences: vec![
+            follows("due_at_once", "41 keys become due at once, the first at 2026-11-24T02:00:00Z"),
+            follows("outside_window", "3 of them are outside their window until 2026-11-28T22:00:00Z"),
+            follows("burst", "at AWS's quota of 5 calls a second the burst takes 12 minutes"),
+            follows("cost", "about 41 USD a month more while old versions are retained"),
+        ],
+        ..nothing()
+    }
+    .sealed()
+}
+
+/// What a reviewer meets: a review of something dangerous that goes over a limit.
+pub fn pull_request() -> Plan {
+    let review = review();
+    let mut changes = review.changes;
+    changes.extend(destruction().changes.into_iter().take(1));
+    changes.extend(rotations(12));
+    Plan {
+        changes,
+        diagnostics: vec![
+            Finding::warning(
+                "retention/short",
+                "old versions are kept for 30 days, and HIPAA asks for records of 6 years",
+            )
+            .help("raise retain_old_keys_days, or say why in a waiver")
+            .at(place("policies/healthcare-org-123/phi.yaml", 14, 1, 24), Some("retain_old_keys_days: 30".to_owned())),
+        ],
+        waiting: errors().waiting,
+        not_applicable: None,
+        ..review
+    }
+    .sealed()
+}
+
+/// More than anybody reads: every kind of change, 5,000 of them.
+pub fn thousands() -> Plan {
+    let updates = (0..2_000).map(|n| Change { object: policy(&format!("policy-{n:04}")), ..shorter() });
+    let lost = (0..500).map(|n| Change {
+        version: Some(1),
+        ..change(key(&format!("old-{n:04}")), Action::Destroy, "its waiting period of 30 days passed on 2026-11-20")
+    });
+    Plan { changes: updates.chain(rotations(2_500)).chain(lost).collect(), ..nothing() }.sealed()
+}
+
+fn rotations(number: usize) -> Vec<Change> {
+    let rotate = |n| change(key(&format!("key-{n:04}")), Action::Rotate, "due since 2026-11-23T02:00:00Z");
+    (0..number).map(rotate).collect()
+}
+
+fn shorter() -> Change {
+    Change {
+        before: fields(&json!({
+            "compliance_tags": ["HIPAA", "SOC2"], "description": "Rotate keys", "rotation_interval_days": 90,
+            "max_usage_count": null
+        })),
+        after: fields(&json!({
+            "compliance_tags": ["HIPAA", "PCI-DSS"], "rotation_interval_days": 30, "max_usage_count": 1_000_000,
+            "description": "Rotate every key that protects records of patients, often enough for everyone"
+        })),
+        ..change(policy("Quarterly"), Action::Update, "90 to 30 days")
+    }
+}
+
+/// A change with a reason alone.
+pub fn change(object: ObjectRef, action: Action, why: &str) -> Change {
+    let reason = Reason::new("test", why);
+    Change { object, action, version: None, reason, before: None, after: None, precondition: Precondition::default() }
+}
+
+/// The fields of a change.
+pub fn fields(value: &Value) -> Option<Map<String, Value>> {
+    value.as_object().cloned()
+}
+
+/// A finding with this text wherever it has any.
+pub fn finding(text: &str) -> Finding {
+    Finding { code: Cow::Owned(text.to_owned()), ..Finding::error("", text) }
+        .help(text)
+        .at(place(text, 1, 1, 1), Some(text.to_owned()))
+}
+
+fn place(file: &str, line: u32, column: u32, length: u32) -> Place {
+    Place { file: Arc::from(file), line, column, length }
+}
+
+/// The instant of all of them.
+pub fn as_of() -> Timestamp {
+    "2026-11-23T05:20:00Z".parse().unwrap()
+}
+
+/// A policy.
+pub fn policy(policy: &str) -> ObjectRef {
+    ObjectRef::policy(&Address::new(name("healthcare-org-123"), name(policy)))
+}
+
+/// A key.
+pub fn key(key: &str) -> ObjectRef {
+    ObjectRef::key(&Address::new(name("healthcare-org-123"), name(key)))
+}
+
+/// A name.
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// With the digest that belongs to it.
+pub trait Sealed {
+    fn sealed(self) -> Self;
+}
+
+impl Sealed for Plan {
+    fn sealed(self) -> Self {
+        let digest = digest(&self.sources, self.lineage, &self.changes);
+        Self { digest, ..self }
+    }
+}
