@@ -8,7 +8,9 @@
 
 mod acting;
 mod build;
+pub mod burst;
 mod compare;
+pub mod cost;
 mod due;
 mod keys;
 mod limits;
