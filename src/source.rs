@@ -35,7 +35,7 @@ use git2::{Repository, RepositoryOpenFlags};
 
 pub use changes::{Change, Changes, CommitSignature, Since};
 pub use error::SourceError;
-pub use history::{Ancestry, OnBranch};
+pub use history::{Ancestry, MergeBase, OnBranch};
 pub use worktree::read_directory;
 
 use crate::document::SourceFile;

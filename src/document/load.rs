@@ -21,6 +21,15 @@ use crate::model::{
     Timestamp,
 };
 
+/// Whether the documents of a tenant with an error are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// They are: nothing of theirs may be planned.
+    LeftOut,
+    /// Those that have a type are kept: they are compared, and nothing else.
+    Kept,
+}
+
 /// See [`super::load_with_record`].
 pub(super) fn load(
     config: Option<&SourceFile>,
@@ -28,6 +37,7 @@ pub(super) fn load(
     capabilities: fn(KmsProvider) -> Capabilities,
     now: Timestamp,
     keeper: &Keeper<'_>,
+    failed_ones: Failed,
 ) -> Loaded {
     let mut files: Vec<&SourceFile> = files.iter().filter(|file| is_ours(file)).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -101,7 +111,7 @@ pub(super) fn load(
     // What the documents were read into is the larger part of the memory, and needed no more.
     drop(reads);
     let (failed_tenants, failed) = failing(&findings);
-    let sound = |tenant: &Name| !failed_tenants.contains(tenant);
+    let sound = |tenant: &Name| failed_ones == Failed::Kept || !failed_tenants.contains(tenant);
     let tenants = tenants.into_iter().filter(|tenant| sound(&tenant.value.tenant_id));
     let policies = policies.into_iter().filter(|policy| sound(&policy.value.tenant_id));
     let keys = keys.into_iter().filter(|key| sound(&key.value.tenant_id));

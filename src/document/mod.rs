@@ -38,6 +38,7 @@ pub use codes::codes;
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, LONGEST_CALL, Limits, LocalConfig, Providers, parse_duration};
 pub use format::format;
 pub use kind::Kind;
+use load::Failed;
 pub use redact::patterns as without_secrets;
 pub use schema::schema;
 pub use text::{CUT, CUT_CONTEXT, is_cut, underline};
@@ -168,7 +169,7 @@ pub fn load(
     capabilities: fn(KmsProvider) -> Capabilities,
     now: Timestamp,
 ) -> Loaded {
-    load::load(config, files, capabilities, now, &|_, _| None)
+    load::load(config, files, capabilities, now, &|_, _| None, Failed::LeftOut)
 }
 
 /// [`load`] with a record to ask. Who has a contested alias in the record keeps it, and the others' tenants fail;
@@ -181,7 +182,19 @@ pub fn load_with_record(
     now: Timestamp,
     keeper: &Keeper<'_>,
 ) -> Loaded {
-    load::load(config, files, capabilities, now, keeper)
+    load::load(config, files, capabilities, now, keeper, Failed::LeftOut)
+}
+
+/// [`load`] for a comparison: the documents of tenants with errors are in [`Repository`]'s maps too, as far as each of
+/// them could be read.
+#[must_use]
+pub fn load_to_compare(
+    config: Option<&SourceFile>,
+    files: &[SourceFile],
+    capabilities: fn(KmsProvider) -> Capabilities,
+    now: Timestamp,
+) -> Loaded {
+    load::load(config, files, capabilities, now, &|_, _| None, Failed::Kept)
 }
 
 /// Of the keys that claim one alias or one provider key (the first argument), which has it in the record, if one has.

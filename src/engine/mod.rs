@@ -34,6 +34,7 @@ mod providers;
 mod records;
 mod recovery;
 mod retire;
+mod review;
 mod run;
 #[cfg(test)]
 mod simulation;
@@ -65,6 +66,7 @@ pub use manual::{Fact, Request};
 pub use outbox::{FailedReceiver, OutboxReport, SendReport, outbox, send_outbox};
 pub use planning::{drift, plan};
 pub use recovery::{ApproveRecovery, LostRotation, RecoveryReport, Verdict, recover_state};
+pub use review::{ReviewOptions, review};
 pub use state_backup::{BackupReport, back_up};
 pub use state_copy::{CopiedTable, CopyReport, copy_state};
 pub use state_migrate::{MigrateReport, Migration, migrate_state};

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use anstyle::Style;
 
 use crate::model::{ObjectKind, ObjectRef, Timestamp};
-use crate::plan::{Action, Change, Drift, Plan, Waiting};
+use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
 
 use super::style::{self, paint};
 use super::text::{columns, count, pad, safe, thousands, wrap};
@@ -40,8 +40,8 @@ pub fn draw(plan: &Plan, view: View) -> String {
         .partition(|change| matches!(change.action, Action::Rotate | Action::Rollback | Action::Finish));
     let (keys, policies): (Vec<&Change>, Vec<&Change>) =
         documents.into_iter().partition(|change| change.object.kind == ObjectKind::EncryptionKey);
-    page.changes("Policy changes", &policies);
-    page.changes("Key changes", &keys);
+    page.changes("Policy changes", &policies, &plan.consequences);
+    page.changes("Key changes", &keys, &plan.consequences);
     page.work(&work);
     page.waiting(&plan.waiting);
     page.drift(&plan.drift);
@@ -73,6 +73,8 @@ pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
         let none = paint(style::GOOD, "No changes.");
         return match aside.as_str() {
+            "" if plan.base.is_some() && plan.left_out.is_empty() => format!("{none} No document says anything else."),
+            "" if plan.base.is_some() => format!("{none} No document of the other tenants says anything else."),
             "" if plan.left_out.is_empty() => {
                 format!("{none} Every policy and key is as git says, and nothing is due.")
             }
@@ -176,7 +178,13 @@ impl Page {
             None => "no commit".to_owned(),
         };
         self.line(&format!("{} as of {}, {of}", paint(style::HEADING, "Plan"), time::instant(plan.as_of)));
-        if let Some(why) = &plan.not_applicable {
+        if let Some(Base { reference, commit }) = &plan.base {
+            let commit = safe(commit.get(..12).unwrap_or(commit)).into_owned();
+            self.line(&format!(
+                "Compared with {}, commit {commit}: no database and no key manager was asked.",
+                safe(reference)
+            ));
+        } else if let Some(why) = &plan.not_applicable {
             self.line(&paint(style::WARNING, &format!("It was made {}, and can only be read.", safe(why))));
         }
         let used: BTreeSet<&str> = plan.changes.iter().map(|change| mark(change.action).0).collect();
@@ -207,7 +215,7 @@ impl Page {
     }
 
     /// Documents: each with its reason and its fields.
-    fn changes(&mut self, title: &str, changes: &[&Change]) {
+    fn changes(&mut self, title: &str, changes: &[&Change], consequences: &[Consequence]) {
         if changes.is_empty() {
             return;
         }
@@ -223,6 +231,9 @@ impl Page {
             self.reason(&reason.message, 5);
             for row in fields::rows(change, self.view) {
                 self.line(&format!("{}{row}", " ".repeat(fields::INDENT)));
+            }
+            for consequence in consequences.iter().filter(|consequence| consequence.object == *object) {
+                self.reason(&format!("=> {}", consequence.message), 5);
             }
             self.line("");
         }
