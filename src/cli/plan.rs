@@ -1,7 +1,6 @@
 //! `keywheel plan`.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
@@ -83,7 +82,7 @@ impl PlanCommand {
         let (not_applicable, refused) = (plan.not_applicable.clone(), !plan.refusals.is_empty());
         let document = PlanDocument::from(plan);
         if let Some(path) = &self.out {
-            save(&document, path)?;
+            output::file(path, |writer| document.write(writer))?;
             let path = path.display();
             output::note(&match not_applicable {
                 None if refused => format!("\nSaved to {path}, to be read: as it stands, apply refuses it."),
@@ -122,20 +121,6 @@ pub fn status(plan: &Plan, detailed: bool) -> ExitStatus {
         .or(ExitStatus::Partly.when(incomplete))
         .or(ExitStatus::Changes.when(detailed && !plan.is_empty()))
         .or(ExitStatus::Drift.when(detailed && plan.is_empty() && !plan.drift.is_empty()))
-}
-
-/// Writes the plan beside its place first, so that a full disk leaves no half of a plan there.
-fn save(document: &PlanDocument, path: &Path) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| CliError::file("write", path, &error);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut writer = BufWriter::new(file);
-    document.write(&mut writer).map_err(failed)?;
-    writer.flush().map_err(failed)?;
-    let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
 }
 
 /// Reads a saved plan.

@@ -155,7 +155,7 @@ impl StateSnapshot {
         Ok(snapshot)
     }
 
-    /// Writes it, a key a line, so that two of them can be compared.
+    /// Writes it, a field a line, so that two of them can be compared.
     ///
     /// # Errors
     /// The writer's.

@@ -1,0 +1,228 @@
+//! Reviews: `plan --base` on real repositories, with and without ages, and with nothing within reach.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use super::{NIGHTLY, NOON, Sandbox, actions, with_keys};
+
+/// A repository with documents on `main`, and a branch `feature` checked out.
+fn branched(config: &str, documents: &str) -> Sandbox {
+    let sandbox = Sandbox::with(config, documents);
+    sandbox.git(&["branch", "-m", "main"]);
+    sandbox.git(&["checkout", "-qb", "feature"]);
+    sandbox
+}
+
+fn review(sandbox: &Sandbox) -> Value {
+    sandbox.at(NOON, &["plan", "--base", "main", "--format", "json"]).exits(0).json()
+}
+
+/// What follows from the changes: `code: message`.
+fn consequences(plan: &Value) -> Vec<String> {
+    let all = plan["consequences"].as_array().map_or(&[][..], Vec::as_slice);
+    all.iter().map(|it| format!("{}: {}", it["code"].as_str().unwrap(), it["message"].as_str().unwrap())).collect()
+}
+
+fn quarterly(keys: usize) -> String {
+    with_keys(keys).replace("rotation_interval_days: 1", "rotation_interval_days: 90")
+}
+
+#[test]
+fn a_review_shows_what_is_added_removed_changed_and_renamed() {
+    let sandbox = branched("", &with_keys(3));
+    let edited = with_keys(3)
+        .replace("rotation_interval_days: 1", "rotation_interval_days: 7")
+        .replace("key_name: key-000", "key_name: first\nprevious_name: key-000")
+        .replace("key_name: key-001", "key_name: new");
+    sandbox.commit(&edited);
+    let plan = review(&sandbox);
+    assert_eq!(actions(&plan), ["update Nightly", "rename first", "forget key-001", "create new"]);
+    let change = &plan["changes"][0];
+    assert_eq!(
+        (&change["before"], &change["after"]),
+        (&json!({"rotation_interval_days": 1}), &json!({"rotation_interval_days": 7}))
+    );
+    assert_eq!(plan["base"]["reference"], "main");
+    assert_eq!(plan["base"]["commit"], sandbox.git(&["rev-parse", "main"]).trim());
+    assert_eq!(plan["not_applicable"], "with --base");
+}
+
+#[test]
+fn what_others_merged_meanwhile_is_not_in_a_review() {
+    let sandbox = branched("", NIGHTLY);
+    sandbox.commit(&NIGHTLY.replace("phi_data", "pii_data"));
+    sandbox.git(&["checkout", "-q", "main"]);
+    sandbox.write("policies/globex/keys.yaml", &NIGHTLY.replace("acme", "globex"));
+    sandbox.commit_all("another tenant");
+    sandbox.git(&["checkout", "-q", "feature"]);
+    assert_eq!(actions(&review(&sandbox)), ["update Nightly", "update patients"]);
+}
+
+#[test]
+fn a_branch_without_common_history_is_compared_with_the_ref_itself() {
+    let sandbox = branched("", NIGHTLY);
+    sandbox.git(&["checkout", "-q", "--orphan", "fresh"]);
+    sandbox.commit(&NIGHTLY.replace("interval_days: 1", "interval_days: 2"));
+    let plan = review(&sandbox);
+    assert_eq!(actions(&plan), ["update Nightly"]);
+    assert_eq!(plan["diagnostics"][0]["code"], "review/no-common-history");
+}
+
+#[test]
+fn the_work_tree_is_reviewed_as_it_lies_and_a_ref_as_it_was_committed() {
+    let sandbox = branched("", NIGHTLY);
+    sandbox.write("policies/acme/keys.yaml", &NIGHTLY.replace("interval_days: 1", "interval_days: 2"));
+    assert_eq!(actions(&review(&sandbox)), ["update Nightly"]);
+    let committed = sandbox.at(NOON, &["plan", "--base", "main", "--ref", "feature", "--format", "json"]);
+    assert_eq!(actions(&committed.exits(0).json()), [""; 0]);
+}
+
+#[test]
+fn without_ages_a_review_says_what_it_does_not_know() {
+    let sandbox = branched("", &quarterly(2));
+    sandbox.commit(&quarterly(2).replace("rotation_interval_days: 90", "rotation_interval_days: 30"));
+    assert_eq!(
+        consequences(&review(&sandbox)),
+        [
+            "due_at_once: interval 90 to 30 days: up to 3 keys become due at once, about 2 if their ages are spread evenly; \
+             how many is known with --state",
+            "rate: about 37 rotations a year instead of 13",
+        ]
+    );
+}
+
+#[test]
+fn with_a_snapshot_a_review_knows_which_keys_become_due_and_when() {
+    let sandbox = branched("", &quarterly(2));
+    sandbox.at(NOON, &["apply", "--auto-approve"]).exits(0);
+    sandbox.at(NOON, &["state", "snapshot", "--out", "ages.json"]).exits(0);
+    let windows = "rotation_interval_days: 30\nrotation_windows: [{start: \"01:00\", end: \"05:00\"}]";
+    sandbox.commit(&quarterly(2).replace("rotation_interval_days: 90", windows));
+    let at = |instant| {
+        let arguments = ["plan", "--base", "main", "--state", "ages.json", "--format", "json"];
+        consequences(&sandbox.at(instant, &arguments).exits(0).json())
+    };
+    let rate = "rate: about 37 rotations a year instead of 13";
+    assert_eq!(
+        at("2026-03-10 12:00:00"),
+        [
+            "next: interval 90 to 30 days: no key becomes due at once; the first is due on 2026-03-31T02:00:00Z instead of \
+          2026-05-30T02:00:00Z",
+            rate
+        ]
+    );
+    assert_eq!(
+        at("2026-04-15 12:00:00"),
+        [
+            "due_at_once: interval 90 to 30 days: 3 keys become due at once, 3 of them outside their window; the first can \
+          start on 2026-04-16T01:00:00Z",
+            rate
+        ]
+    );
+    assert_eq!(
+        at("2026-04-16 02:00:00"),
+        ["due_at_once: interval 90 to 30 days: 3 keys become due at once; the first can start at the next apply", rate]
+    );
+}
+
+#[test]
+fn an_altered_snapshot_is_refused_and_so_is_a_database() {
+    let sandbox = branched("", NIGHTLY);
+    sandbox.at(NOON, &["apply", "--auto-approve"]).exits(0);
+    sandbox.at(NOON, &["state", "snapshot", "--out", "ages.json"]).exits(0);
+    let ages = sandbox.read("ages.json");
+    sandbox.write("altered.json", &ages.replace("2026-03-01T12", "2025-03-01T12"));
+    let refused = |state: &str| sandbox.at(NOON, &["plan", "--base", "main", "--state", state]).exits(1).stderr;
+    assert!(refused("altered.json").contains("it was altered"));
+    for state in ["sqlite:.keywheel/state.db", "postgres://127.0.0.1:9/keywheel", "${KEYWHEEL_STATE}"] {
+        assert!(refused(state).contains("a review opens no database"), "{state}");
+    }
+}
+
+#[test]
+fn nothing_that_a_pull_request_writes_into_keywheel_yaml_is_contacted() {
+    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let [kms, postgres, environment] = &listeners[..] else { unreachable!() };
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let aws = NIGHTLY
+        .replace("key_type: phi_data\n", "key_type: phi_data\nkms_provider: aws_kms\n")
+        .replace("rotation_policy:", "kms_alias: alias/p\nrotation_policy:");
+    let mut sandbox = branched("", &aws);
+    sandbox.set("KEYWHEEL_STATE", &format!("postgres://127.0.0.1:{}/keywheel", port(environment)));
+    sandbox.set("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000");
+    sandbox.set("AWS_SECRET_ACCESS_KEY", "not-to-be-used");
+    let config = format!(
+        "apiVersion: keywheel/v1\nkind: Config\nstate: postgres://127.0.0.1:{}/keywheel\nproviders:\n  aws_kms: \
+         {{region: us-east-1, endpoint_url: \"http://127.0.0.1:{}\"}}\n",
+        port(postgres),
+        port(kms)
+    );
+    sandbox.write("keywheel.yaml", &config);
+    sandbox.commit(&aws.replace("interval_days: 1", "interval_days: 2"));
+    assert_eq!(actions(&review(&sandbox)), ["update keywheel.yaml", "update Nightly"]);
+    assert!(!sandbox.path(".keywheel").exists(), "a review leaves nothing behind");
+    for listener in &listeners {
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody was contacted");
+    }
+}
+
+#[test]
+fn a_mistake_is_shown_where_it_stands_and_leaves_its_tenant_out() {
+    let sandbox = Sandbox::new("");
+    sandbox.write("policies/globex/keys.yaml", &NIGHTLY.replace("acme", "globex"));
+    sandbox.write(
+        "policies/initech/keys.yaml",
+        &NIGHTLY.replace("acme", "initech").replace("rotation_interval_days: 1", "rotation_interval_days: 0"),
+    );
+    sandbox.commit(NIGHTLY);
+    sandbox.git(&["branch", "-m", "main"]);
+    sandbox.git(&["checkout", "-qb", "feature"]);
+    sandbox.write(
+        "policies/globex/keys.yaml",
+        &NIGHTLY.replace("acme", "globex").replace("interval_days: 1", "interval_days: 9"),
+    );
+    sandbox.commit(&NIGHTLY.replace("rotation_policy: Nightly", "rotation_policy: Nihgtly"));
+    let plan = sandbox.at(NOON, &["plan", "--base", "main", "--format", "json"]).exits(7).json();
+    assert_eq!(actions(&plan), ["update Nightly"], "globex's");
+    let errors: Vec<&Value> =
+        plan["diagnostics"].as_array().unwrap().iter().filter(|finding| finding["severity"] == "error").collect();
+    assert_eq!(errors.len(), 1, "what initech had before is not this change's: {errors:#?}");
+    assert_eq!(errors[0]["code"], "set/dangling-policy");
+    assert_eq!(errors[0]["place"]["file"], "policies/acme/keys.yaml");
+    assert_eq!(plan["left_out"], json!({"acme": "its documents have errors"}));
+}
+
+#[test]
+fn a_shallow_clone_is_told_to_fetch_the_history() {
+    let sandbox = branched("", NIGHTLY);
+    sandbox.commit(&NIGHTLY.replace("interval_days: 1", "interval_days: 2"));
+    sandbox.git(&["checkout", "-q", "main"]);
+    sandbox.write("policies/globex/keys.yaml", &NIGHTLY.replace("acme", "globex"));
+    sandbox.commit_all("another tenant");
+    let clone = sandbox.dir().with_file_name("clone");
+    let origin = format!("file://{}", sandbox.dir().display());
+    sandbox.git(&["clone", "-q", "--depth", "1", "--no-single-branch", &origin, clone.to_str().unwrap()]);
+    let done = sandbox
+        .keywheel(&["plan", "-C", clone.to_str().unwrap(), "--base", "origin/main", "--ref", "origin/feature"])
+        .exits(1);
+    assert!(done.stderr.contains("shallow clone"), "{}", done.stderr);
+}
+
+#[test]
+fn a_review_says_what_it_was_compared_with_and_what_follows() {
+    let sandbox = branched("", &quarterly(1));
+    sandbox.commit(
+        &quarterly(1).replace("rotation_interval_days: 90", "rotation_interval_days: 30\nold_key_disposition: disable"),
+    );
+    let text = sandbox.at(NOON, &["plan", "--base", "main"]).exits(0).stdout;
+    for expected in [
+        "Compared with main, commit",
+        "=> interval 90 to 30 days: up to 2 keys become due at once",
+        "=> the old versions of 2 keys are disabled 30 days after they were replaced",
+        "Plan: 1 to update.",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+}
