@@ -9,11 +9,11 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::diagnostic::Finding;
-use crate::document;
-use crate::model::Timestamp;
+use crate::document::{self, Loaded, Needles, Reach, SourceFile};
+use crate::model::{Name, Timestamp};
 use crate::plan::{self, Base, Review, Sources, StateSnapshot};
 use crate::provider::capabilities;
-use crate::source::{CONFIG_FILE, MergeBase, POLICIES_FOLDER, Snapshot};
+use crate::source::{Comparison, MergeBase, Side, Unread};
 
 use super::{Desired, EngineError, Planned, Selection, Workspace, clock, load};
 
@@ -42,16 +42,9 @@ pub fn review(workspace: &Workspace, options: &ReviewOptions) -> Result<Planned,
         Selection::WorkTree => None,
     };
     let MergeBase { commit, is_common } = repo.merge_base(&options.base, head_ref)?;
-    let base = repo.read_ref(&commit)?;
-    let head = match head_ref {
-        Some(reference) => repo.read_ref(reference)?,
-        None => repo.read_worktree()?,
-    };
-    let changed = changed_files(&base, &head);
-    let check =
-        |snapshot: &Snapshot| document::load_to_compare(snapshot.config.as_ref(), &snapshot.files, capabilities, now);
-    let (before, after) = (check(&base), check(&head));
-    let mut findings = concerning(after.findings, &before.findings, &changed);
+    let comparison = repo.compare(&commit, head_ref)?;
+    let Compared { before, after, changed } = compare(&comparison, now)?;
+    let mut findings = document::concerning(&after.findings, &before.findings, &changed);
     if !is_common {
         let message = format!("{} and these documents have no history in common", options.base);
         findings.push(
@@ -60,9 +53,9 @@ pub fn review(workspace: &Workspace, options: &ReviewOptions) -> Result<Planned,
         );
     }
     let sources = Sources {
-        commit: head.origin.as_ref().map(|origin| origin.commit.clone()),
-        policies_tree: head.policies_tree,
-        config_blob: head.config_blob,
+        commit: comparison.origin.as_ref().map(|origin| origin.commit.clone()),
+        policies_tree: comparison.policies_tree.clone(),
+        config_blob: comparison.config_blob.clone(),
     };
     let plan = plan::review(&Review {
         base: &before.repository,
@@ -79,8 +72,8 @@ pub fn review(workspace: &Workspace, options: &ReviewOptions) -> Result<Planned,
         repository: after.repository,
         findings,
         sources,
-        origin: head.origin,
-        dirty: head.dirty,
+        origin: comparison.origin.clone(),
+        dirty: comparison.dirty.clone(),
     };
     Ok(Planned { desired, plan })
 }
@@ -101,41 +94,149 @@ fn read_snapshot(text: &str) -> Result<StateSnapshot, EngineError> {
     StateSnapshot::parse(file).map_err(|error| failed(error.to_string()))
 }
 
-/// The files that are not the same on both sides.
-fn changed_files(base: &Snapshot, head: &Snapshot) -> BTreeSet<String> {
-    let files = |snapshot: &Snapshot| -> BTreeMap<String, std::sync::Arc<[u8]>> {
-        snapshot.files.iter().map(|file| (file.path.to_string(), file.content.clone())).collect()
-    };
-    let (before, after) = (files(base), files(head));
-    let differs = |path: &&String| before.get(*path) != after.get(*path);
-    before.keys().chain(after.keys()).filter(differs).cloned().collect()
+#[cfg(test)]
+mod tests;
+
+/// As much of the earlier and the later documents as tells them apart.
+struct Compared {
+    before: Loaded,
+    after: Loaded,
+    /// The paths of the changed files.
+    changed: BTreeSet<String>,
 }
 
-/// The findings that a review shows: all of those in a file that the change touches or that holds for every tenant, and
-/// elsewhere those that the base does not have.
-fn concerning(found: Vec<Finding>, before: &[Finding], changed: &BTreeSet<String>) -> Vec<Finding> {
-    let shown: Vec<bool> = {
-        let known: BTreeSet<_> = before.iter().map(identity).collect();
-        let is_shown = |finding| {
-            let Finding { place, code, .. }: &Finding = finding;
-            let file = place.as_ref().map_or("", |place| &place.file);
-            let is_claim = matches!(code.as_ref(), "set/alias-taken" | "set/key-id-taken");
-            let is_here = !is_claim && (holds_for_all(file) || changed.contains(file));
-            is_here || !known.contains(&identity(finding))
+/// Reads the changed files, and of the others those that the change reaches.
+fn compare(comparison: &Comparison<'_>, now: Timestamp) -> Result<Compared, EngineError> {
+    let (mut base, mut head) = comparison.sides()?;
+    let changed = base.files.iter().chain(&head.files).map(|file| file.path.to_string()).collect();
+    let mut unchanged = Unchanged::new(comparison);
+    let for_all = comparison.unchanged(None)?;
+    let mut more = comparison.read(&for_all)?;
+    loop {
+        base.files.extend(more.iter().cloned());
+        head.files.extend(more);
+        let check = |side: &Side| {
+            document::load_to_compare(side.config.as_ref(), &side.files, &unchanged.known, capabilities, now)
         };
-        found.iter().map(is_shown).collect()
-    };
-    found.into_iter().zip(shown).filter_map(|(finding, is_shown)| is_shown.then_some(finding)).collect()
+        let (before, after) = (check(&base), check(&head));
+        more = unchanged.take(&document::reach(&before, &after, &changed))?;
+        if more.is_empty() {
+            let folders = unchanged.known.len();
+            more = unchanged.take(&document::reach_of_findings(&before, &after, &changed))?;
+            if more.is_empty() && unchanged.known.len() == folders {
+                return Ok(Compared { before, after, changed });
+            }
+        }
+    }
 }
 
-/// Is a file nobody's own?
-fn holds_for_all(file: &str) -> bool {
-    let below = file.strip_prefix(POLICIES_FOLDER).and_then(|rest| rest.strip_prefix('/'));
-    file == CONFIG_FILE || file.is_empty() || below.is_some_and(|below| !below.contains('/'))
+/// The files that a change leaves alone, and that were not needed until now.
+struct Unchanged<'c, 'r> {
+    comparison: &'c Comparison<'r>,
+    /// Those of a folder that was looked into, with their content where they were searched.
+    folders: BTreeMap<String, Vec<Candidate>>,
+    /// The names that were looked for in a folder.
+    searched: BTreeMap<String, BTreeSet<String>>,
+    /// The folders with documents, once it was asked which ones there are.
+    known: BTreeSet<Name>,
 }
 
-/// What a finding is, wherever in its file it stands.
-fn identity(finding: &Finding) -> impl Ord + '_ {
-    let Finding { code, severity, message, place, object, tenant_id, .. } = finding;
-    (code, severity, message, place.as_ref().map(|place| &place.file), object, tenant_id)
+/// A file that may be needed yet.
+struct Candidate {
+    file: Unread,
+    content: Option<SourceFile>,
+}
+
+impl<'c, 'r> Unchanged<'c, 'r> {
+    fn new(comparison: &'c Comparison<'r>) -> Self {
+        Self { comparison, folders: BTreeMap::new(), searched: BTreeMap::new(), known: BTreeSet::new() }
+    }
+
+    /// The files that are asked for and were not taken yet.
+    fn take(&mut self, reach: &Reach) -> Result<Vec<SourceFile>, EngineError> {
+        if reach.folders && self.known.is_empty() {
+            for folder in self.comparison.folders()? {
+                let has_documents = !self.comparison.unchanged(Some(&folder))?.is_empty();
+                self.known.extend(Name::new(folder).ok().filter(|_| has_documents));
+            }
+        }
+        let mut taken = Vec::new();
+        if reach.everything {
+            for folder in self.comparison.folders()? {
+                taken.extend(self.rest_of(&folder)?);
+            }
+            return Ok(taken);
+        }
+        for folder in &reach.whole {
+            taken.extend(self.rest_of(folder.as_str())?);
+        }
+        let folders: Vec<String> = reach.named.keys().map(Name::to_string).collect();
+        self.fill(&folders)?;
+        for (folder, names) in &reach.named {
+            taken.extend(self.search(folder.as_str(), names)?);
+        }
+        if !reach.everywhere.is_empty() {
+            let folders = self.comparison.folders()?;
+            self.fill(&folders)?;
+            for folder in folders {
+                taken.extend(self.search(&folder, &reach.everywhere)?);
+            }
+        }
+        Ok(taken)
+    }
+
+    fn folder(&mut self, folder: &str) -> Result<&mut Vec<Candidate>, EngineError> {
+        if !self.folders.contains_key(folder) {
+            let files = self.comparison.unchanged(Some(folder))?;
+            let candidates = files.into_iter().map(|file| Candidate { file, content: None }).collect();
+            self.folders.insert(folder.to_owned(), candidates);
+        }
+        Ok(self.folders.entry(folder.to_owned()).or_default())
+    }
+
+    /// Everything in a folder.
+    fn rest_of(&mut self, folder: &str) -> Result<Vec<SourceFile>, EngineError> {
+        let comparison = self.comparison;
+        let candidates = std::mem::take(self.folder(folder)?);
+        let (read, unread): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|it| it.content.is_some());
+        let unread: Vec<Unread> = unread.into_iter().map(|it| it.file).collect();
+        let mut files = comparison.read(&unread)?;
+        files.extend(read.into_iter().filter_map(|it| it.content));
+        Ok(files)
+    }
+
+    /// Reads what of some folders was not read yet, all at once.
+    fn fill(&mut self, folders: &[String]) -> Result<(), EngineError> {
+        for folder in folders {
+            self.folder(folder)?;
+        }
+        let wanted: BTreeSet<&String> = folders.iter().collect();
+        let mut unread: Vec<&mut Candidate> = (self.folders.iter_mut())
+            .filter(|(folder, _)| wanted.contains(folder))
+            .flat_map(|(_, candidates)| candidates)
+            .filter(|candidate| candidate.content.is_none())
+            .collect();
+        let files: Vec<Unread> = unread.iter().map(|candidate| candidate.file.clone()).collect();
+        for (candidate, content) in unread.iter_mut().zip(self.comparison.read(&files)?) {
+            candidate.content = Some(content);
+        }
+        Ok(())
+    }
+
+    /// What in a folder, whose files were read, may have one of the names.
+    fn search(&mut self, folder: &str, names: &BTreeSet<String>) -> Result<Vec<SourceFile>, EngineError> {
+        let searched = self.searched.entry(folder.to_owned()).or_default();
+        let fresh: BTreeSet<String> = names.difference(searched).cloned().collect();
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        searched.extend(fresh.iter().cloned());
+        let candidates = self.folder(folder)?;
+        let needles = Needles::new(&fresh);
+        let is_found =
+            |candidate: &Candidate| candidate.content.as_ref().is_some_and(|file| needles.may_be_in(&file.content));
+        let (found, rest): (Vec<_>, Vec<_>) = std::mem::take(candidates).into_iter().partition(is_found);
+        *candidates = rest;
+        Ok(found.into_iter().filter_map(|candidate| candidate.content).collect())
+    }
 }
