@@ -226,3 +226,48 @@ fn a_review_says_what_it_was_compared_with_and_what_follows() {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
 }
+
+#[test]
+fn a_review_tells_how_long_a_burst_at_aws_takes_and_what_it_costs() {
+    let aws = |days: &str| {
+        let policy = NIGHTLY
+            .split_once("---")
+            .unwrap()
+            .0
+            .replace("key_type: phi_data\n", "key_type: phi_data\nkms_provider: aws_kms\n")
+            .replace("rotation_interval_days: 1", days);
+        let key = |number| {
+            format!(
+                "---\napiVersion: keywheel/v1\nkind: EncryptionKey\ntenant_id: acme\nkey_name: key-{number}\nkey_type: phi_data\n\
+                 kms_provider: aws_kms\nkms_region: us-east-1\nkms_alias: alias/key-{number}\nrotation_policy: Nightly\n"
+            )
+        };
+        (0..41).fold(policy, |documents, number| documents + &key(number))
+    };
+    let sandbox = branched("", &aws("rotation_interval_days: 90"));
+    sandbox.commit(&aws("rotation_interval_days: 30"));
+    assert_eq!(
+        consequences(&review(&sandbox)),
+        [
+            "due_at_once: interval 90 to 30 days: up to 41 keys become due at once, about 27 if their ages are spread evenly; \
+             how many is known with --state",
+            "burst: at AWS's quotas the burst takes at most 9 seconds",
+            "cost: up to +41 USD a month while old versions are kept, which this policy never ends",
+            "rate: about 499 rotations a year instead of 167",
+        ]
+    );
+}
+
+#[test]
+fn the_trees_of_a_review_are_those_that_a_commit_of_the_same_files_has() {
+    let sandbox = branched("", NIGHTLY);
+    sandbox.write("policies/globex/keys.yaml", &NIGHTLY.replace("acme", "globex"));
+    std::fs::remove_file(sandbox.path("policies/acme/keys.yaml")).unwrap();
+    sandbox.write("policies/acme/others/keys.yaml", NIGHTLY);
+    let dirty = review(&sandbox);
+    sandbox.commit_all("the same");
+    let clean = review(&sandbox);
+    assert_eq!(dirty["sources"]["policies_tree"], sandbox.git(&["rev-parse", "HEAD:policies"]).trim());
+    assert_eq!((&dirty["changes"], &dirty["digest"]), (&clean["changes"], &clean["digest"]));
+    assert_eq!(actions(&clean), ["create Nightly", "create patients"], "of globex; acme's only moved");
+}
