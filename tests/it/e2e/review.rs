@@ -271,3 +271,59 @@ fn the_trees_of_a_review_are_those_that_a_commit_of_the_same_files_has() {
     assert_eq!((&dirty["changes"], &dirty["digest"]), (&clean["changes"], &clean["digest"]));
     assert_eq!(actions(&clean), ["create Nightly", "create patients"], "of globex; acme's only moved");
 }
+
+#[test]
+fn each_kind_of_edit_has_its_consequence() {
+    let sandbox = branched("", NIGHTLY);
+    let policy =
+        |fields: &str| NIGHTLY.replace("rotation_interval_days: 1", &format!("rotation_interval_days: 1\n{fields}"));
+    let other = "---\napiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: Weekly\nkey_type: phi_data\nrotation_schedule: \"0 2 * * MON\"\n";
+    for (documents, expected) in [
+        (
+            policy("status: suspended"),
+            "suspended: 1 key is not rotated and no old version is disabled, until it is active again",
+        ),
+        (
+            policy("old_key_disposition: destroy\ndestroy_after_disabled_days: 15"),
+            "destroys: the old versions of 1 key are disabled 30 days after they were replaced, and destroyed 15 days later: what \
+             they encrypted is lost",
+        ),
+        (
+            policy("enable_rollback: false"),
+            "rollback: a rotation cannot be rolled back any more (until now for 24 hours)",
+        ),
+        (
+            NIGHTLY.split_once("---").unwrap().1.replace("rotation_policy: Nightly\n", ""),
+            "unlinked: 1 key is rotated by nothing from then on",
+        ),
+        (NIGHTLY.replace("interval_days: 1", "interval_days: 7"), "rate: about 53 rotations a year instead of 365"),
+        (NIGHTLY.replace("rotation_policy: Nightly", "rotation_policy: Weekly") + other, ""),
+    ] {
+        sandbox.commit(&documents);
+        let found = consequences(&review(&sandbox));
+        let is_as_expected = if expected.is_empty() { found.is_empty() } else { found.iter().any(|it| it == expected) };
+        assert!(is_as_expected, "{expected}\n{found:#?}\n{documents}");
+    }
+    sandbox.commit(NIGHTLY);
+    let freeze = "apiVersion: keywheel/v1\nkind: Freeze\nname: Year end\nreason: change freeze\nfrom: \"2026-12-20T00:00:00\"\nuntil: \"2027-01-05T00:00:00\"\n";
+    sandbox.write("policies/guardrails.yaml", freeze);
+    assert_eq!(
+        consequences(&review(&sandbox)),
+        ["frozen: nothing starts for 1 key from 2026-12-20 00:00 until 2027-01-05 00:00 (UTC)"]
+    );
+}
+
+#[test]
+fn a_key_that_moves_to_a_stricter_policy_may_become_due() {
+    let weekly = NIGHTLY.replace("interval_days: 1", "interval_days: 7");
+    let sandbox = branched("", &weekly);
+    sandbox.at(NOON, &["apply", "--auto-approve"]).exits(0);
+    sandbox.at(NOON, &["state", "snapshot", "--out", "ages.json"]).exits(0);
+    let daily =
+        weekly.split_once("---").unwrap().0.replace("Nightly", "Daily").replace("interval_days: 7", "interval_days: 1");
+    sandbox.commit(&format!("{}---{daily}", weekly.replace("rotation_policy: Nightly", "rotation_policy: Daily")));
+    let arguments = ["plan", "--base", "main", "--state", "ages.json", "--format", "json"];
+    let plan = sandbox.at("2026-03-03 12:00:00", &arguments).exits(0).json();
+    assert_eq!(actions(&plan), ["create Daily", "link patients"]);
+    assert_eq!(consequences(&plan), ["due_at_once: 1 key becomes due at once; the first can start at the next apply"]);
+}
