@@ -187,4 +187,5 @@ def main():
         print("terraform is not installed: its rows are left out")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@
 //! Must not know: what the documents mean, which of them the state database has seen, any text of the command line.
 
 mod changes;
+mod comparison;
 mod error;
 mod history;
 mod listing;
@@ -34,8 +35,9 @@ use std::path::{Component, Path, PathBuf};
 use git2::{Repository, RepositoryOpenFlags};
 
 pub use changes::{Change, Changes, CommitSignature, Since};
+pub use comparison::{Comparison, Side, Unread};
 pub use error::SourceError;
-pub use history::{Ancestry, OnBranch};
+pub use history::{Ancestry, MergeBase, OnBranch};
 pub use worktree::read_directory;
 
 use crate::document::SourceFile;

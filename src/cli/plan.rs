@@ -1,16 +1,15 @@
 //! `keywheel plan`.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
 
-use crate::engine::{self, PlanOptions, Planned};
+use crate::engine::{self, PlanOptions, Planned, ReviewOptions};
 use crate::model::Timestamp;
 use crate::plan::{Plan, PlanDocument};
 
-use super::args::{Global, StateArg, instant};
+use super::args::{Global, instant};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::forms::FormArg;
@@ -22,12 +21,20 @@ use super::runtime::block_on;
 ///
 /// Compares the documents with the state database and with what the key managers hold. A saved plan (--out) can be
 /// reviewed with `show` and applied with `apply FILE`, which does what is in it or nothing.
+///
+/// With --base, it is a review of a change: the documents are compared with those of the commit where their branch left REF
+/// (`git merge-base`), so that what others merged meanwhile is not in it; where the two have no history in common, with REF
+/// itself. No database and no key manager is asked, and nothing that keywheel.yaml names is opened, so that it is safe for
+/// pull requests of strangers. Each change is shown with what follows from it.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct PlanCommand {
     /// Plan the documents of this commit, branch or tag instead of the work tree
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
+    /// Review a change: compare with the documents where the branch left REF, instead of with the record
+    #[arg(long, value_name = "REF", conflicts_with = "refresh")]
+    base: Option<String>,
     /// Save the plan to FILE, for `show` and `apply FILE`
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -40,8 +47,10 @@ pub struct PlanCommand {
     /// Plan for another instant: what will be due at Christmas?
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     as_of: Option<Timestamp>,
-    #[command(flatten)]
-    state: StateArg,
+    /// Another state database than keywheel.yaml names, as sqlite:PATH, a postgres:// URL without a password, or '${NAME}' of an
+    /// environment variable that holds either; with --base, a file of `state snapshot`, for the keys' ages
+    #[arg(long, visible_alias = "state-url", value_name = "URL")]
+    state: Option<String>,
     /// Exit with 2 if there are changes, and with 6 if there is drift alone
     #[arg(long)]
     detailed_exitcode: bool,
@@ -54,29 +63,26 @@ Examples:
   keywheel plan                            what would apply do now?
   keywheel plan --out plan.json            save it, for `keywheel apply plan.json`
   keywheel plan --ref origin/main --as-of 2026-12-24
+  keywheel plan --base origin/main         review a branch: what it changes, and what follows
+  keywheel plan --base origin/main --ref feature --state ages.json
   keywheel plan --detailed-exitcode        for CI: 0 no changes, 2 changes, 6 drift";
 
 impl PlanCommand {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let options = PlanOptions { refresh: self.refresh, as_of: self.as_of, state: self.state.state.clone() };
-        let workspace = global.workspace(self.reference.as_deref());
-        let Planned { desired, plan } = if self.format.is_json() {
-            block_on(engine::plan(&workspace, &options, &Silent))?
-        } else {
-            block_on(engine::plan(&workspace, &options, &TextProgress::new()))?
-        };
-        if desired.repository.failed {
+        let Planned { desired, plan } = self.make(global)?;
+        // A review shows its mistakes where it shows the change.
+        if desired.repository.failed && self.base.is_none() {
             return Err(super::validate::refused(&desired));
         }
-        let status = status(&plan, self.detailed_exitcode);
+        let status = ExitStatus::Error.when(desired.repository.failed).or(status(&plan, self.detailed_exitcode));
         if !self.format.is_json() {
             self.format.print(&plan, global.view())?;
         }
         let (not_applicable, refused) = (plan.not_applicable.clone(), !plan.refusals.is_empty());
         let document = PlanDocument::from(plan);
         if let Some(path) = &self.out {
-            save(&document, path)?;
+            output::file(path, |writer| document.write(writer))?;
             let path = path.display();
             output::note(&match not_applicable {
                 None if refused => format!("\nSaved to {path}, to be read: as it stands, apply refuses it."),
@@ -88,6 +94,20 @@ impl PlanCommand {
             output::json(&document)?;
         }
         Ok(status)
+    }
+
+    fn make(&self, global: &Global) -> Result<Planned, CliError> {
+        let workspace = global.workspace(self.reference.as_deref());
+        if let Some(base) = &self.base {
+            let options = ReviewOptions { base: base.clone(), snapshot: self.state.clone(), as_of: self.as_of };
+            return Ok(engine::review(&workspace, &options)?);
+        }
+        let options = PlanOptions { refresh: self.refresh, as_of: self.as_of, state: self.state.clone() };
+        Ok(if self.format.is_json() {
+            block_on(engine::plan(&workspace, &options, &Silent))?
+        } else {
+            block_on(engine::plan(&workspace, &options, &TextProgress::new()))?
+        })
     }
 }
 
@@ -101,20 +121,6 @@ pub fn status(plan: &Plan, detailed: bool) -> ExitStatus {
         .or(ExitStatus::Partly.when(incomplete))
         .or(ExitStatus::Changes.when(detailed && !plan.is_empty()))
         .or(ExitStatus::Drift.when(detailed && plan.is_empty() && !plan.drift.is_empty()))
-}
-
-/// Writes the plan beside its place first, so that a full disk leaves no half of a plan there.
-fn save(document: &PlanDocument, path: &Path) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| CliError::file("write", path, &error);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut writer = BufWriter::new(file);
-    document.write(&mut writer).map_err(failed)?;
-    writer.flush().map_err(failed)?;
-    let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
 }
 
 /// Reads a saved plan.

@@ -5,6 +5,7 @@ mod copy;
 mod forget;
 mod migrate;
 mod recover;
+mod snapshot;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -27,6 +28,7 @@ enum StateCommand {
     Forget(forget::Forget),
     Migrate(migrate::Migrate),
     Recover(recover::Recover),
+    Snapshot(snapshot::Snapshot),
     Verify(verify::Verify),
 }
 
@@ -39,6 +41,7 @@ impl State {
             StateCommand::Forget(command) => command.run(global),
             StateCommand::Migrate(command) => command.run(global),
             StateCommand::Recover(command) => command.run(global),
+            StateCommand::Snapshot(command) => command.run(global),
             StateCommand::Verify(command) => command.run(global),
         }
     }

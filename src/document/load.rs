@@ -21,6 +21,15 @@ use crate::model::{
     Timestamp,
 };
 
+/// What a set of documents is read for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// To be planned: tenants with an error are left out.
+    Plan,
+    /// To be compared: whatever has a type is kept. There are these folders too, of which no file is in the set.
+    Compare(&'a BTreeSet<Name>),
+}
+
 /// See [`super::load_with_record`].
 pub(super) fn load(
     config: Option<&SourceFile>,
@@ -28,6 +37,7 @@ pub(super) fn load(
     capabilities: fn(KmsProvider) -> Capabilities,
     now: Timestamp,
     keeper: &Keeper<'_>,
+    purpose: Purpose<'_>,
 ) -> Loaded {
     let mut files: Vec<&SourceFile> = files.iter().filter(|file| is_ours(file)).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -68,12 +78,17 @@ pub(super) fn load(
         World { config: config_is_known.then_some(&config), config_document, tenants: tenants(&all), capabilities };
     let built: Vec<(Built<'_, '_>, Vec<Finding>)> = all.par_iter().map(|document| build(document, &world)).collect();
 
+    let elsewhere = match purpose {
+        Purpose::Plan => None,
+        Purpose::Compare(folders) => Some(folders),
+    };
+    let elsewhere = elsewhere.into_iter().flatten();
     let unreadable = reads.iter().zip(&folders).filter(|(read, _)| read.unreadable);
     let mut set = Set {
         config: &config,
         config_document,
         outlines: reads.iter().flat_map(|read| &read.outlines).collect(),
-        folders: folders.iter().flatten().collect(),
+        folders: folders.iter().flatten().chain(elsewhere).collect(),
         unreadable: unreadable.filter_map(|(_, folder)| folder.as_ref()).collect(),
         failing: BTreeSet::new(),
         policies: Vec::new(),
@@ -101,7 +116,7 @@ pub(super) fn load(
     // What the documents were read into is the larger part of the memory, and needed no more.
     drop(reads);
     let (failed_tenants, failed) = failing(&findings);
-    let sound = |tenant: &Name| !failed_tenants.contains(tenant);
+    let sound = |tenant: &Name| matches!(purpose, Purpose::Compare(_)) || !failed_tenants.contains(tenant);
     let tenants = tenants.into_iter().filter(|tenant| sound(&tenant.value.tenant_id));
     let policies = policies.into_iter().filter(|policy| sound(&policy.value.tenant_id));
     let keys = keys.into_iter().filter(|key| sound(&key.value.tenant_id));

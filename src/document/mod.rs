@@ -21,6 +21,7 @@ mod defaults;
 mod format;
 mod kind;
 mod load;
+mod reach;
 mod read;
 mod redact;
 mod scalar;
@@ -38,6 +39,8 @@ pub use codes::codes;
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, LONGEST_CALL, Limits, LocalConfig, Providers, parse_duration};
 pub use format::format;
 pub use kind::Kind;
+use load::Purpose;
+pub use reach::{Needles, Reach, concerning, reach, reach_of_findings};
 pub use redact::patterns as without_secrets;
 pub use schema::schema;
 pub use text::{CUT, CUT_CONTEXT, is_cut, underline};
@@ -168,7 +171,7 @@ pub fn load(
     capabilities: fn(KmsProvider) -> Capabilities,
     now: Timestamp,
 ) -> Loaded {
-    load::load(config, files, capabilities, now, &|_, _| None)
+    load::load(config, files, capabilities, now, &|_, _| None, Purpose::Plan)
 }
 
 /// [`load`] with a record to ask. Who has a contested alias in the record keeps it, and the others' tenants fail;
@@ -181,7 +184,20 @@ pub fn load_with_record(
     now: Timestamp,
     keeper: &Keeper<'_>,
 ) -> Loaded {
-    load::load(config, files, capabilities, now, keeper)
+    load::load(config, files, capabilities, now, keeper, Purpose::Plan)
+}
+
+/// [`load`] for a comparison: the documents of tenants with errors are in [`Repository`]'s maps too, as far as each of
+/// them could be read. `files` may be a part of the repository; `folders` are the tenants that it has beside them.
+#[must_use]
+pub fn load_to_compare(
+    config: Option<&SourceFile>,
+    files: &[SourceFile],
+    folders: &BTreeSet<Name>,
+    capabilities: fn(KmsProvider) -> Capabilities,
+    now: Timestamp,
+) -> Loaded {
+    load::load(config, files, capabilities, now, &|_, _| None, Purpose::Compare(folders))
 }
 
 /// Of the keys that claim one alias or one provider key (the first argument), which has it in the record, if one has.

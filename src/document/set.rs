@@ -39,6 +39,26 @@ pub(super) struct Set<'a, 't> {
     pub freezes: Vec<Item<'a, 't, Freeze>>,
 }
 
+/// The codes of what the set as a whole has wrong. Whether a tenant fails for other reasons decides about some of them,
+/// and none of them about that.
+pub(super) const CODES: [&str; 11] = [
+    "set/alias-taken",
+    DANGLING,
+    DUPLICATE,
+    "set/key-id-taken",
+    "set/key-type-mismatch",
+    "set/key-without-policy",
+    POLICY_WITHOUT_KEYS,
+    "set/previous-name-exists",
+    "set/previous-name-twice",
+    "set/provider-mismatch",
+    UNKNOWN_TENANT,
+];
+pub(super) const DANGLING: &str = "set/dangling-policy";
+pub(super) const DUPLICATE: &str = "set/duplicate";
+pub(super) const POLICY_WITHOUT_KEYS: &str = "set/policy-without-keys";
+pub(super) const UNKNOWN_TENANT: &str = "set/unknown-tenant";
+
 /// Everything that the set as a whole has wrong.
 pub(super) fn check(set: &Set<'_, '_>, now: Timestamp, keeper: &Keeper<'_>) -> Vec<Finding> {
     let mut findings = duplicates(set);
@@ -119,7 +139,7 @@ fn duplicates(set: &Set<'_, '_>) -> Vec<Finding> {
             kind => (format!("there are two {kind} documents named `{}`", object.name), "rename or remove one of them"),
         };
         let mut finding =
-            outline.text.at(Finding::error("set/duplicate", message).help(help), outline.span).of(object.clone());
+            outline.text.at(Finding::error(DUPLICATE, message).help(help), outline.span).of(object.clone());
         finding.related = Some(earlier.text.related(earlier.span, "the other is here"));
         findings.push(finding);
     }
@@ -162,11 +182,9 @@ fn references(set: &Set<'_, '_>, findings: &mut Vec<Finding>) {
         let is_used = used.contains(&(&policy.tenant_id, &policy.policy_name));
         // A document with errors may be the key that names it.
         if !is_used && !set.failing.contains(&policy.tenant_id) {
-            let finding = Finding::warning(
-                "set/policy-without-keys",
-                format!("no key names the policy `{}`", policy.policy_name),
-            )
-            .help(format!("write `rotation_policy: {}` in a key, or remove the policy", policy.policy_name));
+            let finding =
+                Finding::warning(POLICY_WITHOUT_KEYS, format!("no key names the policy `{}`", policy.policy_name))
+                    .help(format!("write `rotation_policy: {}` in a key, or remove the policy", policy.policy_name));
             findings.push(about(item.document, finding, &[Step::Field("policy_name")]));
         }
     }
@@ -184,7 +202,7 @@ fn dangling(item: &Item<'_, '_, EncryptionKey>, policy: &Name, names: &BTreeMap<
         (None, None) if own().next().is_none() => "write a RotationPolicy of that name".to_owned(),
         (None, None) => format!("the policies of `{tenant}` are {}", list(own().take(10))),
     };
-    let finding = Finding::error("set/dangling-policy", format!("`{tenant}` has no policy `{policy}`")).help(help);
+    let finding = Finding::error(DANGLING, format!("`{tenant}` has no policy `{policy}`")).help(help);
     about(item.document, finding, &[Step::Field("rotation_policy")])
 }
 
@@ -303,7 +321,7 @@ fn claims(set: &Set<'_, '_>, keeper: &Keeper<'_>, findings: &mut Vec<Finding>) {
 }
 
 /// The names at the provider that a key takes for itself: the name, the region if the name says it, and the field.
-fn claimed_names(key: &EncryptionKey) -> impl Iterator<Item = (&str, Option<&str>, &'static str)> {
+pub(super) fn claimed_names(key: &EncryptionKey) -> impl Iterator<Item = (&str, Option<&str>, &'static str)> {
     let alias = key.kms_alias.as_deref().map(|alias| (alias, None, "kms_alias"));
     let id = key.kms_key_id.as_deref().map(|id| {
         let name = check::alias_of_id(id).unwrap_or_else(|| id.rsplit('/').next().unwrap_or(id));
@@ -384,7 +402,7 @@ fn named_tenants(set: &Set<'_, '_>, findings: &mut Vec<Finding>) {
             || format!("there is no folder `policies/{tenant}/`"),
             |name| format!("did you mean `{name}`?"),
         );
-        finding("set/unknown-tenant", format!("there is no tenant `{tenant}`")).help(help)
+        finding(UNKNOWN_TENANT, format!("there is no tenant `{tenant}`")).help(help)
     };
     let guardrails = set.guardrails.iter().map(|item| (item.document, &item.located.value.tenants));
     let freezes = set.freezes.iter().map(|item| (item.document, &item.located.value.tenants));

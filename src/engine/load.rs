@@ -147,7 +147,7 @@ pub(super) fn open(dir: &Path) -> Result<Repo, SourceError> {
 }
 
 /// A bare repository has no work tree: relative paths of its `keywheel.yaml` start where it lies.
-fn root(repo: &Repo, dir: &Path) -> PathBuf {
+pub(super) fn root(repo: &Repo, dir: &Path) -> PathBuf {
     repo.root().unwrap_or_else(|| dir.to_owned())
 }
 

@@ -15,11 +15,11 @@ use crate::schedule::{Decision, TZ_VERSION, Timing};
 
 use super::compare::{FieldDiff, compare, fields};
 use super::due::{KeyTiming, Verdict, finish_held_back, held_back, instant, key_timing, verdict};
-use super::keys;
+use super::keys::{self, Extent};
 use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, digest, limits};
 
 /// The name of the one [`ObjectKind::Config`] object.
-const CONFIG: &str = "keywheel.yaml";
+pub(super) const CONFIG: &str = "keywheel.yaml";
 
 /// The plan under construction.
 #[derive(Debug, Default)]
@@ -40,13 +40,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         finish(inputs, &mut draft);
         documents(inputs, &left_out, &mut draft);
         let policies = policies(inputs, &left_out, &mut draft);
-        keys::keys(inputs, &left_out, &policies, &mut draft);
+        keys::keys(inputs, &left_out, &policies, Extent::Everything, &mut draft);
         draft.diagnostics.extend(acting::not_yet(inputs.desired));
     }
-    // Stable, so that each pass's own order holds within an action.
-    draft
-        .changes
-        .sort_by_cached_key(|change| (stage(change.action, change.object.kind), change.object.clone(), change.version));
+    sort(&mut draft.changes);
     draft
         .waiting
         .sort_by_cached_key(|waiting| (waiting.starts_at.is_none(), waiting.starts_at, waiting.object.clone()));
@@ -71,6 +68,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         base: None,
         consequences: Vec::new(),
     }
+}
+
+/// Brings changes into the order in which apply works. Stable, so that each pass's own order holds within an action.
+pub(super) fn sort(changes: &mut [Change]) {
+    changes
+        .sort_by_cached_key(|change| (stage(change.action, change.object.kind), change.object.clone(), change.version));
 }
 
 /// The database that a plan is bound to. One to which nothing was ever applied is as good as none: what was reviewed
@@ -148,7 +151,7 @@ fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
 }
 
 /// Tenants, guardrails, freezes and `keywheel.yaml`: whole documents without a workflow.
-fn documents(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, draft: &mut Draft) {
+pub(super) fn documents(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, draft: &mut Draft) {
     let desired = inputs.desired;
     let mut wanted: BTreeMap<ObjectRef, Value> = BTreeMap::new();
     let mut want = |kind, tenant_id: Option<&Name>, name: &Name, spec: Value| {
@@ -225,7 +228,7 @@ pub fn continued_policy<'a>(
 /// Each desired policy with the record that it continues, if there is one.
 pub(super) type Paired<'a> = BTreeMap<&'a Address, &'a PolicyRecord>;
 
-fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String>, draft: &mut Draft) -> Paired<'a> {
+pub(super) fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String>, draft: &mut Draft) -> Paired<'a> {
     let (desired, recorded) = (inputs.desired, inputs.recorded);
     let mut paired: Paired<'a> = BTreeMap::new();
     let mut continued: BTreeSet<&Address> = BTreeSet::new();
@@ -487,7 +490,7 @@ pub(super) fn names(diff: &FieldDiff) -> String {
     diff.before.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn to_value(document: &impl Serialize) -> Value {
+pub(super) fn to_value(document: &impl Serialize) -> Value {
     serde_json::to_value(document).unwrap_or_default()
 }
 

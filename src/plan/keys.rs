@@ -16,8 +16,23 @@ use super::{Action, Change, Drift, Inputs, Precondition, Reason, UNANSWERED, ret
 /// Fields that are fixed when a key is made: what changes them is another key.
 const FIXED: &[&str] = &["kms_provider", "kms_region", "key_spec", "key_usage", "multi_region", "tenant_id"];
 
+/// How much is planned of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// What git changes, what the key managers hold, and what the clock asks for.
+    Everything,
+    /// What git changes, where nobody was asked.
+    Documents,
+}
+
 /// Plans every key.
-pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, policies: &Paired<'_>, draft: &mut Draft) {
+pub(super) fn keys(
+    inputs: &Inputs<'_>,
+    left_out: &BTreeMap<Name, String>,
+    policies: &Paired<'_>,
+    extent: Extent,
+    draft: &mut Draft,
+) {
     let (desired, recorded) = (inputs.desired, inputs.recorded);
     let timings = KeyTiming::new(desired);
     let owners = owners(recorded);
@@ -35,11 +50,19 @@ pub(super) fn keys(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, polic
         match record {
             None => {
                 newcomers.entry(&address.tenant_id).or_default().push((address, &key.value));
-                new_key(inputs, &owners, address, key, draft);
+                match extent {
+                    Extent::Everything => new_key(inputs, &owners, address, key, draft),
+                    Extent::Documents => introduced(address, &key.value, draft),
+                }
             }
             // What was begun is finished first, under the policy that it began with.
             Some((_, record)) if unfinished.contains(&record.id) => {}
-            Some((_, record)) => known_key(inputs, policies, &timings, address, &key.value, record, draft),
+            Some((_, record)) => {
+                let is_possible = edited(inputs, policies, address, key, record, draft);
+                if is_possible && extent == Extent::Everything {
+                    known_key(inputs, &timings, address, &key.value, record, draft);
+                }
+            }
         }
     }
     for (address, record) in &recorded.keys {
@@ -125,11 +148,30 @@ fn new_key(
         let reason = Reason::new("switched_off", "new, and KEY_ROTATION_ENABLED=false starts nothing");
         return wait(draft, address, Action::Create, reason, None);
     }
+    made(address, document, draft);
+}
+
+/// A document of a key that is not in the record, where nobody can say what the key manager holds.
+fn introduced(address: &Address, document: &EncryptionKey, draft: &mut Draft) {
+    match &document.kms_key_id {
+        Some(id) => draft.changes.push(Change {
+            action: Action::Adopt,
+            ..created(ObjectRef::key(address), document, Reason::new("new", comes_under_care(id)))
+        }),
+        None => made(address, document, draft),
+    }
+}
+
+fn made(address: &Address, document: &EncryptionKey, draft: &mut Draft) {
     let reason = match &document.rotation_policy {
         Some(policy) => format!("a new {} key under policy {policy}", document.kms_provider),
         None => format!("a new {} key without a policy", document.kms_provider),
     };
     draft.changes.push(created(ObjectRef::key(address), document, Reason::new("new", reason)));
+}
+
+fn comes_under_care(id: &str) -> String {
+    format!("{id} comes under keywheel's care; nothing is rotated by that")
 }
 
 /// A finding about a new key, at the field that it is about.
@@ -192,7 +234,7 @@ fn adopted_key(
     }
     let mut after = fields(document);
     after.insert("provider_ref".to_owned(), named.clone().into());
-    let mut message = format!("{named} comes under keywheel's care; nothing is rotated by that");
+    let mut message = comes_under_care(named);
     let differing = observed.map(|observed| differing_settings(document, observed)).unwrap_or_default();
     if !differing.is_empty() {
         message = format!("{message}; its {} becomes what the document says", names(&differing));
@@ -217,34 +259,47 @@ fn owners(recorded: &Recorded) -> Owners<'_> {
     recorded.keys.iter().filter_map(|(address, record)| Some((primary(record)?, address))).collect()
 }
 
-/// A key that is in the record: changed, drifted, due.
-fn known_key(
+/// A key that is in the record, and whose document says something else. False if a key cannot become that.
+fn edited(
     inputs: &Inputs<'_>,
     policies: &Paired<'_>,
+    address: &Address,
+    key: &Located<EncryptionKey>,
+    record: &KeyRecord,
+    draft: &mut Draft,
+) -> bool {
+    let document = &key.value;
+    if record.key == *document {
+        return true;
+    }
+    let diff = compare(&record.key, document);
+    if let Some(field) = FIXED.iter().find(|field| diff.touches(field)) {
+        let finding = Finding::error(
+            "key/fixed-field",
+            format!("{field} of {address} is fixed when a key is made: it cannot go from {}", diff.words(field)),
+        )
+        .help(format!(
+            "undo the edit; or forget this key (remove its document, apply) and add one under another name with the new {field}"
+        ));
+        refuse(draft, address, key, field, finding);
+        return false;
+    }
+    if !diff.is_empty() {
+        let (action, reason) = key_change(inputs, policies, address, document, record, &diff);
+        draft.changes.push(updated(ObjectRef::key(address), action, diff, record.revision, reason));
+    }
+    true
+}
+
+/// A key that is in the record: drifted, due.
+fn known_key(
+    inputs: &Inputs<'_>,
     timings: &KeyTiming<'_>,
     address: &Address,
     document: &EncryptionKey,
     record: &KeyRecord,
     draft: &mut Draft,
 ) {
-    if record.key != *document {
-        let diff = compare(&record.key, document);
-        if let Some(field) = FIXED.iter().find(|field| diff.touches(field)) {
-            let finding = Finding::error(
-                "key/fixed-field",
-                format!("{field} of {address} is fixed when a key is made: it cannot go from {}", diff.words(field)),
-            )
-            .help(format!(
-                "undo the edit; or forget this key (remove its document, apply) and add one under another name with the new {field}"
-            ));
-            draft.diagnostics.push(finding.of(ObjectRef::key(address)));
-            return;
-        }
-        if !diff.is_empty() {
-            let (action, reason) = key_change(inputs, policies, address, document, record, &diff);
-            draft.changes.push(updated(ObjectRef::key(address), action, diff, record.revision, reason));
-        }
-    }
     match observation(inputs, address) {
         Some(Observation::Unknown { why }) => {
             let reason = Reason::new(UNANSWERED, format!("the key manager gave no usable answer: {why}"));

@@ -8,12 +8,17 @@
 
 mod acting;
 mod build;
+pub mod burst;
 mod compare;
+mod consequences;
+pub mod cost;
 mod due;
 mod keys;
 mod limits;
 mod retention;
+mod review;
 mod saved;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +31,9 @@ pub use build::{applied_config, continued_policy, plan};
 pub use due::{KeyTiming, Verdict, finish_held_back, held_back, history, instant, key_timing, verdict};
 pub use keys::{continued_key, version_drift};
 pub use retention::{Due, Retired, due, evidence, is_vetoed, needs_last_use, terms, version_after, version_before};
+pub use review::{Review, review};
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
+pub use snapshot::{KeyAge, ParseSnapshotError, StateSnapshot};
 
 use crate::diagnostic::Finding;
 use crate::document::{Capabilities, Repository};

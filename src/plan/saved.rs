@@ -206,7 +206,8 @@ pub fn digest(sources: &Sources, lineage: Option<Uuid>, changes: &[Change]) -> S
     finish(context)
 }
 
-fn finish(context: Context) -> String {
+/// A digest as files have it.
+pub(super) fn finish(context: Context) -> String {
     let digest = context.finish();
     let hex: String = digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
         use std::fmt::Write as _;

@@ -9,7 +9,7 @@ use crate::engine::{
     AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport, LockReport,
     MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, VerifyReport, Versioned, Why,
 };
-use crate::plan::PlanDocument;
+use crate::plan::{PlanDocument, StateSnapshot};
 
 use super::drift::DriftDocument;
 use super::findings;
@@ -36,6 +36,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("state-copy.v1.json", output::<Versioned<CopyReport>>()),
         ("state-migrate.v1.json", output::<Versioned<MigrateReport>>()),
         ("state-recover.v1.json", output::<Versioned<RecoveryReport>>()),
+        ("state-snapshot.v1.json", output::<StateSnapshot>()),
         ("state-verify.v1.json", output::<Versioned<VerifyReport>>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),

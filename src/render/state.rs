@@ -1,12 +1,14 @@
 //! What became of a state database, as text.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::diagnostic::Finding;
 use crate::engine::{
     BackupReport, CopiedTable, CopyReport, LostRotation, MigrateReport, Migration, RecoveryReport, Verdict,
     VerifyReport,
 };
+use crate::plan::StateSnapshot;
 
 use super::style::{self, paint};
 use super::text::{count, safe};
@@ -47,6 +49,19 @@ pub fn backed_up(report: &BackupReport, view: View) -> String {
         let _ = writeln!(out, "{}", paint(style::WARNING, &what));
     }
     out
+}
+
+/// A snapshot that was written.
+#[must_use]
+pub fn snapshot(snapshot: &StateSnapshot, file: &Path) -> String {
+    let file = file.display().to_string();
+    format!(
+        "{} {} as of {}, without settings or secrets.\nTo review a change with it: keywheel plan --base REF --state {}\n",
+        paint(style::GOOD, "Written:"),
+        count(snapshot.keys.len(), "key"),
+        time::instant(snapshot.as_of),
+        safe(&file)
+    )
 }
 
 /// A schema that became the newest.

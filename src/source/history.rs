@@ -35,7 +35,39 @@ pub enum OnBranch {
     },
 }
 
+/// What a branch is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeBase {
+    /// The commit, a full id.
+    pub commit: String,
+    /// Did the branch leave the ref there? If not, the two have no history in common, and it is the ref's own commit.
+    pub is_common: bool,
+}
+
 impl Repo {
+    /// The commit where `head` left `base`, or, where they have no history in common, the commit of `base`. Without
+    /// `head`, that of the work tree.
+    ///
+    /// # Errors
+    /// [`SourceError::UnknownRevision`] and its like; [`SourceError::Shallow`] if the history ends before the answer.
+    pub fn merge_base(&self, base: &str, head: Option<&str>) -> Result<MergeBase, SourceError> {
+        let base_id = self.commit(base)?.id();
+        let head_id = self.commit(head.unwrap_or("HEAD"))?.id();
+        match self.git.merge_base(base_id, head_id) {
+            Ok(common) => Ok(MergeBase { commit: common.to_string(), is_common: true }),
+            Err(e) if e.code() == ErrorCode::NotFound => {
+                if self.git.is_shallow() {
+                    return Err(SourceError::Shallow {
+                        ancestor: base.into(),
+                        descendant: head.unwrap_or("HEAD").into(),
+                    });
+                }
+                Ok(MergeBase { commit: base_id.to_string(), is_common: false })
+            }
+            Err(e) => Err(git("find where two histories part")(e)),
+        }
+    }
+
     /// Does the clone lack a part of the history?
     pub fn is_shallow(&self) -> bool {
         self.git.is_shallow()

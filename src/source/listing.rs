@@ -13,7 +13,7 @@ use crate::document::SourceFile;
 pub(super) const REGULAR: i32 = 0o100_644;
 pub(super) const EXECUTABLE: i32 = 0o100_755;
 pub(super) const SYMLINK: i32 = 0o120_000;
-const SUBMODULE: i32 = 0o160_000;
+pub(super) const SUBMODULE: i32 = 0o160_000;
 
 /// Five times the files of the largest repository that keywheel is measured with, at a document each.
 const MAX_ENTRIES: usize = 500_000;
@@ -31,6 +31,7 @@ pub(super) struct Listing {
 }
 
 /// One file: what a tree says about it.
+#[derive(Clone)]
 pub(super) struct Entry {
     /// Git's mode.
     pub(super) mode: i32,
@@ -48,20 +49,9 @@ impl Listing {
         prefix: &str,
     ) -> Result<Self, SourceError> {
         let mut listing = Self::default();
-        let mut root = find_tree(repository, commit.tree_id(), "the commit's tree")?;
-        let mut walked = String::new();
-        for name in prefix.split('/').filter(|name| !name.is_empty()) {
-            let Some((mode, id)) = root.get_name(name).map(|entry| (entry.filemode(), entry.id())) else {
-                return Ok(listing);
-            };
-            walked = join(&walked, name);
-            root = find_folder(repository, mode, id, &walked)?;
-        }
-        if let Some(config) = root.get_name(CONFIG_FILE) {
-            if config.kind() == Some(ObjectType::Tree) {
-                return Err(SourceError::NotAFile { path: CONFIG_FILE.into() });
-            }
-            listing.insert(CONFIG_FILE.into(), Entry { mode: config.filemode(), id: config.id(), content: None });
+        let Some(root) = root(repository, commit, prefix)? else { return Ok(listing) };
+        if let Some(config) = config(&root)? {
+            listing.insert(CONFIG_FILE.into(), config);
         }
         if let Some(policies) = root.get_name(POLICIES_FOLDER) {
             let tree = find_folder(repository, policies.filemode(), policies.id(), POLICIES_FOLDER)?;
@@ -107,6 +97,19 @@ impl Listing {
         self.entries.get(path)
     }
 
+    pub(super) fn take(&mut self, path: &str) -> Option<Entry> {
+        self.entries.remove(path)
+    }
+
+    /// The id that git gives the tree of `policies/`.
+    pub(super) fn policies_tree(&self) -> Result<Option<Oid>, SourceError> {
+        let mut root = Folder::default();
+        for (path, entry) in &self.entries {
+            root.insert(path, entry);
+        }
+        root.folders.get(POLICIES_FOLDER).map(Folder::id).transpose()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -123,7 +126,6 @@ impl Listing {
             files: Vec::with_capacity(self.entries.len()),
             dirty: Vec::new(),
         };
-        let mut root = Folder::default();
         for (path, entry) in &self.entries {
             if entry.mode == SUBMODULE {
                 return Err(SourceError::Submodule { path: path.into() });
@@ -134,12 +136,37 @@ impl Listing {
             } else if entry.mode == SYMLINK || can_hold_documents(path) {
                 snapshot.files.push(read_entry(database.as_ref(), path, entry)?);
             }
-            root.insert(path, entry);
         }
-        snapshot.policies_tree =
-            root.folders.get(POLICIES_FOLDER).map(Folder::id).transpose()?.map(|id| id.to_string());
+        snapshot.policies_tree = self.policies_tree()?.map(|id| id.to_string());
         Ok(snapshot)
     }
+}
+
+/// The tree of the policy root; none if the commit has no such folder.
+pub(super) fn root<'r>(
+    repository: &'r Repository,
+    commit: &git2::Commit<'_>,
+    prefix: &str,
+) -> Result<Option<git2::Tree<'r>>, SourceError> {
+    let mut root = find_tree(repository, commit.tree_id(), "the commit's tree")?;
+    let mut walked = String::new();
+    for name in prefix.split('/').filter(|name| !name.is_empty()) {
+        let Some((mode, id)) = root.get_name(name).map(|entry| (entry.filemode(), entry.id())) else {
+            return Ok(None);
+        };
+        walked = join(&walked, name);
+        root = find_folder(repository, mode, id, &walked)?;
+    }
+    Ok(Some(root))
+}
+
+/// `keywheel.yaml` of a policy root.
+pub(super) fn config(root: &git2::Tree<'_>) -> Result<Option<Entry>, SourceError> {
+    let Some(config) = root.get_name(CONFIG_FILE) else { return Ok(None) };
+    if config.kind() == Some(ObjectType::Tree) {
+        return Err(SourceError::NotAFile { path: CONFIG_FILE.into() });
+    }
+    Ok(Some(Entry { mode: config.filemode(), id: config.id(), content: None }))
 }
 
 /// A tree in the making.
@@ -178,7 +205,11 @@ impl<'a> Folder<'a> {
     }
 }
 
-fn read_entry(database: Option<&git2::Odb<'_>>, path: &str, entry: &Entry) -> Result<SourceFile, SourceError> {
+pub(super) fn read_entry(
+    database: Option<&git2::Odb<'_>>,
+    path: &str,
+    entry: &Entry,
+) -> Result<SourceFile, SourceError> {
     let content = match (&entry.content, database) {
         (Some(content), _) => Arc::clone(content),
         (None, Some(database)) => read_blob(database, path, entry.id)?,
@@ -220,7 +251,12 @@ pub(super) fn check_size_of_tree(path: &str, seen: usize) -> Result<(), SourceEr
     Err(SourceError::Excessive { path: path.chars().take(64).collect(), limit })
 }
 
-fn find_folder<'r>(repository: &'r Repository, mode: i32, id: Oid, path: &str) -> Result<git2::Tree<'r>, SourceError> {
+pub(super) fn find_folder<'r>(
+    repository: &'r Repository,
+    mode: i32,
+    id: Oid,
+    path: &str,
+) -> Result<git2::Tree<'r>, SourceError> {
     match mode {
         REGULAR | EXECUTABLE | SYMLINK | SUBMODULE => Err(not_a_folder(path, mode)),
         _ => find_tree(repository, id, path),
@@ -237,7 +273,7 @@ pub(super) fn not_a_folder(path: &str, mode: i32) -> SourceError {
     SourceError::NotAFolder { path: path.into(), what }
 }
 
-fn find_tree<'r>(repository: &'r Repository, id: Oid, path: &str) -> Result<git2::Tree<'r>, SourceError> {
+pub(super) fn find_tree<'r>(repository: &'r Repository, id: Oid, path: &str) -> Result<git2::Tree<'r>, SourceError> {
     repository.find_tree(id).map_err(|e| missing_or(path, id, "read a folder", e))
 }
 

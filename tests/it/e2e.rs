@@ -23,6 +23,7 @@ mod providers;
 mod refusals;
 mod retention;
 mod retention_aws;
+mod review;
 mod saved_plans;
 mod secrets;
 mod signed;

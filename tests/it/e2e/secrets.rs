@@ -193,6 +193,9 @@ impl World {
         );
         self.exits(&["state", "backup", "backup.db", "-vvv"], &[0]);
         self.exits(&["state", "copy", "${KEYWHEEL_STATE}", "sqlite:copied.db", "-vvv"], &[0]);
+        self.exits(&["state", "snapshot", "--out", "ages.json", "-vvv"], &[0]);
+        self.exits(&["plan", "--base", "HEAD~1", "--state", "ages.json", "-vvv"], &[0]);
+        self.exits(&["plan", "--base", "HEAD~1", "--format", "json", "-vvv"], &[0]);
         self.exits(&["state", "migrate", "-vvv"], &[0]);
         self.run(&["state", "recover", "plan.json", "--auto-approve"]);
         self.act(&["state", "forget", "acme/patients"], &[0, 1, 3]);
