@@ -77,6 +77,7 @@ const CODES: &[(&str, &str)] = &[
     ("key/tag", "A tag that AWS KMS does not take, or whose name is reserved."),
     ("key/previous-name", "`previous_name` is the key's own name."),
     ("tenant/owner-dates", "An owner's key ends before it begins."),
+    ("tenant/owner-key", "An owner's key is none whose signatures can be checked."),
     ("secret/literal", "A secret stands in the document itself (a warning)."),
     ("secret/not-whole", "A reference to a secret is a part of its field only."),
     ("secret/not-a-secret-field", "`${NAME}` in a field that is not declared secret."),
@@ -85,6 +86,7 @@ const CODES: &[(&str, &str)] = &[
     ("config/state", "Not a state database."),
     ("config/state-password", "A database's password stands in `keywheel.yaml`."),
     ("config/apply-from", "Not the whole name of a ref."),
+    ("config/no-owners", "Signatures are asked for, and nobody is named who may give them for this file."),
     (
         "config/duration",
         "A duration that is too long, or nothing; a call to a key manager that may take longer than its lock is good for.",

@@ -19,7 +19,7 @@ pub(in crate::document) fn check(subject: &mut Subject<'_, '_>, tenant: &Tenant)
 pub(super) fn owners(subject: &mut Subject<'_, '_>, owners: &[Owner]) {
     for (index, owner) in owners.iter().enumerate() {
         if let Err(error) = Key::parse(&owner.signing_key) {
-            let finding = Finding::error("owner/signing-key", format!("the key of {} cannot be used", owner.principal))
+            let finding = Finding::error("tenant/owner-key", format!("the key of {} cannot be used", owner.principal))
                 .help(error.to_string());
             subject.add(finding, &[Step::Field("owners"), Step::Index(index), Step::Field("signing_key")]);
         }

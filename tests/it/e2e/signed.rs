@@ -398,7 +398,7 @@ fn owners_that_cannot_sign_are_found_at_validation() {
     ] {
         let owner = format!("owners: [{{principal: ada@example.org, signing_key: {key}}}]\n");
         sandbox.write("keywheel.yaml", &format!("apiVersion: keywheel/v1\nkind: Config\n{owner}"));
-        let said = sandbox.keywheel(&["validate"]).exits(1).says("owner/signing-key");
+        let said = sandbox.keywheel(&["validate"]).exits(1).says("tenant/owner-key");
         assert!(said.stdout.contains(why) || said.stderr.contains(why), "{}{}", said.stdout, said.stderr);
     }
 }
