@@ -22,9 +22,8 @@ enum Spec {
 }
 
 const TENANTS: [&str; 3] = ["acme", "bank co", "umbrella"];
-const POLICIES: [&str; 3] = ["yearly", "each day", "old one"];
+const POLICIES: [&str; 4] = ["yearly", "each day", "old one", "new one"];
 const KEYS: [&str; 4] = ["one", "two three", "four", "five"];
-const ALIASES: [&str; 3] = ["alias/a", "alias/b", "alias/c"];
 
 /// A name as somebody might write it.
 fn written(name: &str, style: usize) -> String {
@@ -57,7 +56,7 @@ fn text(tenant: &str, spec: &Spec) -> String {
                 .map_or(String::new(), |policy| format!("rotation_policy: {}\n", written(POLICIES[policy], style / 5)));
             let provider = if alias.is_some() { "aws_kms" } else { "local" };
             let alias =
-                alias.map_or(String::new(), |alias| format!("kms_region: eu-west-1\nkms_alias: {}\n", ALIASES[alias]));
+                alias.map_or(String::new(), |alias| format!("kms_region: eu-west-1\nkms_alias: alias/{alias}\n"));
             let previous = previous.map_or(String::new(), |previous| format!("previous_name: {}\n", KEYS[previous]));
             format!(
                 "{}key_name: {name}\nkey_type: t\nkms_provider: {provider}\n{policy}{alias}{previous}",
@@ -70,23 +69,53 @@ fn text(tenant: &str, spec: &Spec) -> String {
     }
 }
 
-fn spec() -> impl Strategy<Value = Spec> {
-    let previous = |most: usize| prop::option::weighted(0.1, 0..most);
+/// A document as it stands in one of four files of a tenant: with names that no other file has, and right for the most part.
+fn sound(tenant: usize, file: usize) -> impl Strategy<Value = Spec> {
     prop_oneof![
-        8 => (0..3usize, 0..3u32, prop::bool::weighted(0.2), previous(3), 0..5usize)
-            .prop_map(|(name, days, aws, previous, style)| Spec::Policy { name, days, aws, previous, style }),
-        16 => (0..4usize, prop::option::weighted(0.8, 0..3usize), prop::option::weighted(0.3, 0..3usize), previous(4), 0..25usize)
-            .prop_map(|(name, policy, alias, previous, style)| Spec::Key { name, policy, alias, previous, style }),
+        4 => (0..3u32, 0..5usize)
+            .prop_map(move |(days, style)| Spec::Policy { name: file, days, aws: false, previous: None, style }),
+        4 => (prop::option::weighted(0.9, 0..4usize), 0..25usize)
+            .prop_map(move |(policy, style)| Spec::Key { name: file, policy, alias: None, previous: None, style }),
+        3 => (0..25usize).prop_map(move |style| {
+            Spec::Key { name: file, policy: None, alias: Some(tenant * 4 + file), previous: None, style }
+        }),
         2 => (1..3u32).prop_map(|days| Spec::Tenant { days }),
-        1 => (0..4usize).prop_map(|name| Spec::Broken { name }),
+    ]
+}
+
+/// A document as an edit may leave it.
+fn any() -> impl Strategy<Value = Spec> {
+    let previous = || prop::option::weighted(0.1, 0..4usize);
+    prop_oneof![
+        8 => (0..4usize, 0..3u32, prop::bool::weighted(0.2), previous(), 0..5usize)
+            .prop_map(|(name, days, aws, previous, style)| Spec::Policy { name, days, aws, previous, style }),
+        16 => (0..4usize, prop::option::weighted(0.8, 0..4usize), prop::option::weighted(0.3, 0..12usize), previous(), 0..25usize)
+            .prop_map(|(name, policy, alias, previous, style)| Spec::Key { name, policy, alias, previous, style }),
+        4 => (1..3u32).prop_map(|days| Spec::Tenant { days }),
+        2 => (0..4usize).prop_map(|name| Spec::Broken { name }),
         1 => Just(Spec::Garbage),
     ]
 }
 
-/// One of four files of a tenant, with its text in the form of another tenant now and then.
+/// One file of the repository before: a policy and a key of its own, or less.
 fn file() -> impl Strategy<Value = (String, Option<String>)> {
-    let documents = prop::collection::vec(spec(), 1..4);
-    (0..TENANTS.len(), 0..4usize, prop::option::weighted(0.85, documents), prop::bool::weighted(0.05)).prop_map(
+    (0..TENANTS.len(), 0..4usize).prop_flat_map(|(tenant, file)| {
+        (sound(tenant, file), sound(tenant, file), any(), prop::bool::weighted(0.06)).prop_map(
+            move |(one, two, odd, is_odd)| {
+                let mut specs = vec![one];
+                specs.extend(Some(two).filter(|two| std::mem::discriminant(two) != std::mem::discriminant(&specs[0])));
+                specs.extend(Some(odd).filter(|_| is_odd));
+                let text = specs.iter().map(|spec| text(TENANTS[tenant], spec)).collect();
+                (format!("policies/{}/{file}.yaml", TENANTS[tenant]), Some(text))
+            },
+        )
+    })
+}
+
+/// One file after: written anew, in the form of another tenant now and then, or gone.
+fn edit() -> impl Strategy<Value = (String, Option<String>)> {
+    let documents = prop::option::weighted(0.85, prop::collection::vec(any(), 1..4));
+    (0..TENANTS.len(), 0..4usize, documents, prop::bool::weighted(0.05)).prop_map(
         |(tenant, file, documents, is_moved)| {
             let owner = TENANTS[if is_moved { (tenant + 1) % TENANTS.len() } else { tenant }];
             let text = documents.map(|specs| specs.iter().map(|spec| text(owner, spec)).collect());
@@ -203,14 +232,14 @@ fn compared_both_ways(dir: &Path, base: &Files, head: &Files) -> (plan::Plan, pl
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_review_of_what_changed_is_a_review_of_everything(
-        files in prop::collection::vec(file(), 1..9),
-        all in prop::collection::vec(rules(), 0..3),
-        edits in prop::collection::vec(file(), 0..4),
-        edits_for_all in prop::collection::vec(rules(), 0..2),
+        files in prop::collection::vec(file(), 2..12),
+        all in prop::collection::vec(rules(), 0..2),
+        edits in prop::collection::vec(edit(), 0..3),
+        edits_for_all in prop::collection::vec(rules(), 1..2),
         is_for_all in prop::bool::weighted(0.15),
     ) {
         let start = Files::from([("policies/README.md".to_owned(), "# Policies\n".to_owned())]);
@@ -237,6 +266,33 @@ fn a_second_document_of_one_name_hides_no_claim_of_the_first() {
     let (little, full) = compared_both_ways(tempfile::tempdir().unwrap().path(), &base, &head);
     assert_eq!(little.left_out.len(), 2, "{:#?}", little.diagnostics);
     assert_eq!(little, full);
+}
+
+/// The plan of an edit of one file, which must be that of reading everything.
+fn reviewed(base: &Files, path: &str, text: String) -> plan::Plan {
+    let head = changed_by(base.clone(), vec![(path.to_owned(), Some(text))]);
+    let (little, full) = compared_both_ways(tempfile::tempdir().unwrap().path(), base, &head);
+    assert_eq!(little, full);
+    little
+}
+
+#[test]
+fn an_alias_that_another_tenant_has_is_found_in_a_file_that_did_not_change() {
+    let key = |alias| Spec::Key { name: 0, policy: None, alias: Some(alias), previous: None, style: 4 };
+    let base = Files::from([("policies/bank co/0.yaml".to_owned(), text("bank co", &key(1)))]);
+    let plan = reviewed(&base, "policies/acme/0.yaml", text("acme", &key(1)));
+    assert_eq!(plan.left_out.len(), 2, "{:#?}", plan.diagnostics);
+}
+
+#[test]
+fn the_defaults_of_a_tenant_change_policies_in_files_that_did_not() {
+    let policy = Spec::Policy { name: 0, days: 0, aws: false, previous: None, style: 4 };
+    let base = Files::from([
+        ("policies/acme/0.yaml".to_owned(), text("acme", &policy)),
+        ("policies/acme/tenant.yaml".to_owned(), text("acme", &Spec::Tenant { days: 1 })),
+    ]);
+    let plan = reviewed(&base, "policies/acme/tenant.yaml", text("acme", &Spec::Tenant { days: 2 }));
+    assert_eq!(plan.changes.len(), 2, "the tenant and its policy: {:#?}", plan.changes);
 }
 
 #[test]
