@@ -98,6 +98,24 @@ pub fn counts(plan: &Plan) -> String {
     parts.join(", ")
 }
 
+/// The whole in one line, as a title: what would be done, and whether it may.
+fn title(plan: &Plan) -> String {
+    let subject = if plan.base.is_some() { "Review of the change" } else { "Key rotation plan" };
+    let errors = plan.diagnostics.iter().filter(|finding| finding.is_error()).count();
+    let mut what = Vec::new();
+    if errors > 0 {
+        what.push(count(errors, "error"));
+    }
+    match (plan.is_empty(), plan.refusals.is_empty()) {
+        (true, true) if errors == 0 => what.push("no changes".to_owned()),
+        (true, true) => {}
+        (true, false) => what.push("refused".to_owned()),
+        (false, true) => what.push(counts(plan)),
+        (false, false) => what.push(format!("refused: {}", counts(plan))),
+    }
+    format!("{subject}: {}", what.join(", "))
+}
+
 /// An action as a word of a sentence.
 #[must_use]
 pub const fn verb(action: Action) -> &'static str {

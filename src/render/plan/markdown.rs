@@ -13,7 +13,7 @@ use super::super::text::{count, sentence, thousands};
 use super::super::time;
 use super::fields;
 use super::groups::{Groups, loss};
-use super::{SUMMARY_ORDER, counts, mark, short, verb};
+use super::{SUMMARY_ORDER, mark, short, title, verb};
 
 /// What GitHub takes as one comment, in characters; held in bytes, which are never fewer.
 pub const BUDGET: usize = 65_536;
@@ -111,14 +111,7 @@ fn fitting(items: &[String], room: usize) -> (usize, usize) {
 
 fn head(plan: &Plan) -> String {
     let mut out = format!("{MARKER}{} -->\n", plan.digest);
-    let subject = if plan.base.is_some() { "Review of the change" } else { "Key rotation plan" };
-    let title = match (plan.is_empty(), plan.refusals.is_empty()) {
-        (true, true) => "no changes".to_owned(),
-        (true, false) => "refused".to_owned(),
-        (false, true) => counts(plan),
-        (false, false) => format!("refused: {}", counts(plan)),
-    };
-    out.push_str(&format!("## {subject}: {title}\n\n"));
+    out.push_str(&format!("## {}\n\n", title(plan)));
     out.push_str(&format!("As of {}, ", time::instant(plan.as_of)));
     match &plan.sources.commit {
         Some(commit) => out.push_str(&format!("commit {}", code(short(commit)))),

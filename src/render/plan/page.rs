@@ -16,7 +16,7 @@ use super::super::text::{count, safe, sentence, thousands};
 use super::super::time;
 use super::fields::{self, Sign};
 use super::groups::{Groups, loss};
-use super::{SUMMARY_ORDER, counts, mark, short, verb};
+use super::{SUMMARY_ORDER, mark, short, title, verb};
 
 /// So many rows are read one after the other; more are folded away together.
 const OPEN: usize = 25;
@@ -47,17 +47,6 @@ pub fn draw(plan: &Plan) -> String {
         (findings("Warnings and notes", &plan.diagnostics, |severity| severity != Severity::Error))
     };
     html::page(&title, &body)
-}
-
-fn title(plan: &Plan) -> String {
-    let subject = if plan.base.is_some() { "Review of the change" } else { "Key rotation plan" };
-    let what = match (plan.is_empty(), plan.refusals.is_empty()) {
-        (true, true) => "no changes".to_owned(),
-        (true, false) => "refused".to_owned(),
-        (false, true) => counts(plan),
-        (false, false) => format!("refused: {}", counts(plan)),
-    };
-    format!("{subject}: {what}")
 }
 
 /// When and of what it was made.
