@@ -251,6 +251,10 @@ fn signing_key(file: &Path) -> Result<SigningKey, EngineError> {
     const ONE_OF_ITS_OWN: &str = "make a key for this alone, without a passphrase: ssh-keygen -t ed25519 -N '' -f FILE, and keep it where secrets are kept";
     let refused =
         |why: &str| EngineError::new("audit/checkpoint-key", format!("the key {} cannot sign: {why}", file.display()));
+    let text = Zeroizing::new(read(file)?);
+    if text.starts_with(b"ssh-") {
+        return Err(refused("it is the public half").help("name the file beside it, without .pub"));
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -261,7 +265,6 @@ fn signing_key(file: &Path) -> Result<SigningKey, EngineError> {
                 .help("chmod 600, once you are sure that nobody has"));
         }
     }
-    let text = Zeroizing::new(read(file)?);
     let text = std::str::from_utf8(&text).map_err(|_| refused("it is no text").help(ONE_OF_ITS_OWN))?;
     SigningKey::parse(text).map_err(|error| refused(&error.to_string()).help(ONE_OF_ITS_OWN))
 }

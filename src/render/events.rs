@@ -13,7 +13,9 @@ pub fn line(event: &Event) -> Option<String> {
     match event {
         Event::PhaseStarted { .. } | Event::Advanced { .. } | Event::ChangeStarted { .. } => None,
         Event::ChangeDone { object, action, version, duration_ms } => {
-            let version = version.as_deref().map(|version| format!(", primary {}", safe(version))).unwrap_or_default();
+            // The end of an old version is about that one, and any other change about the one that is in use then.
+            let which = if action.retirement().is_some() { "version" } else { "primary" };
+            let version = version.as_deref().map(|version| format!(", {which} {}", safe(version))).unwrap_or_default();
             Some(format!("{} {object}: {} in {}{version}", symbol(*action), action.done(), time::took(*duration_ms)))
         }
         Event::ChangeFailed { object, action, error, .. } => {
