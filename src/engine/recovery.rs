@@ -263,6 +263,13 @@ async fn judge(state: &dyn State, path: &Path, lost: Lost) -> Result<(RecoveryRe
         }) else {
             continue;
         };
+        if !writes.iter().all(|write| is_of(&after, write)) {
+            let message =
+                format!("{} has more than what belongs to the {} of {}", path.display(), after.workflow, after.address);
+            return Err(EngineError::new("state/recovery-file", message).kind(ErrorKind::Refused).help(
+                "no apply writes such a file: ask who made it; `keywheel apply` finds out by itself what was done",
+            ));
+        }
         let verdict = if goes_on(&recorded, &keys, &after, &writes, at) {
             Verdict::Fits
         } else if recorded.unfinished.iter().any(|rotation| rotation.id == after.id)
@@ -285,6 +292,26 @@ async fn judge(state: &dyn State, path: &Path, lost: Lost) -> Result<(RecoveryRe
         }
     }
     Ok((RecoveryReport { file: path.to_owned(), lost_at: at, correlation_id, actor, rotations }, fitting))
+}
+
+/// Does a write belong to a rotation: to itself, its key, and that key's tenant? Whoever can write the file can give it
+/// its digest, and whoever says yes to it reads of rotations alone.
+fn is_of(rotation: &RotationRecord, write: &Write) -> bool {
+    let tenant = &rotation.address.tenant_id;
+    match write {
+        Write::Rotation(other) => (other.id, other.key_id) == (rotation.id, rotation.key_id),
+        Write::Step(step) => step.rotation_id == rotation.id,
+        Write::Key(key) => key.id == rotation.key_id && key.key.tenant_id == *tenant,
+        Write::ForgetKey { id, .. } => *id == rotation.key_id,
+        Write::Version(version) => version.key_id == rotation.key_id,
+        Write::Audit(entry) => entry.object.tenant_id.as_ref() == Some(tenant),
+        Write::Outbox(delivery) => delivery.message.object.tenant_id.as_ref() == Some(tenant),
+        Write::Policy(_)
+        | Write::RemovePolicy { .. }
+        | Write::Document(_)
+        | Write::RemoveDocument(_)
+        | Write::AppliedPlan(_) => false,
+    }
 }
 
 /// Is the rotation where it was, so that what was lost goes on from there, and nobody has gone on with it or changed its key?
@@ -371,6 +398,26 @@ mod tests {
             assert_eq!(read(&file).unwrap(), lost);
             assert_eq!(waiting(&[folder.path().to_owned()]), BTreeSet::from([file]));
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_rotation_is_its_own_key_and_nothing_else() {
+        let mut runner = TestRunner::deterministic();
+        let rotation = any_rotation(1, 1).new_tree(&mut runner).unwrap().current();
+        let of = |key: KeyRecord| Write::Key(Box::new(key));
+        let mut own = any_key(1).new_tree(&mut runner).unwrap().current();
+        own.id = rotation.key_id;
+        own.key.tenant_id = rotation.address.tenant_id.clone();
+        assert!(is_of(&rotation, &of(own.clone())));
+        assert!(is_of(&rotation, &Write::ForgetKey { id: own.id, at: clock::now() }));
+        assert!(!is_of(&rotation, &of(KeyRecord { id: Uuid::from_u128(99), ..own.clone() })), "another key");
+        own.key.tenant_id = Name::new("somebody-else").unwrap();
+        assert!(!is_of(&rotation, &of(own)), "the same key, in another tenant");
+        let foreign = Uuid::from_u128(99);
+        assert!(!is_of(&rotation, &Write::ForgetKey { id: foreign, at: clock::now() }));
+        assert!(!is_of(&rotation, &Write::RemovePolicy { id: foreign, at: clock::now() }));
+        let tenant = ObjectRef { kind: ObjectKind::Tenant, tenant_id: None, name: Name::new("acme").unwrap() };
+        assert!(!is_of(&rotation, &Write::RemoveDocument(tenant)));
     }
 
     #[test]
