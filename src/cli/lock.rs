@@ -31,6 +31,8 @@ enum LockCommand {
         format: FormatArg,
     },
     /// Take a lock away; what its holder has begun is finished by the next apply
+    ///
+    /// A call to a key manager may be on its way, and takes a minute at most: nobody else gets the lock before.
     #[command(after_long_help = "Example:\n  keywheel lock break 12 --reason \"the runner was shut down\"")]
     Break {
         /// The lock, as `lock list` shows it
@@ -58,8 +60,12 @@ impl Lock {
                 }
             }
             LockCommand::Break { id, reason, state } => {
-                block_on(engine::break_lock(&workspace, state.state.as_deref(), *id, reason))?;
-                output::note(&format!("The lock {id} is free."));
+                let free_at = block_on(engine::break_lock(&workspace, state.state.as_deref(), *id, reason))?;
+                output::note(&format!(
+                    "The lock {id} is broken: its holder writes nothing any more. A call of theirs may still be on its way, \
+                     so it is free for others at {}.",
+                    render::time::instant(free_at)
+                ));
             }
         }
         Ok(ExitStatus::Done)

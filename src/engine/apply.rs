@@ -81,7 +81,10 @@ pub async fn apply(
         .await
     })
     .await;
-    tell(state, &desired, options, outcome).await
+    // Whose secrets may be named is for what is applied to say.
+    let applied = matches!(&outcome, Ok(Some(_)));
+    let secrets = if applied { &desired.repository.config.secrets } else { &config.secrets };
+    tell(state, secrets, options, outcome).await
 }
 
 /// The documents of the commit that is applied. A work tree with changes is refused, unless told otherwise.
@@ -247,7 +250,7 @@ pub(super) async fn locked<T>(
     #[cfg(debug_assertions)]
     let state = super::fault_points::state(state);
     let patience = std::time::Duration::from_secs(u64::from(options.lock_timeout));
-    let held = leases::acquire(&*state, wanted, operation, patience, progress).await?;
+    let held = leases::acquire(&*state, wanted, operation, patience, &options.interrupt, progress).await?;
     let lease = held.lease.clone();
     let outcome = work(state.clone(), held).await;
     // Whatever became of the work is what there is to say; a lock that stays frees itself.
@@ -293,13 +296,13 @@ pub async fn manual(
         .await
     })
     .await;
-    tell(state, &desired, options, outcome).await
+    tell(state, &config.secrets, options, outcome).await
 }
 
 /// Sends what is in the outbox, once the work is done and the lock is free, and whatever became of the work.
 async fn tell(
     state: Arc<dyn State>,
-    desired: &Desired,
+    secrets: &outbox::Secrets,
     options: &ApplyOptions,
     mut outcome: Result<Option<Report>, EngineError>,
 ) -> Result<Option<Report>, EngineError> {
@@ -309,7 +312,7 @@ async fn tell(
     // Somebody who interrupts does not want to wait for receivers either.
     if !locked && !options.interrupt.load(std::sync::atomic::Ordering::Relaxed) {
         let report = outcome.as_mut().ok().and_then(Option::as_mut);
-        outbox::after_apply(state.as_ref(), &desired.repository.config.secrets, report).await;
+        outbox::after_apply(state.as_ref(), secrets, report).await;
     }
     outcome
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use crate::rotation::{Status, beginning};
 use crate::schedule::{Decision, Hold, Timing, freeze_applies, frozen_at};
 use crate::store::{State, Write};
 
+use super::manual::rollback_closes_at;
 use super::observe::{KnownVersions, Observed, handle};
 use super::records::{PolicyIds, documents_and_policies, key_change, new_key, policy_of, summaries};
 use super::run::{Finished, Outcome, Run, Scope};
@@ -71,12 +72,19 @@ pub(super) async fn execute(
     let is_edit = |change: &&Change| {
         !has_workflow(change) && change.action != Action::Finish && change.action.retirement().is_none()
     };
-    let edits = keys().filter(is_edit);
-    side_by_side(run, course.by_place(edits).into_values(), |change| async { [course.edit(change).await] }).await;
-    let workflows = keys().filter(|change| has_workflow(change));
-    side_by_side(run, course.by_place(workflows).into_values(), |change| async { [course.make(change).await] }).await;
-    let places = course.by_place(keys().filter(|change| change.action.retirement().is_some())).into_values();
-    side_by_side(run, places.map(by_key), |changes| course.retire(changes)).await;
+    let course = &course;
+    let places = course.by_place(keys()).into_values().map(|changes| {
+        let edits: Vec<_> = changes.iter().copied().filter(is_edit).collect();
+        let workflows: Vec<_> = changes.iter().copied().filter(|change| has_workflow(change)).collect();
+        let ends = by_key(changes.into_iter().filter(|change| change.action.retirement().is_some()));
+        // A future is made when its turn comes: those of a whole fleet would be the largest part of the memory.
+        let edits = stream::iter(edits).map(async |change| vec![course.edit(change).await]);
+        let workflows = stream::iter(workflows).map(async |change| vec![course.make(change).await]);
+        let ends = stream::iter(ends).map(async |changes| course.retire(changes).await);
+        let edits_and_workflows = edits.buffer_unordered(CONCURRENT).chain(workflows.buffer_unordered(CONCURRENT));
+        edits_and_workflows.chain(ends.buffer_unordered(CONCURRENT))
+    });
+    side_by_side(run, places).await;
     summaries(&run.scope, desired, state).await?;
     if run.failed.is_empty() && run.not_started.is_empty() {
         applied.finished_at = Some(clock::now());
@@ -96,30 +104,36 @@ pub(super) async fn resume(run: &mut Run<'_>, desired: &Desired, state: &dyn Sta
             // Whoever has its tenant is at it.
             continue;
         }
-        let Some(key) = keys.get(&rotation.key_id) else { continue };
+        let Some(key) = keys.get(&rotation.key_id) else {
+            let message =
+                format!("an unfinished {} of {} has no key in the record", rotation.workflow, rotation.address);
+            scope.progress.event(Event::Notice { message });
+            continue;
+        };
         if finish_held_back(&desired.repository, recorded, rotation, key, clock::now()).is_none() {
             left.entry(scope.managers.place(&key.key)).or_default().push((rotation, key));
         }
     }
-    side_by_side(run, left.into_values(), |(rotation, key)| async { [finish(&scope, state, rotation, key).await] })
-        .await;
+    let (scope, state) = (&scope, state);
+    let places = left.into_values().map(|left| {
+        let finished = stream::iter(left).map(async |(rotation, key)| vec![finish(scope, state, rotation, key).await]);
+        finished.buffer_unordered(CONCURRENT)
+    });
+    side_by_side(run, places).await;
 }
 
-/// Carries out what is given, each place on its own: one that is slow or dead delays nobody else.
-async fn side_by_side<T, F>(run: &mut Run<'_>, work: impl IntoIterator<Item = Vec<T>>, carry_out: impl Fn(T) -> F)
-where
-    F: Future<Output: IntoIterator<Item = Finished>>,
-{
-    // A future is made when its turn comes: those of a whole fleet would be the largest part of the memory.
-    let places = work.into_iter().map(|work| Box::pin(stream::iter(work).map(&carry_out).buffer_unordered(CONCURRENT)));
-    let mut finished = stream::select_all(places);
+/// Does the work of each place on its own: one that is slow or dead delays nobody else.
+async fn side_by_side(run: &mut Run<'_>, places: impl Iterator<Item = impl Stream<Item = Vec<Finished>>>) {
+    let mut finished = stream::select_all(places.map(Box::pin));
     while let Some(finished) = finished.next().await {
-        finished.into_iter().for_each(|finished| run.finish(finished));
+        for finished in finished {
+            run.finish(finished);
+        }
     }
 }
 
 /// The changes of each key together.
-fn by_key(changes: Vec<&Change>) -> Vec<Vec<&Change>> {
+fn by_key<'a>(changes: impl Iterator<Item = &'a Change>) -> Vec<Vec<&'a Change>> {
     let mut keys: BTreeMap<&ObjectRef, Vec<&Change>> = BTreeMap::new();
     for change in changes {
         keys.entry(&change.object).or_default().push(change);
@@ -415,7 +429,15 @@ impl<'a> Course<'a> {
         let wanted = change.after.as_ref().and_then(|after| after.get("primary")?.as_str());
         let versions = self.state.versions(key.id).await?;
         let found = versions.into_iter().find(|version| Some(version.provider_ref.as_str()) == wanted);
-        found.map(Some).ok_or_else(|| Stopped::vanished(&change.object))
+        let found = found.ok_or_else(|| Stopped::vanished(&change.object))?;
+        // Somebody was asked meanwhile.
+        match rollback_closes_at(&found) {
+            Some(closed_at) if clock::now() <= closed_at => Ok(Some(found)),
+            _ => {
+                let error = "its rollback period has closed since it was planned".to_owned();
+                Err(Stopped { resumable: false, ..Stopped::new(error) })
+            }
+        }
     }
 }
 

@@ -110,8 +110,8 @@ impl State for Watched<dyn State> {
         around("release", self.0.release(lease)).await
     }
 
-    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
-        around("break_lease", self.0.break_lease(token, entry)).await
+    async fn break_lease(&self, token: i64, seconds: u32, entry: &AuditEntry) -> Result<Option<Timestamp>, StoreError> {
+        around("break_lease", self.0.break_lease(token, seconds, entry)).await
     }
 
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {

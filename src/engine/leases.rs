@@ -4,6 +4,7 @@
 //! one tenant delays no other; without the repository's own lease there is no apply.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::document::Repository;
@@ -74,7 +75,7 @@ pub(super) fn holder(operation: &str) -> Holder {
     }
 }
 
-/// Takes a lease, and waits for it for a while if somebody else has a part of it.
+/// Takes a lease, and waits for it for a while if somebody else has a part of it; an interrupt ends the wait.
 ///
 /// # Errors
 /// [`StoreError::Locked`] if they still have something that cannot be left out.
@@ -83,6 +84,7 @@ pub(super) async fn acquire(
     Wanted { mut scopes, needed }: Wanted,
     operation: &str,
     patience: Duration,
+    interrupt: &AtomicBool,
     progress: &dyn Progress,
 ) -> Result<Held, EngineError> {
     let (holder, deadline) = (holder(operation), Instant::now() + patience);
@@ -95,6 +97,9 @@ pub(super) async fn acquire(
             Err(error @ StoreError::Locked { .. }) => error,
             Err(error) => return Err(error.into()),
         };
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(error.into());
+        }
         if Instant::now() < deadline {
             if !told {
                 progress.event(Event::Notice { message: format!("waiting: {error}") });

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::document::LONGEST_CALL;
 use crate::model::{AuditEntry, Name, ObjectKind, ObjectRef, Timestamp};
 use crate::store::{self, LeaseRecord};
 
@@ -28,19 +29,28 @@ pub async fn locks(workspace: &Workspace, state: Option<&str>) -> Result<LockRep
     Ok(LockReport { as_of: state.now().await?, locks: state.leases().await? })
 }
 
-/// Takes a lock away, and records who did it and why. Its holder writes nothing any more.
+/// Takes a lock away, and records who did it and why. Its holder writes nothing any more, and begins no call; the one
+/// that may be on its way has until the instant that this gives, and nobody else gets the lock before.
 ///
 /// # Errors
-/// Nobody holds this lock (any more), or the database could not be written.
+/// Nobody holds this lock (any more), it was broken already, or the database could not be written.
 pub async fn break_lock(
     workspace: &Workspace,
     state: Option<&str>,
     token: i64,
     reason: &str,
-) -> Result<(), EngineError> {
+) -> Result<Timestamp, EngineError> {
     let (desired, ..) = load_with_record(workspace, state).await?.with_state()?;
     let state = store::open_or_create(&desired.location(state)?).await?;
     let was = state.leases().await?.into_iter().find(|held| held.token == token);
+    if let Some(was) = was.as_ref().filter(|was| was.is_broken()) {
+        return Err(EngineError::new(
+            "lock/broken",
+            format!("the lock {token} is what is left of one that was broken"),
+        )
+        .kind(ErrorKind::Refused)
+        .help(format!("a call of its holder may still be on its way: it is free at {}", was.until)));
+    }
     let name = Name::new("keywheel.yaml").map_err(|error| EngineError::new("lock/name", error.to_string()))?;
     let entry = AuditEntry {
         at: clock::now(),
@@ -52,10 +62,10 @@ pub async fn break_lock(
         before: was.map(|was| json!(was)),
         after: Some(json!({ "reason": reason })),
     };
-    if state.break_lease(token, &entry).await? {
-        return Ok(());
-    }
-    Err(EngineError::new("lock/unknown", format!("nobody holds the lock {token}"))
-        .kind(ErrorKind::Refused)
-        .help("`keywheel lock list` shows who holds what: a lock that changed hands has another number"))
+    let stays = u32::try_from(LONGEST_CALL.as_secs()).unwrap_or(u32::MAX);
+    state.break_lease(token, stays, &entry).await?.ok_or_else(|| {
+        EngineError::new("lock/unknown", format!("nobody holds the lock {token}"))
+            .kind(ErrorKind::Refused)
+            .help("`keywheel lock list` shows who holds what: a lock that changed hands has another number")
+    })
 }

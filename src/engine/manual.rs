@@ -434,9 +434,7 @@ fn previous<'a>(
         let message = format!("version {} is marked compromised: it must not encrypt again", previous.number);
         return Err(refused("rollback/compromised", message).help("rotate instead: `keywheel rotate`"));
     }
-    let hours = previous.retention.as_ref().map_or(0, |terms| terms.rollback_period_hours);
-    let closed_at = previous.deactivated_at.and_then(|at| at.checked_add_signed(Duration::try_hours(hours.into())?));
-    match closed_at.filter(|_| hours > 0) {
+    match rollback_closes_at(previous) {
         Some(closed_at) if now <= closed_at => Ok(previous),
         Some(closed_at) => {
             let message = format!("the rollback period of {address} closed at {}", instant(closed_at));
@@ -447,6 +445,12 @@ fn previous<'a>(
             Err(refused("rollback/disabled", message).help("rotate instead: `keywheel rotate`"))
         }
     }
+}
+
+/// Until when a rotation may be rolled back that ended the use of this version; none if its policy allows no rollback.
+pub(super) fn rollback_closes_at(version: &VersionRecord) -> Option<Timestamp> {
+    let hours = version.retention.as_ref().map(|terms| terms.rollback_period_hours).filter(|hours| *hours > 0)?;
+    version.deactivated_at?.checked_add_signed(Duration::try_hours(hours.into())?)
 }
 
 fn instant(at: Timestamp) -> String {

@@ -175,6 +175,7 @@ pub(super) async fn key_change(
                 change.after.as_ref().and_then(|after| after.get("provider_ref")?.as_str()).ok_or_else(vanished)?;
             let manager = scope.managers.of(&document).await.map_err(|error| Stopped::from(&error))?;
             let handle = handle(&address, &document, None, &KnownVersions::new());
+            journal.write(vec![settings_requested(scope, change)]).await?;
             let settings = manager.update_settings(&handle, None, named);
             scope.context.while_held(settings).await.map_err(|error| Stopped::from(&error))?;
         }
@@ -190,15 +191,7 @@ pub(super) async fn key_change(
         if at_provider || new_alias {
             let manager = scope.managers.of(&document).await.map_err(|error| Stopped::from(&error))?;
             let handle = handle(&address, &document, Some(record), &KnownVersions::new());
-            // Both are idempotent and are done again if the record of them is lost: the audit entry is the intent.
-            journal
-                .write(vec![scope.audit(
-                    "key.settings_requested".to_owned(),
-                    &change.object,
-                    None,
-                    change.after.clone().map(Value::Object),
-                )])
-                .await?;
+            journal.write(vec![settings_requested(scope, change)]).await?;
             if at_provider {
                 let former = Some(&record.key);
                 let settings = manager.update_settings(&handle, former, primary);
@@ -235,6 +228,13 @@ pub(super) async fn key_change(
         ..record.clone()
     };
     Ok(journal.write(vec![Write::Key(Box::new(record)), scope.audit_change(change)]).await?)
+}
+
+/// The intent to change what a key manager holds of a key. That is idempotent, and is done again if the record of it is
+/// lost.
+fn settings_requested(scope: &Scope<'_>, change: &Change) -> Write {
+    let after = change.after.clone().map(Value::Object);
+    scope.audit("key.settings_requested".to_owned(), &change.object, None, after)
 }
 
 /// A person's word about an old version.

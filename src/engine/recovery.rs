@@ -168,7 +168,11 @@ fn write_file(lost: &Lost, path: &Path) -> io::Result<()> {
     serde_json::to_writer(&mut new, &file)?;
     new.write_all(b"\n")?;
     new.as_file().sync_all()?;
-    new.persist(path).map(drop).map_err(|error| error.error)
+    new.persist(path).map_err(|error| error.error)?;
+    // The name is durable once its folder is.
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
 }
 
 fn digest_of(lost: &Lost) -> io::Result<String> {

@@ -89,7 +89,7 @@ pub(super) struct Stopped {
 }
 
 impl Stopped {
-    fn new(error: impl Into<String>) -> Self {
+    pub(super) fn new(error: impl Into<String>) -> Self {
         Self { error: error.into(), help: None, resumable: true, retry_at: None }
     }
 }
@@ -120,6 +120,9 @@ impl From<&ProviderError> for Stopped {
 
 /// The longest that a run waits for a provider's consistency; beyond that it ends, and names the instant.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How soon a wait ends when an interrupt comes.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
 
 /// How many failures that may pass, or whose outcome is unknown, a rotation meets within one run before the next run goes on.
 const ATTEMPTS_A_RUN: u32 = 3;
@@ -308,12 +311,18 @@ async fn probe_create(context: &Context, manager: &dyn KeyManager, work: &mut Wo
             );
             return Err(Stopped { help: Some(help), retry_at: Some(sure_at), ..Stopped::new(error) });
         }
-        clock::sleep(wait).await;
+        while clock::now() < sure_at && !context.interrupt.load(Ordering::Relaxed) {
+            clock::sleep(LOOK_AROUND.min(wait)).await;
+        }
         return Ok(());
     }
     let oldest = found.remove(0);
     for twin in found {
-        // A call that was repeated by somebody below us. It is kept, recorded, and out of use.
+        // A call that was repeated by somebody below us. It is kept, recorded, and out of use. Disabling it is idempotent,
+        // and done again if the record of it is lost: the audit entry is the intent.
+        let intent = json!({ "provider_ref": twin.provider_ref, "state": VersionState::Disabled });
+        work.pending.push(audit(context, work, "version.disable_requested", None, Some(intent)));
+        flush(context, work).await?;
         let disable = manager.disable(&work.request.key, &twin.provider_ref);
         context.while_held(disable).await.map_err(|error| Stopped::from(&error))?;
         let mut orphan = version(work, twin.provider_ref.clone(), twin.created_at);

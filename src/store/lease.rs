@@ -114,6 +114,9 @@ pub(super) fn scope_of(write: &Write) -> Option<LeaseScope> {
     }
 }
 
+/// What the holder of a lease that was broken did, of which a call may still be on its way.
+pub(super) const BROKEN: &str = " (broken)";
+
 /// A lease as it stands in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LeaseRecord {
@@ -138,6 +141,12 @@ pub struct LeaseRecord {
 }
 
 impl LeaseRecord {
+    /// Was it taken away from its holder?
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.operation.ends_with(BROKEN)
+    }
+
     /// What it is on.
     pub fn scopes(&self) -> impl Iterator<Item = LeaseScope> {
         let repository = self.repository.then_some(LeaseScope::Repository);

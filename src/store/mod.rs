@@ -217,12 +217,13 @@ pub trait State: ReadState {
     /// See [`StoreError`].
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Takes the lease with this token away from whoever has it, and says so in the audit log, in one transaction. False
-    /// if nobody has it.
+    /// Takes the lease with this token away from whoever has it, and says so in the audit log, in one transaction. Its
+    /// holder writes nothing any more. Its scopes stay in the way, under another token, for as many seconds or until it
+    /// would have expired: a call of its holder may still be on its way. Gives when they are free; none if nobody has it.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError>;
+    async fn break_lease(&self, token: i64, seconds: u32, entry: &AuditEntry) -> Result<Option<Timestamp>, StoreError>;
 
     /// Makes all writes durable, in their order, in one transaction that also checks the lease's fencing token.
     ///

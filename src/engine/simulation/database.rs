@@ -162,8 +162,8 @@ impl State for Connection {
         self.ask("release", true, move |world| now(world.memory.release(&lease))).await
     }
 
-    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
-        now(self.world.memory.break_lease(token, entry))
+    async fn break_lease(&self, token: i64, seconds: u32, entry: &AuditEntry) -> Result<Option<Timestamp>, StoreError> {
+        now(self.world.memory.break_lease(token, seconds, entry))
     }
 
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {

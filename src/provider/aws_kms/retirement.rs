@@ -65,7 +65,8 @@ pub(super) async fn schedule(account: &Account, alias: Option<&str>, version: &s
             let request = place.kms.schedule_key_deletion().key_id(described.key_id());
             request.pending_window_in_days(WAITING_DAYS).send()
         };
-        place.call(operation, Repeat::Safe, send).await?;
+        let called = place.call(operation, Repeat::Safe, send).await;
+        settled(place, described.key_id(), called, Described::is_pending_deletion).await?;
     }
     let primary = lookup::describe(&home, version, Repeat::Safe).await?;
     if let Some(date) = primary.metadata.deletion_date.as_ref().and_then(instant) {
@@ -90,11 +91,28 @@ pub(super) async fn cancel(account: &Account, version: &str) -> Result<(), Failu
             continue;
         }
         let send = || place.kms.cancel_key_deletion().key_id(described.key_id()).send();
-        place.call(Operation::CancelKeyDeletion, Repeat::Safe, send).await?;
+        let called = place.call(Operation::CancelKeyDeletion, Repeat::Safe, send).await;
         let is_kept = |key: &Described| !key.is_pending_deletion();
+        settled(place, described.key_id(), called, is_kept).await?;
         lookup::seen(place, Operation::CancelKeyDeletion, described.key_id(), is_kept).await?;
     }
     Ok(())
+}
+
+/// A call that fails on a key that is as it was to be: its first answer was lost, and AWS KMS refuses to do it twice.
+async fn settled<T>(
+    place: &Regional,
+    id: &str,
+    called: Result<T, Failure>,
+    is_so: impl Fn(&Described) -> bool,
+) -> Result<(), Failure> {
+    match called {
+        Ok(_) => Ok(()),
+        Err(failure) => match lookup::describe(place, id, Repeat::Safe).await {
+            Ok(found) if is_so(&found) => Ok(()),
+            _ => Err(failure),
+        },
+    }
 }
 
 /// Makes sure that a key is gone.

@@ -171,14 +171,26 @@ pub(crate) async fn a_lease_is_listed_and_can_be_taken_away(state: &impl State) 
     assert!(!record.expired && record.until > record.since, "{record:?}");
 
     let entry = audit("acme", "lock.broken");
-    assert!(!state.break_lease(held.token + 1, &entry).await.unwrap(), "nobody had that one");
+    assert_eq!(state.break_lease(held.token + 1, 1, &entry).await.unwrap(), None, "nobody had that one");
     assert_eq!(state.verify_audit().await.unwrap().entries, 0);
-    assert!(state.break_lease(held.token, &entry).await.unwrap());
-    assert!(!state.break_lease(held.token, &entry).await.unwrap(), "it was taken away already");
+    let free_at = state.break_lease(held.token, 1, &entry).await.unwrap().unwrap();
+    assert!(free_at < record.until && free_at <= state.now().await.unwrap() + TimeDelta::seconds(1), "{free_at}");
+    assert_eq!(state.break_lease(held.token, 1, &entry).await.unwrap(), None, "it was taken away already");
     assert_eq!(state.verify_audit().await.unwrap().entries, 1);
-    assert!(state.leases().await.unwrap().is_empty());
+    let listed = state.leases().await.unwrap();
+    let [broken] = listed.as_slice() else { panic!("{listed:?}") };
+    assert!(broken.is_broken() && broken.until == free_at && broken.token > held.token, "{broken:?}");
+    assert_eq!(broken.scopes().collect::<std::collections::BTreeSet<_>>(), *held.scopes);
     assert!(matches!(state.commit(&held, &about(1, "acme")).await, Err(StoreError::LeaseLost { .. })));
     assert!(matches!(state.renew(&held, 60).await, Err(StoreError::LeaseLost { .. })));
-    let next = state.acquire(&held.scopes, &holder("bob@ci"), 60).await.unwrap();
-    assert!(next.token > held.token, "a token that was taken away does not come back");
+    let too_early = state.acquire(&held.scopes, &holder("bob@ci"), 60).await;
+    assert!(matches!(&too_early, Err(StoreError::Locked { until, .. }) if *until == free_at), "{too_early:?}");
+    let next = loop {
+        match state.acquire(&held.scopes, &holder("bob@ci"), 60).await {
+            Err(StoreError::Locked { .. }) => {}
+            next => break next.unwrap(),
+        }
+    };
+    assert!(state.now().await.unwrap() >= free_at);
+    assert!(next.token > broken.token, "a token that was taken away does not come back");
 }

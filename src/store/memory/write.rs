@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 
 use super::{HeldLease, Memory, left_out, place};
 use crate::model::{AuditEntry, Delivery, Timestamp};
+use crate::store::lease::BROKEN;
 use crate::store::{Holder, Lease, LeaseScope, Migrated, ReadState, State, StoreError, Write};
 #[async_trait]
 impl State for Memory {
@@ -54,12 +55,21 @@ impl State for Memory {
         Ok(())
     }
 
-    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
+    async fn break_lease(&self, token: i64, seconds: u32, entry: &AuditEntry) -> Result<Option<Timestamp>, StoreError> {
+        let at_last = (self.clock)() + TimeDelta::seconds(i64::from(seconds));
         let mut tables = self.tables();
-        let Some(held) = tables.leases.get_mut(&token).filter(|held| held.until.is_some()) else { return Ok(false) };
-        held.until = None;
+        let Some(mut held) = tables.leases.get(&token).filter(|held| held.until.is_some()).cloned() else {
+            return Ok(None);
+        };
+        tables.leases.remove(&token);
+        held.holder.operation.push_str(BROKEN);
+        held.until = held.until.map(|until| until.min(at_last));
+        let free_at = held.until;
+        tables.last_token += 1;
+        let new = tables.last_token;
+        tables.leases.insert(new, held);
         tables.link(entry)?;
-        Ok(true)
+        Ok(free_at)
     }
 
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError> {

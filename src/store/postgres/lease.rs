@@ -13,7 +13,8 @@ use sqlx::postgres::PgConnection;
 
 use super::Failure;
 use super::read::{instant, moment};
-use crate::store::lease::{names, parse_names};
+use crate::model::Timestamp;
+use crate::store::lease::{BROKEN, names, parse_names};
 use crate::store::rows::TenantOrAll;
 use crate::store::{Holder, Lease, LeaseRecord, LeaseScope, StoreError};
 
@@ -77,7 +78,7 @@ pub(super) async fn unused(connection: &mut PgConnection) -> Result<(), Failure>
 }
 
 /// Readers, commits and prolongations do not wait for this.
-async fn one_at_a_time(connection: &mut PgConnection) -> Result<(), Failure> {
+pub(super) async fn one_at_a_time(connection: &mut PgConnection) -> Result<(), Failure> {
     sqlx::raw_sql("LOCK TABLE lease_scopes IN EXCLUSIVE MODE").execute(connection).await?;
     Ok(())
 }
@@ -138,15 +139,46 @@ pub(super) async fn narrow(
 }
 
 pub(super) async fn release(connection: &mut PgConnection, lease: &Lease) -> Result<(), Failure> {
-    end(connection, lease.token).await?;
-    Ok(())
+    end(connection, lease.token).await
 }
 
-/// Ends a lease for whoever has it, so that a worker that still believes in it writes nothing. False if nobody had it.
-pub(super) async fn end(connection: &mut PgConnection, token: i64) -> Result<bool, Failure> {
-    let sql = "UPDATE leases SET expires_at = NULL WHERE token = $1 AND expires_at IS NOT NULL";
-    let done = sqlx::query(sql).bind(token).persistent(false).execute(connection).await?;
-    Ok(done.rows_affected() == 1)
+/// Takes a lease away from whoever has it. What it is on stays in the way for so many seconds, at most until it expires.
+/// Gives until when; none if nobody had it.
+pub(super) async fn take_away(
+    connection: &mut PgConnection,
+    token: i64,
+    seconds: u32,
+) -> Result<Option<Timestamp>, Failure> {
+    // Whoever writes under it has its row: this waits for them.
+    let sql = format!(
+        "WITH held AS (SELECT * FROM leases WHERE token = $1 AND expires_at IS NOT NULL FOR UPDATE)
+         INSERT INTO leases (who, pid, operation, correlation_id, acquired_at, expires_at)
+         SELECT who, pid, operation || $3, correlation_id, acquired_at,
+                least(expires_at, clock_timestamp() + make_interval(secs => $2)) FROM held
+         RETURNING token, {}",
+        instant("expires_at")
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(token).bind(f64::from(seconds)).bind(BROKEN);
+    let Some(moved) = query.persistent(false).fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let (new, free_at): (i64, _) = (moved.try_get(0)?, moment(moved.try_get(1)?)?);
+    let sql = "UPDATE lease_scopes SET token = $2 WHERE token = $1";
+    sqlx::query(sql).bind(token).bind(new).persistent(false).execute(&mut *connection).await?;
+    end(connection, token).await?;
+    Ok(Some(free_at))
+}
+
+/// So many seconds from now.
+pub(super) async fn in_seconds(connection: &mut PgConnection, seconds: u32) -> Result<Timestamp, Failure> {
+    let sql = format!("SELECT {}", instant("(clock_timestamp() + make_interval(secs => $1))"));
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(f64::from(seconds));
+    moment(query.persistent(false).fetch_one(connection).await?.try_get(0)?)
+}
+
+/// Ends a lease: nothing is written under it any more.
+async fn end(connection: &mut PgConnection, token: i64) -> Result<(), Failure> {
+    let sql = "UPDATE leases SET expires_at = NULL WHERE token = $1";
+    sqlx::query(sql).bind(token).persistent(false).execute(connection).await?;
+    Ok(())
 }
 
 /// Every lease that was not given back.

@@ -46,9 +46,9 @@ impl State for Postgres<Writing> {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]
-    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
+    async fn break_lease(&self, token: i64, seconds: u32, entry: &AuditEntry) -> Result<Option<Timestamp>, StoreError> {
         let id = Uuid::now_v7();
-        transaction!(self, Begin::Write, |connection| break_lease(id, connection, token, entry))
+        transaction!(self, Begin::Write, |connection| break_lease(id, connection, token, seconds, entry))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a batch's name is the store's own, and in no record")]
@@ -113,15 +113,25 @@ async fn audit(batch: &Batch<'_>, connection: &mut PgConnection) -> Result<(), F
     Ok(())
 }
 
-/// Ends a lease, and says so. Locking the lease's row first, a repetition waits for the transaction before it to end.
-async fn break_lease(id: Uuid, connection: &mut PgConnection, token: i64, entry: &AuditEntry) -> Result<bool, Failure> {
-    let was_held = lease::end(connection, token).await?;
-    if !was_held {
-        return was_written(id, connection).await;
+/// Takes a lease away, and says so. One at a time, a repetition waits for the transaction before it to end.
+async fn break_lease(
+    id: Uuid,
+    connection: &mut PgConnection,
+    token: i64,
+    seconds: u32,
+    entry: &AuditEntry,
+) -> Result<Option<Timestamp>, Failure> {
+    lease::one_at_a_time(connection).await?;
+    if was_written(id, connection).await? {
+        // Until when is not known any more, but not for longer than from now on.
+        return lease::in_seconds(connection, seconds).await.map(Some);
     }
-    audit(&Batch { statements: Vec::new(), audit: vec![entry] }, connection).await?;
-    note(id, connection).await?;
-    Ok(true)
+    let free_at = lease::take_away(connection, token, seconds).await?;
+    if free_at.is_some() {
+        audit(&Batch { statements: Vec::new(), audit: vec![entry] }, connection).await?;
+        note(id, connection).await?;
+    }
+    Ok(free_at)
 }
 
 /// Notes that a batch is written, in the transaction that writes it.

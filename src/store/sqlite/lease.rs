@@ -12,7 +12,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::Failure;
 use super::read::moment;
 use super::schema::NOW;
-use crate::store::lease::{names, parse_names};
+use crate::model::Timestamp;
+use crate::store::lease::{BROKEN, names, parse_names};
 use crate::store::rows::TenantOrAll;
 use crate::store::{Holder, Lease, LeaseRecord, LeaseScope, StoreError};
 
@@ -101,14 +102,38 @@ pub(super) async fn narrow(
 }
 
 pub(super) async fn release(connection: &mut SqliteConnection, lease: &Lease) -> Result<(), Failure> {
-    end(connection, lease.token).await?;
-    Ok(())
+    end(connection, lease.token).await
 }
 
-/// Ends a lease for whoever has it, so that a worker that still believes in it writes nothing. False if nobody had it.
-pub(super) async fn end(connection: &mut SqliteConnection, token: i64) -> Result<bool, Failure> {
-    let sql = "UPDATE leases SET expires_at = NULL WHERE token = ?1 AND expires_at IS NOT NULL";
-    Ok(sqlx::query(sql).bind(token).execute(connection).await?.rows_affected() == 1)
+/// Takes a lease away from whoever has it. What it is on stays in the way for so many seconds, at most until it expires.
+/// Gives until when; none if nobody had it.
+pub(super) async fn take_away(
+    connection: &mut SqliteConnection,
+    token: i64,
+    seconds: u32,
+) -> Result<Option<Timestamp>, Failure> {
+    static MOVE: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "INSERT INTO leases (who, pid, operation, correlation_id, acquired_at, expires_at)
+             SELECT who, pid, operation || ?3, correlation_id, acquired_at, min(expires_at, {})
+             FROM leases WHERE token = ?1 AND expires_at IS NOT NULL RETURNING token, expires_at",
+            from_now("?2")
+        )
+    });
+    let moved = sqlx::query(MOVE.as_str()).bind(token).bind(seconds).bind(BROKEN);
+    let Some(moved) = moved.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let (new, free_at): (i64, _) = (moved.try_get(0)?, moment(moved.try_get(1)?)?);
+    let sql = "UPDATE lease_scopes SET token = ?2 WHERE token = ?1";
+    sqlx::query(sql).bind(token).bind(new).execute(&mut *connection).await?;
+    end(connection, token).await?;
+    Ok(Some(free_at))
+}
+
+/// Ends a lease: nothing is written under it any more.
+async fn end(connection: &mut SqliteConnection, token: i64) -> Result<(), Failure> {
+    let sql = "UPDATE leases SET expires_at = NULL WHERE token = ?1";
+    sqlx::query(sql).bind(token).execute(connection).await?;
+    Ok(())
 }
 
 /// Every lease that was not given back.

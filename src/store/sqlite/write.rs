@@ -41,11 +41,11 @@ impl State for Sqlite<Writing> {
         self.written(lease::release(&mut self.session().await.connection, lease).await)
     }
 
-    async fn break_lease(&self, token: i64, entry: &AuditEntry) -> Result<bool, StoreError> {
+    async fn break_lease(&self, token: i64, seconds: u32, entry: &AuditEntry) -> Result<Option<Timestamp>, StoreError> {
         let mut session = self.session().await;
         let work = async {
             session.begin(Begin::Write).await?;
-            let work = break_lease(&mut session.connection, token, entry).await;
+            let work = break_lease(&mut session.connection, token, seconds, entry).await;
             session.end(work).await
         };
         self.written(work.await)
@@ -142,12 +142,17 @@ async fn audit(batch: &Batch<'_>, connection: &mut SqliteConnection) -> Result<(
     Ok(())
 }
 
-async fn break_lease(connection: &mut SqliteConnection, token: i64, entry: &AuditEntry) -> Result<bool, Failure> {
-    let was_held = lease::end(connection, token).await?;
-    if was_held {
+async fn break_lease(
+    connection: &mut SqliteConnection,
+    token: i64,
+    seconds: u32,
+    entry: &AuditEntry,
+) -> Result<Option<Timestamp>, Failure> {
+    let free_at = lease::take_away(connection, token, seconds).await?;
+    if free_at.is_some() {
         audit(&Batch { statements: Vec::new(), audit: vec![entry] }, connection).await?;
     }
-    Ok(was_held)
+    Ok(free_at)
 }
 
 /// The ends of the chains of these tenants; a chain without a link is left out.

@@ -35,7 +35,7 @@ async fn every_statement_is_unnamed_and_in_a_transaction_that_it_cannot_outlive(
     write(&state, &writes).await;
     let held = lease(&state).await;
     state.renew(&held, 60).await.unwrap();
-    state.break_lease(held.token, &audit("acme", "lock.broken")).await.unwrap();
+    state.break_lease(held.token, 60, &audit("acme", "lock.broken")).await.unwrap();
     let reader = open_read_only(&url).await.unwrap();
     reader.recorded().await.unwrap();
     reader.history(&HistoryFilter::default()).await.unwrap();

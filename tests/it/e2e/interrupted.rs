@@ -1,0 +1,162 @@
+//! An apply that is stopped in the middle of a call: by a signal, or by somebody who breaks its lock.
+
+use std::io::{BufRead, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use serde_json::Value;
+
+use super::providers::documents;
+use super::{Kms, Moto, NOON, Sandbox, aws_sandbox};
+use crate::support::hostile::{Hostile, Reply};
+
+const STREAM: &[&str] = &["apply", "--auto-approve", "--format", "json", "--lock-timeout", "0s"];
+
+/// A server in front of another that holds the first request for an operation back until it is told to let it through.
+struct Gate {
+    hostile: Hostile,
+    comes: Receiver<()>,
+    open: Sender<()>,
+}
+
+impl Gate {
+    fn at(endpoint: &str, operation: &'static str) -> Self {
+        let ((has_come, comes), (open, opened)) = (channel(), channel());
+        let (endpoint, opened) = (endpoint.to_owned(), Mutex::new(opened));
+        let hostile = Hostile::start(move |request| {
+            if request.operation == operation && request.earlier == 0 {
+                has_come.send(()).unwrap();
+                opened.lock().unwrap().recv().unwrap();
+            }
+            Reply::Forward(endpoint.clone())
+        });
+        Self { hostile, comes, open }
+    }
+
+    /// Starts an apply, which is at that request then.
+    fn reached_by(&self, sandbox: &Sandbox) -> Child {
+        let mut run = sandbox.at(NOON, STREAM);
+        let child = run.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.comes.recv().unwrap();
+        child
+    }
+
+    fn asked_for(&self, operation: &str) -> usize {
+        self.hostile.requests().iter().filter(|request| request.operation == operation).count()
+    }
+}
+
+/// Sends SIGTERM, as a CI system does that cancels a job.
+fn terminate(child: &Child) {
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+}
+
+/// How it ended, and what it had to say.
+fn ended(mut child: Child) -> (Option<i32>, Vec<Value>, String) {
+    let (mut out, mut errors) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut errors).unwrap();
+    }
+    let lines = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (child.wait().unwrap().code(), lines, errors)
+}
+
+/// Every key in AWS KMS is a recorded version, and there are so many.
+fn complete(sandbox: &Sandbox, kms: &Kms, keys: usize) {
+    let recorded = sandbox.sql("SELECT provider_ref AS arn FROM key_versions ORDER BY provider_ref");
+    let recorded: Vec<&str> = recorded.iter().map(|row| row["arn"].as_str().unwrap()).collect();
+    assert_eq!(kms.keys(), recorded);
+    assert_eq!(recorded.len(), keys);
+    assert!(sandbox.sql("SELECT * FROM rotations WHERE phase <> 'settled'").is_empty());
+}
+
+#[test]
+fn the_first_signal_stops_an_apply_after_the_call_that_is_under_way_and_says_what_is_unfinished() {
+    let moto = Moto::start_at(NOON);
+    let gate = Gate::at(moto.endpoint(), "CreateKey");
+    let sandbox = aws_sandbox(gate.hostile.endpoint());
+    sandbox.commit(&documents(1));
+    let mut child = gate.reached_by(&sandbox);
+    terminate(&child);
+    // It has taken notice before the call ends.
+    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(notes.any(|note| note.contains("stopping")), "it does not say that it stops");
+    gate.open.send(()).unwrap();
+    let (status, lines, _) = ended(child);
+    assert_eq!(status, Some(7), "{lines:#?}");
+    let report = lines.last().unwrap();
+    assert_eq!(report["interrupted"], true, "{report:#}");
+    let failed = report["failed"].as_array().unwrap();
+    assert_eq!(
+        (failed.len(), &failed[0]["object"]["name"], &failed[0]["resumable"]),
+        (1, &"key-0".into(), &true.into())
+    );
+    assert_eq!(gate.asked_for("CreateAlias"), 0, "no step is begun after the signal");
+    let open = sandbox.sql("SELECT * FROM rotations WHERE phase <> 'settled'");
+    assert_eq!(open.len(), 1);
+    sandbox.at("2026-03-01 12:00:30", STREAM).exits(0);
+    complete(&sandbox, &Kms::new(moto.endpoint()), 1);
+}
+
+#[test]
+fn a_second_signal_ends_an_apply_at_once_and_loses_nothing() {
+    let moto = Moto::start_at(NOON);
+    let gate = Gate::at(moto.endpoint(), "CreateKey");
+    let sandbox = aws_sandbox(gate.hostile.endpoint());
+    sandbox.commit(&documents(1));
+    let mut child = gate.reached_by(&sandbox);
+    terminate(&child);
+    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(notes.any(|note| note.contains("stopping")), "it does not say that it stops");
+    terminate(&child);
+    let (status, ..) = ended(child);
+    assert_eq!(status, Some(130), "it ends while its call is held back");
+    // The request is carried out, and nobody hears of it.
+    gate.open.send(()).unwrap();
+    let kms = Kms::new(moto.endpoint());
+    while kms.keys().is_empty() {}
+    sandbox.at("2026-03-01 12:02:00", STREAM).exits(0);
+    complete(&sandbox, &kms, 1);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_lock() {
+    let moto = Moto::start_at(NOON);
+    let gate = Gate::at(moto.endpoint(), "CreateKey");
+    let sandbox = aws_sandbox(gate.hostile.endpoint());
+    sandbox.commit(&documents(1));
+    let holder = gate.reached_by(&sandbox);
+    let mut run = sandbox.at(NOON, &["apply", "--auto-approve", "--lock-timeout", "1h"]);
+    let mut waiting = run.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut notes = BufReader::new(waiting.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(notes.any(|note| note.contains("waiting")), "it does not say that it waits");
+    terminate(&waiting);
+    assert_eq!(waiting.wait().unwrap().code(), Some(5));
+    gate.open.send(()).unwrap();
+    assert_eq!(ended(holder).0, Some(0));
+}
+
+#[test]
+fn a_worker_whose_lock_is_broken_ends_without_a_word_in_the_record_and_nobody_comes_before_its_call_can_have_ended() {
+    let moto = Moto::start_at(NOON);
+    let gate = Gate::at(moto.endpoint(), "CreateKey");
+    let sandbox = aws_sandbox(gate.hostile.endpoint());
+    sandbox.commit(&documents(1));
+    let holder = gate.reached_by(&sandbox);
+    let locks = sandbox.at(NOON, &["lock", "list", "--format", "json"]).exits(0).json();
+    let token = locks["locks"][0]["token"].as_i64().unwrap();
+    let take = ["lock", "break", &token.to_string(), "--reason", "a test"];
+    sandbox.at(NOON, &take).exits(0);
+    sandbox.at(NOON, STREAM).exits(5).error("state/locked");
+    gate.open.send(()).unwrap();
+    let (status, lines, errors) = ended(holder);
+    assert_ne!(status, Some(0), "{lines:#?}");
+    assert!(errors.contains("another worker"), "{errors}");
+    assert_eq!(gate.asked_for("CreateAlias"), 0, "no call is begun by somebody whose lock was broken");
+    sandbox.at(NOON, STREAM).exits(5).error("state/locked");
+    sandbox.at("2026-03-01 12:01:01", STREAM).exits(0);
+    complete(&sandbox, &Kms::new(moto.endpoint()), 1);
+    sandbox.at("2026-03-01 12:01:01", &["audit", "verify"]).exits(0);
+}
