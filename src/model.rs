@@ -3,10 +3,11 @@
 //! Everything here is plain data. The document types ([`RotationPolicy`], [`EncryptionKey`], [`Tenant`],
 //! [`Guardrail`], [`Freeze`]) carry the names that YAML, the JSON schema, the database columns and the JSON output
 //! share; the record types ([`PolicyRecord`], [`KeyRecord`], [`VersionRecord`], [`RotationRecord`]) are what the state
-//! database says about them.
+//! database says about them. [`Test`] is what users expect of them.
 //!
 //! Must not know: any clock, any randomness, git, a database, a key manager.
 
+mod case;
 mod message;
 mod name;
 mod observed;
@@ -14,6 +15,10 @@ mod policy;
 mod record;
 mod secret;
 
+pub use case::{
+    ACTIONS, Case, Expectation, ExpectedChange, ExpectedFinding, ExpectedWait, Given, GivenRecord, Matching,
+    RecordedKey, RecordedVersion, Test,
+};
 pub use message::{Channel, Delivery, Message, MessageKind};
 pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
 pub use observed::{LastUse, Observation, ObservedKey, ObservedVersion};

@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
 
-/// Begin a policy repository: settings, a first tenant with a policy and a key, and a CI example
+/// Begin a policy repository: settings, a first tenant with a policy and a key, tests of them, and a CI example
 ///
 /// Nothing that exists is overwritten.
 #[derive(Debug, Args)]

@@ -39,6 +39,7 @@ mod schema;
 mod show;
 mod state;
 mod status;
+mod test;
 mod validate;
 mod version;
 
@@ -68,6 +69,7 @@ struct Cli {
 enum Command {
     Init(init::Init),
     Validate(validate::Validate),
+    Test(test::TestCommand),
     Fmt(fmt::Fmt),
     Schema(schema::Schema),
     Plan(plan::PlanCommand),
@@ -129,6 +131,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
     match &cli.command {
         Command::Init(command) => command.run(global),
         Command::Validate(command) => command.run(global),
+        Command::Test(command) => command.run(global),
         Command::Fmt(command) => command.run(global),
         Command::Schema(command) => command.run(),
         Command::Plan(command) => command.run(global),

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::config::Config;
-use crate::model::{EncryptionKey, Freeze, Guardrail, ObjectKind, RotationPolicy, Tenant};
+use crate::model::{EncryptionKey, Freeze, Guardrail, ObjectKind, RotationPolicy, Tenant, Test};
 
 /// The value of `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,12 +22,21 @@ pub enum Kind {
     RotationPolicy,
     /// A key.
     EncryptionKey,
+    /// Cases for `keywheel test`; nothing of it is ever planned.
+    Test,
 }
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Config, Self::Guardrail, Self::Freeze, Self::Tenant, Self::RotationPolicy, Self::EncryptionKey];
+    pub const ALL: [Self; 7] = [
+        Self::Config,
+        Self::Guardrail,
+        Self::Freeze,
+        Self::Tenant,
+        Self::RotationPolicy,
+        Self::EncryptionKey,
+        Self::Test,
+    ];
 
     /// The word that stands in a document.
     #[must_use]
@@ -39,6 +48,7 @@ impl Kind {
             Self::Tenant => "Tenant",
             Self::RotationPolicy => "RotationPolicy",
             Self::EncryptionKey => "EncryptionKey",
+            Self::Test => "Test",
         }
     }
 
@@ -47,18 +57,18 @@ impl Kind {
     pub const fn name_field(self) -> Option<&'static str> {
         match self {
             Self::Config => None,
-            Self::Guardrail | Self::Freeze => Some("name"),
+            Self::Guardrail | Self::Freeze | Self::Test => Some("name"),
             Self::Tenant => Some("tenant_id"),
             Self::RotationPolicy => Some("policy_name"),
             Self::EncryptionKey => Some("key_name"),
         }
     }
 
-    /// What a plan calls it; a config is no object of a plan.
+    /// What a plan calls it; a config and a test are no objects of a plan.
     #[must_use]
     pub const fn object(self) -> Option<ObjectKind> {
         match self {
-            Self::Config => None,
+            Self::Config | Self::Test => None,
             Self::Guardrail => Some(ObjectKind::Guardrail),
             Self::Freeze => Some(ObjectKind::Freeze),
             Self::Tenant => Some(ObjectKind::Tenant),
@@ -70,7 +80,7 @@ impl Kind {
     /// The names of its fields in the order of the documentation, after `apiVersion` and `kind`.
     #[must_use]
     pub fn fields(self) -> &'static [&'static str] {
-        static FIELDS: LazyLock<[&[&str]; 6]> = LazyLock::new(|| {
+        static FIELDS: LazyLock<[&[&str]; 7]> = LazyLock::new(|| {
             [
                 fields_of::<Config>(),
                 fields_of::<Guardrail>(),
@@ -78,6 +88,7 @@ impl Kind {
                 fields_of::<Tenant>(),
                 fields_of::<RotationPolicy>(),
                 fields_of::<EncryptionKey>(),
+                fields_of::<Test>(),
             ]
         });
         FIELDS.get(self as usize).copied().unwrap_or_default()

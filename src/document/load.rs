@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
@@ -39,12 +40,49 @@ pub(super) fn load(
     keeper: &Keeper<'_>,
     purpose: Purpose<'_>,
 ) -> Loaded {
-    let mut files: Vec<&SourceFile> = files.iter().filter(|file| is_ours(file)).collect();
+    let files: Vec<&SourceFile> = files.iter().collect();
+    join(parts(config, &files), capabilities, now, keeper, purpose)
+}
+
+/// Reads every file by itself.
+pub(super) fn parts<'t>(config: Option<&'t SourceFile>, files: &[&'t SourceFile]) -> Parts<'t> {
+    let mut files: Vec<&SourceFile> = files.iter().copied().filter(|file| is_ours(file)).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let folders: Vec<Option<Name>> = files.iter().map(|file| Name::new(folder(file)?).ok()).collect();
-    let config_file = config.map(|file| read::read(file, None)).unwrap_or_default();
-    let mut reads: Vec<ReadFile<'_>> =
-        files.par_iter().zip(&folders).map(|(file, folder)| read_file(file, folder.as_ref())).collect();
+    Parts {
+        config: config.map(|file| ConfigPart { path: file.path.clone(), read: read::read(file, None) }),
+        reads: files.par_iter().zip(&folders).map(|(file, folder)| read_file(file, folder.as_ref())).collect(),
+        folders,
+    }
+}
+
+/// The documents of a repository, each read by itself.
+#[derive(Default)]
+pub(super) struct Parts<'t> {
+    /// `keywheel.yaml`, if there is one.
+    pub config: Option<ConfigPart<'t>>,
+    pub reads: Vec<ReadFile<'t>>,
+    /// The tenant in whose folder each of them stands.
+    pub folders: Vec<Option<Name>>,
+}
+
+/// `keywheel.yaml`, read.
+pub(super) struct ConfigPart<'t> {
+    pub path: Arc<str>,
+    pub read: ReadFile<'t>,
+}
+
+/// What makes one repository of its parts.
+pub(super) fn join(
+    parts: Parts<'_>,
+    capabilities: fn(KmsProvider) -> Capabilities,
+    now: Timestamp,
+    keeper: &Keeper<'_>,
+    purpose: Purpose<'_>,
+) -> Loaded {
+    let Parts { config, mut reads, folders } = parts;
+    let (config, config_file) = config.map(|part| (part.path, part.read)).unzip();
+    let config_file = config_file.unwrap_or_default();
 
     let mut findings = config_file.findings;
     let documents = config_file.count + reads.iter().map(|read| read.count).sum::<usize>();
@@ -52,9 +90,9 @@ pub(super) fn load(
         findings.append(&mut read.findings);
     }
     let config_document = config_file.documents.iter().find(|document| document.kind == Kind::Config);
-    if let Some(file) = config.filter(|_| config_file.count == 0 && findings.is_empty()) {
+    if let Some(path) = config.as_ref().filter(|_| config_file.count == 0 && findings.is_empty()) {
         // As if it were cut off: limits that nobody can read are not taken for the usual ones.
-        let place = Place { file: file.path.clone(), line: 1, column: 1, length: 1 };
+        let place = Place { file: path.clone(), line: 1, column: 1, length: 1 };
         let finding = Finding::error("config/empty", "`keywheel.yaml` is empty");
         findings.push(
             finding.help("write `apiVersion: keywheel/v1` and `kind: Config`, or remove the file").at(place, None),
@@ -246,7 +284,7 @@ fn build<'a, 't>(document: &'a Document<'t>, world: &World<'a, 't>) -> (Built<'a
     }
     let mut subject = Subject::new(document, &inherited, &layers);
     let built = match document.kind {
-        Kind::Config => None,
+        Kind::Config | Kind::Test => None,
         Kind::Tenant => typed(&mut subject, &fields).map(|located| {
             check::tenant(&mut subject, &located.value);
             Built::Tenant(located)

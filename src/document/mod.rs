@@ -14,6 +14,7 @@
 //!
 //! Must not know: git, the file system, the environment, any key manager (it is told their capabilities).
 
+mod cases;
 mod check;
 mod codes;
 mod config;
@@ -35,6 +36,7 @@ mod validate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use cases::{GivenTest, TestFile, TestSource, test_file};
 pub use codes::codes;
 pub use config::{AwsKmsAccount, AwsKmsConfig, Config, LONGEST_CALL, Limits, LocalConfig, Providers, parse_duration};
 pub use format::format;

@@ -74,7 +74,7 @@ fn object(kind: Kind, root: &Node<'_>, folder: Option<&Name>) -> Option<ObjectRe
     let name = Name::new(root.get(kind.name_field()?)?.text()?).ok()?;
     let tenant_id = match kind {
         Kind::Guardrail | Kind::Freeze => None,
-        Kind::Config | Kind::Tenant | Kind::RotationPolicy | Kind::EncryptionKey => Some(folder?.clone()),
+        Kind::Config | Kind::Tenant | Kind::RotationPolicy | Kind::EncryptionKey | Kind::Test => Some(folder?.clone()),
     };
     Some(ObjectRef { kind: kind.object()?, tenant_id, name })
 }
@@ -98,6 +98,8 @@ pub(super) fn read<'t>(file: &'t SourceFile, folder: Option<&Name>) -> ReadFile<
                     break;
                 }
                 match kind(&text, &root) {
+                    // Whatever is wrong with a test, its tenant's keys go on.
+                    Ok(Kind::Test) => read.count -= 1,
                     Ok(kind) => document(&mut read, &text, kind, folder, root),
                     Err(findings) => {
                         read.unreadable = true;
@@ -206,7 +208,13 @@ fn oversized(text: &str) -> Option<(Span, usize)> {
 }
 
 /// Reads one document whose kind is known.
-fn document<'t>(read: &mut ReadFile<'t>, text: &Text<'t>, kind: Kind, folder: Option<&Name>, root: Node<'t>) {
+pub(super) fn document<'t>(
+    read: &mut ReadFile<'t>,
+    text: &Text<'t>,
+    kind: Kind,
+    folder: Option<&Name>,
+    root: Node<'t>,
+) {
     let object = object(kind, &root, folder);
     let name = kind.name_field().and_then(|field| root.get(field));
     match (&object, name) {
@@ -231,7 +239,7 @@ fn document<'t>(read: &mut ReadFile<'t>, text: &Text<'t>, kind: Kind, folder: Op
 }
 
 /// What a document says that it is. Without that, nothing else about it can be judged.
-fn kind(text: &Text<'_>, root: &Node<'_>) -> Result<Kind, Vec<Finding>> {
+pub(super) fn kind(text: &Text<'_>, root: &Node<'_>) -> Result<Kind, Vec<Finding>> {
     let first_line = first_line(root);
     if !matches!(root.data, Data::Mapping(_)) {
         let finding = Finding::error("schema/type", "a document is a mapping of fields")
@@ -262,7 +270,7 @@ fn kind(text: &Text<'_>, root: &Node<'_>) -> Result<Kind, Vec<Finding>> {
             findings.push(text.at(finding.help(help), misspelled.unwrap_or(first_line)));
         }
     }
-    let names = || Kind::ALL.into_iter().filter(|kind| *kind != Kind::Config).map(Kind::as_str);
+    let names = || Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Config | Kind::Test)).map(Kind::as_str);
     let kind = root.entry("kind");
     let known = kind.and_then(|entry| entry.value.text()?.parse::<Kind>().ok());
     match kind {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::kind::Kind;
-use crate::model::{API_VERSION, EncryptionKey, Freeze, Guardrail, RotationPolicy, Tenant};
+use crate::model::{API_VERSION, EncryptionKey, Freeze, Guardrail, RotationPolicy, Tenant, Test};
 
 /// The schema of one kind, and its compiled form.
 pub(super) struct Compiled {
@@ -23,13 +23,14 @@ pub(super) struct Compiled {
 
 /// The schema that documents of `kind` are held against.
 pub(super) fn of(kind: Kind) -> &'static Compiled {
-    static COMPILED: [LazyLock<Compiled>; 6] = [
+    static COMPILED: [LazyLock<Compiled>; 7] = [
         LazyLock::new(|| compile(Kind::Config)),
         LazyLock::new(|| compile(Kind::Guardrail)),
         LazyLock::new(|| compile(Kind::Freeze)),
         LazyLock::new(|| compile(Kind::Tenant)),
         LazyLock::new(|| compile(Kind::RotationPolicy)),
         LazyLock::new(|| compile(Kind::EncryptionKey)),
+        LazyLock::new(|| compile(Kind::Test)),
     ];
     match kind {
         Kind::Config => &COMPILED[0],
@@ -38,6 +39,7 @@ pub(super) fn of(kind: Kind) -> &'static Compiled {
         Kind::Tenant => &COMPILED[3],
         Kind::RotationPolicy => &COMPILED[4],
         Kind::EncryptionKey => &COMPILED[5],
+        Kind::Test => &COMPILED[6],
     }
 }
 
@@ -64,8 +66,15 @@ pub fn schema() -> Value {
             })
         })
         .collect();
-    let definitions: Map<String, Value> =
+    let mut definitions: Map<String, Value> =
         Kind::ALL.into_iter().map(|kind| (kind.as_str().to_owned(), kind_schema(kind))).collect();
+    // A document that stands in a test is one like any other, and is held against its own kind when the test is read.
+    for holder in ["given", "recorded"] {
+        let path = format!("/properties/{holder}/properties/documents");
+        if let Some(documents) = definitions.get_mut(Kind::Test.as_str()).and_then(|test| test.pointer_mut(&path)) {
+            documents["items"] = json!({ "$ref": "#" });
+        }
+    }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "keywheel document",
@@ -107,6 +116,7 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Tenant => generate::<Tenant>(),
         Kind::RotationPolicy => generate::<RotationPolicy>(),
         Kind::EncryptionKey => generate::<EncryptionKey>(),
+        Kind::Test => generate::<Test>(),
     };
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert("apiVersion".to_owned(), api_version());

@@ -78,6 +78,7 @@ pub(super) fn misplaced(document: &Document<'_>, is_config_file: bool) -> Option
     };
     match (document.kind, &document.folder) {
         (Kind::Config, _) if is_config_file => None,
+        (Kind::Test, _) => None,
         (_, _) if is_config_file => here(
             "set/misplaced",
             format!("a `{kind}` does not stand in `keywheel.yaml`"),

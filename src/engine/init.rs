@@ -48,6 +48,7 @@ pub fn init(dir: &Path, tenant: &Name) -> Result<InitReport, EngineError> {
         (CONFIG_FILE.to_owned(), include_str!("init/keywheel.yaml").to_owned()),
         (format!("{POLICIES_FOLDER}/{tenant}/tenant.yaml"), of_tenant(include_str!("init/tenant.yaml"))),
         (policies.clone(), of_tenant(include_str!("init/keys.yaml"))),
+        (format!("tests/{tenant}.test.yaml"), of_tenant(include_str!("init/test.yaml"))),
         (SCHEMA.to_owned(), format!("{:#}\n", document::schema())),
         (".github/workflows/keywheel.yaml".to_owned(), include_str!("init/workflow.yaml").to_owned()),
     ];
@@ -131,11 +132,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         git_init(dir.path());
         let report = init(dir.path(), &tenant()).unwrap();
-        assert_eq!((report.written.len(), report.kept.len(), report.needs_git), (6, 0, false));
+        assert_eq!((report.written.len(), report.kept.len(), report.needs_git), (7, 0, false));
         let desired = load(&Workspace { dir: dir.path().to_owned(), selection: Selection::WorkTree }).unwrap();
         assert!(desired.findings.is_empty(), "{:#?}", desired.findings);
         assert_eq!((desired.repository.policies.len(), desired.repository.keys.len()), (1, 1));
         assert!(desired.repository.tenants.contains_key(&tenant()));
+    }
+
+    #[test]
+    fn the_first_tests_of_a_new_repository_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path(), &tenant()).unwrap();
+        let workspace = Workspace { dir: dir.path().to_owned(), selection: Selection::WorkTree };
+        let report = crate::engine::run_tests(&workspace, &[]).unwrap();
+        assert!(report.is_good() && report.passed > 0, "{report:#?}");
     }
 
     #[test]

@@ -126,7 +126,8 @@ pub(super) fn root_of(workspace: &Workspace) -> Result<PathBuf, EngineError> {
     }
 }
 
-fn snapshot(workspace: &Workspace) -> Result<(PathBuf, Snapshot), EngineError> {
+/// The files of a workspace.
+pub(super) fn snapshot(workspace: &Workspace) -> Result<(PathBuf, Snapshot), EngineError> {
     match (open(&workspace.dir), &workspace.selection) {
         (Ok(repo), Selection::Ref(reference)) => Ok((root(&repo, &workspace.dir), repo.read_ref(reference)?)),
         (Ok(repo), Selection::WorkTree) => Ok((root(&repo, &workspace.dir), repo.read_worktree()?)),

@@ -44,6 +44,7 @@ mod state_migrate;
 mod state_snapshot;
 mod state_verify;
 mod status;
+mod test;
 mod versioned;
 mod workflow;
 
@@ -74,6 +75,7 @@ pub use state_migrate::{MigrateReport, Migration, migrate_state};
 pub use state_snapshot::snapshot_state;
 pub use state_verify::{VerifyReport, verify_state};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
+pub use test::{CaseReport, TEST_ENDINGS, TestReport, run_tests};
 pub use versioned::{OUTPUT_VERSION, Versioned};
 
 pub use crate::store::{

@@ -9,6 +9,7 @@
 mod acting;
 mod build;
 pub mod burst;
+mod cases;
 mod compare;
 mod consequences;
 pub mod cost;
@@ -28,6 +29,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use build::{applied_config, continued_policy, plan};
+pub use cases::{Mismatch, Situation, mismatches};
 pub use due::{KeyTiming, Verdict, finish_held_back, held_back, history, instant, key_timing, verdict};
 pub use keys::{continued_key, version_drift};
 pub use retention::{Due, Retired, due, evidence, is_vetoed, needs_last_use, terms, version_after, version_before};

@@ -51,7 +51,9 @@ pub struct Review<'a> {
 pub fn review(review: &Review<'_>) -> Plan {
     let left_out = left_out(review.findings);
     let failed = review.findings.iter().any(|finding| finding.is_error() && finding.tenant_id.is_none());
-    let recorded = as_recorded(review);
+    let ages: BTreeMap<Address, &KeyAge> =
+        review.ages.into_iter().flat_map(|ages| &ages.keys).map(|age| (age.address(), age)).collect();
+    let recorded = as_recorded(review.base, &ages, review.now);
     let (observed, unreachable, retired) = (BTreeMap::new(), BTreeMap::new(), Retired::default());
     let inputs = Inputs {
         desired: review.head,
@@ -119,11 +121,8 @@ fn hide_secrets(fields: &mut Map<String, Value>) {
     fields.values_mut().for_each(hide);
 }
 
-/// The earlier documents as the record of them would be, with the ages that are known.
-fn as_recorded(review: &Review<'_>) -> Recorded {
-    let Review { base, now, .. } = *review;
-    let ages: BTreeMap<Address, &KeyAge> =
-        review.ages.into_iter().flat_map(|ages| &ages.keys).map(|age| (age.address(), age)).collect();
+/// Documents as the record of them would be, with the ages that are known.
+pub(super) fn as_recorded(base: &Repository, ages: &BTreeMap<Address, &KeyAge>, now: Timestamp) -> Recorded {
     // Any identity will do that is the same at each look.
     let mut identities = (1..).map(Uuid::from_u128);
     let mut identity = || identities.next().unwrap_or_default();

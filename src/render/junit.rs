@@ -87,7 +87,7 @@ fn fails(notice: &Notice<'_>) -> bool {
 }
 
 /// Text or an attribute's value. What XML 1.0 cannot hold in any form (section 2.2) is replaced.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in safe(text).chars() {
         match c {

@@ -27,6 +27,7 @@ pub mod state;
 pub mod status;
 pub mod style;
 pub mod table;
+pub mod test;
 pub mod text;
 pub mod time;
 

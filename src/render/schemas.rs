@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::document;
 use crate::engine::{
     AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport, LockReport,
-    MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, VerifyReport, Versioned, Why,
+    MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport, VerifyReport, Versioned, Why,
 };
 use crate::plan::{PlanDocument, StateSnapshot};
 
@@ -39,6 +39,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("state-snapshot.v1.json", output::<StateSnapshot>()),
         ("state-verify.v1.json", output::<Versioned<VerifyReport>>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
+        ("test.v1.json", output::<Versioned<TestReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),
         ("version.v1.json", output::<VersionDocument>()),
     ]

@@ -2,6 +2,7 @@
 
 mod json;
 mod prompt;
+mod test;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use crate::support::sandbox::Sandbox;
 const COMMANDS: &[&[&str]] = &[
     &["init"],
     &["validate"],
+    &["test"],
     &["fmt"],
     &["schema"],
     &["plan"],

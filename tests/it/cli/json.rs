@@ -93,7 +93,7 @@ fn a_stream_that_fails_ends_with_the_error() {
 }
 
 /// Holds a document against a schema of the repository.
-fn holds(schema: &str, document: &Value) {
+pub(super) fn holds(schema: &str, document: &Value) {
     let (_, schema) = schemas::all().into_iter().find(|(name, _)| *name == schema).unwrap();
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     let errors: Vec<String> =
