@@ -6,6 +6,8 @@ mod architecture;
 #[cfg(test)]
 mod aws_kms;
 #[cfg(test)]
+mod ci;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod conformance;
