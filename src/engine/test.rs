@@ -3,7 +3,7 @@
 //! # Invariant
 //! Nothing but files is read: no database, no key manager, no clock. The same files give the same report on any day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -120,6 +120,8 @@ fn run(given: &GivenTest<'_>, index: usize, source: TestSource<'_>, file: &str) 
             Finding::error("test/unknown-key", message).help(help).at(place.clone(), None)
         })
         .collect();
+    findings.extend(twice(given.test.recorded.iter().flat_map(|recorded| &recorded.keys), &place));
+    findings.extend(twice(case.keys.iter(), &place));
     let of_the_record = before.iter().flat_map(|before| &before.findings);
     let is_here = |finding: &Finding| finding.place.as_ref().is_some_and(|place| *place.file == *file);
     let is_new = |finding: &Finding| finding.is_error() && is_here(finding) && !loaded.findings.contains(finding);
@@ -134,6 +136,18 @@ fn run(given: &GivenTest<'_>, index: usize, source: TestSource<'_>, file: &str) 
         mismatches,
         findings,
     })
+}
+
+/// Keys that stand in a list twice: which of their ages is meant, nobody can know.
+fn twice<'k>(keys: impl Iterator<Item = &'k RecordedKey>, place: &Place) -> Vec<Finding> {
+    let mut seen = BTreeSet::new();
+    let repeated = keys.filter(|key| !seen.insert(&key.key));
+    let finding = |key: &RecordedKey| {
+        Finding::error("test/key-twice", format!("the key {} is recorded twice", key.key))
+            .help("keep one of the entries; a key that is otherwise in one case stands in `keys` of that case")
+            .at(place.clone(), None)
+    };
+    repeated.map(finding).collect()
 }
 
 /// The files of tests that are meant, each once, sorted.

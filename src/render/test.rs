@@ -128,13 +128,9 @@ fn plain(value: &Value) -> String {
 #[must_use]
 pub fn junit(report: &TestReport) -> String {
     let errors: Vec<_> = report.findings.iter().filter(|finding| finding.is_error()).collect();
-    let (tests, failures) = (report.cases.len() + errors.len(), report.failed);
+    let (tests, failures) = (report.cases.len() + errors.len(), report.failed + errors.len());
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let _ = writeln!(
-        out,
-        "<testsuites name=\"keywheel test\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{}\">",
-        errors.len()
-    );
+    let _ = writeln!(out, "<testsuites name=\"keywheel test\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\">");
     for cases in report.cases.chunk_by(|a, b| a.test == b.test && a.place.file == b.place.file) {
         let Some(first) = cases.first() else { continue };
         let failures = cases.iter().filter(|case| !case.passed).count();
@@ -152,7 +148,7 @@ pub fn junit(report: &TestReport) -> String {
         let count = errors.len();
         let _ = writeln!(
             out,
-            "  <testsuite name=\"mistakes in the tests\" tests=\"{count}\" failures=\"0\" errors=\"{count}\" skipped=\"0\">"
+            "  <testsuite name=\"mistakes in the tests\" tests=\"{count}\" failures=\"{count}\" errors=\"0\" skipped=\"0\">"
         );
         for finding in errors {
             let place = finding.place.as_ref().map(|place| format!("{}:{}: ", place.file, place.line));
@@ -160,7 +156,7 @@ pub fn junit(report: &TestReport) -> String {
             let code = escape(&finding.code);
             let _ = writeln!(
                 out,
-                "    <testcase classname=\"keywheel.test\" name=\"{code}\"><error type=\"{code}\" message=\"{message}\"/></testcase>"
+                "    <testcase classname=\"keywheel.test\" name=\"{code}\"><failure type=\"{code}\" message=\"{message}\">{message}</failure></testcase>"
             );
         }
         out.push_str("  </testsuite>\n");

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::python::Script;
 use crate::support::sandbox::Sandbox;
 
 /// A policy and a key as they stand in a test.
@@ -189,9 +190,84 @@ fn no_tests_at_all_is_an_error_that_says_where_to_write_one() {
 }
 
 #[test]
+fn a_key_that_is_recorded_twice_is_a_mistake_and_a_case_may_have_it_otherwise() {
+    let key = "{key: acme/k, rotated_at: \"2026-11-01T02:00:00Z\"}";
+    let sandbox = with(&test(&format!(
+        "{GIVEN}recorded:
+  keys: [{key}, {key}]
+cases:
+  - {{name: a, now: \"2026-11-05T02:00:00Z\", expect: {{}}}}
+---
+{}",
+        test(&format!(
+            "{GIVEN}recorded:
+  keys: [{key}]
+cases:
+  - name: b
+    now: \"2026-12-01T02:00:00Z\"
+    keys: [{{key: acme/k, rotated_at: \"2026-11-20T02:00:00Z\"}}]
+    expect: {{changes: []}}
+"
+        ))
+    )));
+    let run = sandbox.keywheel(&["test"]).exits(1);
+    assert!(run.stdout.contains("FAIL  a") && run.stdout.contains("test/key-twice"), "{}", run.stdout);
+    assert!(run.stdout.contains("ok    b"), "{}", run.stdout);
+}
+
+#[test]
+fn a_suspended_policy_a_freeze_and_a_limit_are_seen_by_a_case() {
+    let documents = GIVEN.replace("retain_old_keys_days: 7}", "retain_old_keys_days: 7, status: suspended}")
+        + "    - {apiVersion: keywheel/v1, kind: Config, limits: {max_removals: 0}}\n";
+    let sandbox = with(&test(&format!(
+        "{documents}recorded:
+  documents:
+    - {{apiVersion: keywheel/v1, kind: Config, limits: {{max_removals: 0}}}}
+    - {{apiVersion: keywheel/v1, kind: RotationPolicy, tenant_id: acme, policy_name: Old, key_type: logs, kms_provider: local,
+       rotation_trigger: manual}}
+  keys: [{{key: acme/k, rotated_at: \"2026-10-01T02:00:00Z\"}}]
+cases:
+  - name: a suspended policy starts nothing, and a removal is over the limit
+    now: \"2026-12-01T02:00:00Z\"
+    expect: {{matching: subset, refusals: [limits/max-removals], changes: [{{action: remove, object: policy acme/Old}}]}}
+  - name: a limit that nobody spoke of fails
+    now: \"2026-12-01T02:00:00Z\"
+    expect: {{}}
+"
+    )));
+    let run = sandbox.keywheel(&["test"]).exits(1);
+    assert!(run.stdout.contains("ok    a suspended policy"), "{}", run.stdout);
+    assert!(run.stdout.contains("FAIL  a limit") && run.stdout.contains("+ limits/max-removals"), "{}", run.stdout);
+}
+
+#[test]
+fn an_editor_holds_the_documents_of_a_test_against_their_kinds() {
+    let validator = jsonschema::draft202012::new(&keywheel::document::schema()).unwrap();
+    let with = |interval: Value| {
+        json!({
+            "apiVersion": "keywheel/v1", "kind": "Test", "name": "n",
+            "given": {"documents": [{
+                "apiVersion": "keywheel/v1", "kind": "RotationPolicy", "tenant_id": "acme", "policy_name": "p",
+                "key_type": "logs", "kms_provider": "local", "rotation_interval_days": interval,
+            }]},
+            "cases": [{"name": "c", "now": "2026-12-01T02:00:00Z", "expect": {"changes": []}}],
+        })
+    };
+    assert!(validator.is_valid(&with(json!(30))));
+    assert!(!validator.is_valid(&with(json!("thirty"))));
+}
+
+#[test]
 fn junit_has_a_case_for_each_case() {
     let sandbox = Sandbox::with_policies();
     let xml = sandbox.keywheel(&["test", "--format", "junit"]).exits(0).stdout;
     assert_eq!(xml.matches("<testcase ").count(), 2, "{xml}");
     assert!(xml.contains("failures=\"0\"") && !xml.contains("<failure"), "{xml}");
+    // With what must be escaped, a mistake in the file, and a case that fails; as other programs read it.
+    let cases = "cases:\n  - {name: \"<b> & \\\"c\\\"\", now: \"2026-12-01T02:00:00Z\", expect: {changes: []}}\n";
+    sandbox.write("tests/b.test.yaml", &format!("{}---\nkind: Test\n", test(&format!("{GIVEN}{cases}"))));
+    let xml = sandbox.keywheel(&["test", "--format", "junit"]).exits(1).stdout;
+    let opinion = Script::start("review.py").ask(&json!({"form": "junit", "text": xml}));
+    assert_eq!(opinion["problems"], json!([]), "{xml}");
+    assert_eq!(xml.matches("<failure ").count(), 2, "{xml}");
 }
