@@ -7,7 +7,7 @@
 //!
 //! Must not know: any clock, any randomness, git, a database, a key manager.
 
-mod case;
+pub(crate) mod case;
 mod message;
 mod name;
 mod observed;

@@ -16,6 +16,7 @@ use super::schema::{self, Step};
 use super::text::Text;
 use super::tree::{Data, Node, Span};
 use crate::diagnostic::Finding;
+use crate::model::case;
 
 /// The document as JSON, or what is wrong with it.
 pub(super) fn validate(text: &Text<'_>, kind: Kind, root: &Node<'_>) -> Result<Map<String, Value>, Vec<Finding>> {
@@ -389,6 +390,11 @@ fn wrong_form(schema: &Value, name: &str, shown: &str) -> Finding {
     let form = match schema.get("format").or_else(|| schema.get("pattern")).and_then(Value::as_str).unwrap_or_default()
     {
         "date" => "a date as `\"2026-12-31\"`",
+        "date-time" => "an instant as `\"2026-12-31T02:00:00Z\"`",
+        case::OBJECT => {
+            "`key TENANT/NAME`, `policy TENANT/NAME`, `tenant NAME`, `guardrail NAME`, `freeze NAME` or `config keywheel.yaml`"
+        }
+        case::ADDRESS => "`TENANT/NAME`",
         schema::LOCAL_TIME => "a local time as `\"2026-12-31T00:00:00\"`",
         form if form.contains("[0-5][0-9]") => "a time of day as `\"02:00:00\"`, from 00:00:00 to 23:59:59",
         form if form.contains("ms|s|m|h") => "a duration as `5m`, `30s` or `500ms`",

@@ -67,7 +67,7 @@ pub struct GivenRecord {
 #[serde(deny_unknown_fields)]
 pub struct RecordedKey {
     /// The key, as `TENANT/NAME`.
-    #[schemars(with = "String", length(min = 3, max = 257), example = &"acme-payments/card-vault")]
+    #[schemars(with = "String", regex(pattern = ADDRESS), example = &"acme-payments/card-vault")]
     pub key: Address,
     /// When it was last rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -220,8 +220,11 @@ pub const ACTIONS: [&str; 23] = [
     "destroy",
 ];
 
+/// A key, as a case writes it.
+pub(crate) const ADDRESS: &str = "^[^/]+/[^/]+$";
+
 /// The objects of a plan, as a case writes them.
-const OBJECT: &str = "^((key|policy) [^/]+/[^/]+|(tenant|guardrail|freeze|config) [^/]+)$";
+pub(crate) const OBJECT: &str = "^((key|policy) [^/]+/[^/]+|(tenant|guardrail|freeze|config) [^/]+)$";
 
 /// A change of a plan. What is absent is not compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -129,6 +129,28 @@ fn a_mistake_in_a_test_has_its_place_and_keeps_nothing_else_from_running() {
 }
 
 #[test]
+fn what_is_written_otherwise_than_a_case_wants_it_is_told_how() {
+    let sandbox = with(&test(
+        "recorded: {keys: [{key: acme, rotated_at: \"yesterday\"}]}
+cases:
+  - name: a
+    now: 2026-12-01T02:00:00Z
+    expect: {changes: [{action: rotat, object: acme/k}]}
+",
+    ));
+    let found = sandbox.keywheel(&["test"]).exits(1).stdout;
+    for help in [
+        "write `TENANT/NAME`",
+        "write an instant as `\"2026-12-31T02:00:00Z\"`",
+        "quote it: `\"2026-12-01T02:00:00Z\"`",
+        "did you mean `rotate`?",
+        "write `key TENANT/NAME`, `policy TENANT/NAME`",
+    ] {
+        assert!(found.contains(help), "{help}: {found}");
+    }
+}
+
+#[test]
 fn a_mistake_in_a_document_of_a_test_fails_its_cases_at_its_place_unless_it_is_expected() {
     let given = GIVEN.replace("rotation_interval_days: 30", "rotation_interval_days: 0");
     let cases = "cases:
