@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use keywheel::document::{self, SourceFile, TestSource};
 use serde_json::{Value, json};
 
 use crate::support::python::Script;
@@ -126,6 +127,24 @@ fn a_mistake_in_a_test_has_its_place_and_keeps_nothing_else_from_running() {
         run.stdout
     );
     assert!(run.stdout.contains("tests/a.test.yaml:6:"), "{}", run.stdout);
+}
+
+#[test]
+fn a_test_that_is_cut_off_or_lacks_a_line_is_read_without_harm() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policies.test.yaml")).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let without = (0..lines.len()).map(|line| [&lines[..line], &lines[line + 1..]].concat().concat());
+    let cut = (0..text.len()).step_by(7).map(|length| text[..length].to_owned());
+    for text in without.chain(cut) {
+        let file = SourceFile { path: "a.test.yaml".into(), content: text.as_bytes().into(), symlink: false };
+        let source = TestSource { config: None, config_path: "keywheel.yaml", files: &[] };
+        for given in &document::test_file(&file).tests {
+            let now = given.test.cases[0].now;
+            let loaded = given.given(source, keywheel::provider::capabilities, now);
+            let here = loaded.findings.iter().filter_map(|finding| finding.place.as_ref());
+            assert!(here.clone().all(|place| place.line as usize <= lines.len()), "{text}");
+        }
+    }
 }
 
 #[test]
@@ -264,7 +283,7 @@ cases:
 
 #[test]
 fn an_editor_holds_the_documents_of_a_test_against_their_kinds() {
-    let validator = jsonschema::draft202012::new(&keywheel::document::schema()).unwrap();
+    let validator = jsonschema::draft202012::new(&document::schema()).unwrap();
     let with = |interval: Value| {
         json!({
             "apiVersion": "keywheel/v1", "kind": "Test", "name": "n",
