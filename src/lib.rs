@@ -36,6 +36,8 @@ pub mod diagnostic;
 
 pub mod schedule;
 
+pub mod guardrail;
+
 pub mod signature;
 
 pub mod document;

@@ -13,6 +13,7 @@ use super::defaults::{self, Layer};
 use super::kind::Kind;
 use super::read::{self, Document, ReadFile};
 use super::redact;
+use super::rules;
 use super::set::{self, Item, Set};
 use super::subject::{self, Subject};
 use super::{Capabilities, Config, Inherited, Keeper, Loaded, Located, Repository, SourceFile};
@@ -148,6 +149,7 @@ pub(super) fn join(
     }
     set.failing = failing(&findings).0;
     findings.append(&mut set::check(&set, now, keeper));
+    findings.append(&mut rules::check(&set, now));
     let Set { policies, keys, guardrails, freezes, .. } = set;
     let (policies, keys) = (plain(policies), plain(keys));
     let (guardrails, freezes) = (plain(guardrails), plain(freezes));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::Finding;
 use crate::document::Repository;
-use crate::model::{RotationTrigger, Secret, Waiver};
+use crate::model::{RotationTrigger, Secret};
 
 /// One line with every such field that somebody set, and the number of documents that set it.
 pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
@@ -24,17 +24,12 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
             let is_literal = |secret: &&Option<Secret>| secret.as_ref().is_some_and(|it| it.variable().is_none());
             count("notification_settings with a literal secret", secrets.iter().any(is_literal));
         }
-        count("compliance_tags", !policy.compliance_tags.is_empty());
         count("authorized_services", !policy.authorized_services.is_empty());
-        count("waivers", policy.waivers.iter().any(|waiver| waiver.rule != Waiver::EVIDENCE));
         count("rotation_trigger: usage_based", policy.rotation_trigger == RotationTrigger::UsageBased);
         count("rotation_trigger: event_based", policy.rotation_trigger == RotationTrigger::EventBased);
     }
     for key in repository.keys.values().map(|key| &key.value) {
         count("expires_at", key.expires_at.is_some());
-    }
-    for _ in repository.guardrails.values() {
-        count("Guardrail", true);
     }
     if counts.is_empty() {
         return None;

@@ -15,6 +15,7 @@ use crate::schedule::{Decision, TZ_VERSION, Timing};
 
 use super::compare::{FieldDiff, compare, fields};
 use super::due::{KeyTiming, Verdict, finish_held_back, held_back, instant, key_timing, verdict};
+use super::guardrails;
 use super::keys::{self, Extent};
 use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, digest, limits};
 
@@ -51,6 +52,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let limits = applied_config(inputs.recorded).map_or(inputs.desired.config.limits, |config| config.limits);
     let mut refusals: Vec<_> = refusal.into_iter().collect();
     refusals.extend(limits::refusals(&draft.changes, inputs.recorded, inputs.retired, &limits));
+    let (broken, found) = guardrails::judge(inputs.desired, inputs.recorded, &draft.changes, inputs.now);
+    refusals.extend(broken);
+    draft.diagnostics.extend(found);
     let lineage = lineage(inputs.recorded);
     Plan {
         as_of: inputs.now,

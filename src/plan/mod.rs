@@ -14,6 +14,7 @@ mod compare;
 mod consequences;
 pub mod cost;
 mod due;
+mod guardrails;
 mod keys;
 mod limits;
 mod retention;
@@ -357,10 +358,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Can an override lift it? An empty folder is no wish that goes too far: nothing was planned.
+    /// Can an override lift it? An empty folder is no wish that goes too far: nothing was planned. A
+    /// guardrail is the owners' to change.
     #[must_use]
     pub fn is_liftable(&self) -> bool {
-        self.code != EMPTY_SOURCE
+        self.code != EMPTY_SOURCE && !self.code.starts_with("guardrail/")
     }
 }
 

@@ -17,6 +17,7 @@ mod checkpoints;
 mod crashes;
 mod databases;
 mod flags;
+mod guardrails;
 mod interrupted;
 mod kept;
 mod localstack;

@@ -199,6 +199,7 @@ impl World {
         self.exits(&["state", "migrate", "-vvv"], &[0]);
         self.run(&["state", "recover", "plan.json", "--auto-approve"]);
         self.act(&["state", "forget", "acme/patients"], &[0, 1, 3]);
+        self.run(&["test", "-vvv"]);
         self.run(&["lock", "break", "1", "--reason", "a test"]);
         self.exits(&["completions", "bash"], &[0]);
         self.exits(&["man", "manual"], &[0]);

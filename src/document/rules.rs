@@ -1,0 +1,241 @@
+//! Guardrails, compliance packs and waivers: what the documents are judged by beyond what they mean.
+//!
+//! Each policy, and each key with its policy, is held to the guardrails of the repository that select it and to the packs
+//! that the policy's `compliance_tags` switch on. A waiver of the policy turns what is broken into a note until its last
+//! day. Rules over a plan are only compiled here.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::packs::{self, Pack};
+use super::read::Document;
+use super::schema::Step;
+use super::set::{Item, Set};
+use super::subject::{about, span_of};
+use super::validate::{list, suggest};
+use crate::diagnostic::Finding;
+use crate::guardrail::{self, Facts, Rule, Subject};
+use crate::model::{EncryptionKey, Guardrail, Name, RotationPolicy, Severity, Timestamp, Waiver};
+
+/// A rule, and where it stands.
+struct Judge<'s, 't> {
+    guardrail: &'s Guardrail,
+    rule: &'s Rule,
+    code: String,
+    /// None for a pack's.
+    document: Option<&'s Document<'t>>,
+}
+
+/// What a document is judged as.
+struct Judged<'s, 't> {
+    document: &'s Document<'t>,
+    tenant_id: &'s Name,
+    key_type: &'s str,
+    key: Option<&'s EncryptionKey>,
+    policy: Option<&'s RotationPolicy>,
+}
+
+/// Holds every policy and key to the rules, and says which rules are none.
+pub(super) fn check(set: &Set<'_, '_>, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let compiled: Vec<_> = set.guardrails.iter().filter_map(|item| compile(item, &mut findings)).collect();
+    let rules: Vec<Judge<'_, '_>> = compiled
+        .iter()
+        .map(|(item, rule)| {
+            let guardrail = &item.located.value;
+            Judge { guardrail, rule, code: guardrail::code(guardrail), document: Some(item.document) }
+        })
+        .collect();
+    same_code(&rules, &mut findings);
+    // They are read as documents themselves: not where nobody asks for one.
+    let asks = |policy: &RotationPolicy| !(policy.compliance_tags.is_empty() && policy.waivers.is_empty());
+    let wanted = set.policies.iter().any(|item| asks(&item.located.value));
+    let packs: BTreeMap<&str, Vec<Judge<'_, '_>>> = (wanted.then(packs::tags).into_iter().flatten())
+        .filter_map(packs::pack)
+        .map(|pack| {
+            let judge = |(guardrail, rule)| Judge { guardrail, rule, code: guardrail::code(guardrail), document: None };
+            (pack.tag, pack.rules.iter().map(|(guardrail, rule)| judge((guardrail, rule))).collect())
+        })
+        .collect();
+    let mut known: BTreeSet<&str> =
+        rules.iter().chain(packs.values().flatten()).map(|rule| rule.code.as_str()).collect();
+    known.insert(Waiver::EVIDENCE);
+    let facts = Facts::new(now);
+    let mut policies = BTreeMap::new();
+    for item in &set.policies {
+        let policy = &item.located.value;
+        policies.insert((&policy.tenant_id, &policy.policy_name), policy);
+        tags(item, &mut findings);
+        waivers(item, &known, now, &mut findings);
+        let judged = Judged {
+            document: item.document,
+            tenant_id: &policy.tenant_id,
+            key_type: &policy.key_type,
+            key: None,
+            policy: Some(policy),
+        };
+        judge(&judged, Subject::Policy, &rules, &packs, &facts, now, &mut findings);
+    }
+    for item in &set.keys {
+        let key = &item.located.value;
+        let policy = key.rotation_policy.as_ref().and_then(|name| policies.get(&(&key.tenant_id, name)).copied());
+        if policy.is_none() && key.rotation_policy.is_some() {
+            // It names a policy that is not there, which is said elsewhere.
+            continue;
+        }
+        let (tenant_id, key_type) = (&key.tenant_id, key.key_type.as_str());
+        let judged = Judged { document: item.document, tenant_id, key_type, key: Some(key), policy };
+        judge(&judged, Subject::Key, &rules, &packs, &facts, now, &mut findings);
+    }
+    findings
+}
+
+/// A guardrail with its rule; none if that is no rule.
+fn compile<'s, 'a, 't>(
+    item: &'s Item<'a, 't, Guardrail>,
+    findings: &mut Vec<Finding>,
+) -> Option<(&'s Item<'a, 't, Guardrail>, Rule)> {
+    let guardrail = &item.located.value;
+    match Rule::new(&guardrail.rule) {
+        Ok(rule)
+            if rule.subject == Subject::Plan && !(guardrail.tenants.is_empty() && guardrail.key_types.is_empty()) =>
+        {
+            let finding = Finding::error("guardrail/selector", "a rule over the plan selects tenants or key types")
+                .help("a plan is judged as a whole: take out `tenants` and `key_types`");
+            findings.push(about(item.document, finding, &[Step::Field("rule")]));
+            None
+        }
+        Ok(rule) => Some((item, rule)),
+        Err(mistake) => {
+            let finding = Finding::error("guardrail/rule", mistake.message).help(mistake.help);
+            findings.push(about(item.document, finding, &[Step::Field("rule")]));
+            None
+        }
+    }
+}
+
+/// Two rules that a waiver could not tell apart.
+fn same_code(rules: &[Judge<'_, '_>], findings: &mut Vec<Finding>) {
+    let mut seen = BTreeSet::new();
+    for rule in rules {
+        if let (false, Some(document)) = (seen.insert(&rule.code), rule.document) {
+            let message = format!("another guardrail goes by {} too", rule.code);
+            let finding = Finding::error("guardrail/same-code", message).help("give one of them another name");
+            findings.push(about(document, finding, &[Step::Field("name")]));
+        }
+    }
+}
+
+fn tags(item: &Item<'_, '_, RotationPolicy>, findings: &mut Vec<Finding>) {
+    for tag in &item.located.value.compliance_tags {
+        if packs::pack(tag).is_none() {
+            let help = match suggest(tag, packs::tags()) {
+                Some(tag) => format!("did you mean `{tag}`?"),
+                None => format!("there are packs for {}", list(packs::tags())),
+            };
+            let message = format!("no compliance pack goes by `{tag}`: nothing is checked for it");
+            let finding = Finding::warning("policy/unknown-compliance-tag", message).help(help);
+            findings.push(about(item.document, finding, &[Step::Field("compliance_tags")]));
+        }
+    }
+}
+
+fn waivers(item: &Item<'_, '_, RotationPolicy>, known: &BTreeSet<&str>, now: Timestamp, findings: &mut Vec<Finding>) {
+    for waiver in &item.located.value.waivers {
+        let finding = if !known.contains(waiver.rule.as_str()) {
+            let help = match suggest(&waiver.rule, known.iter().copied()) {
+                Some(rule) => format!("did you mean `{rule}`?"),
+                None => "write the code in brackets of the finding that is waived".to_owned(),
+            };
+            Finding::error("policy/unknown-waiver", format!("there is no rule `{}` to waive", waiver.rule)).help(help)
+        } else if now.date_naive() > waiver.until {
+            let message = format!("the waiver of {} by {} ended on {}", waiver.rule, waiver.approver, waiver.until);
+            Finding::error("policy/ended-waiver", message)
+                .help("take it out: if the rule is broken still, that is said then; or have it granted anew")
+        } else {
+            continue;
+        };
+        findings.push(about(item.document, finding, &[Step::Field("waivers")]));
+    }
+}
+
+fn judge(
+    judged: &Judged<'_, '_>,
+    subject: Subject,
+    rules: &[Judge<'_, '_>],
+    packs: &BTreeMap<&str, Vec<Judge<'_, '_>>>,
+    facts: &Facts,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) {
+    let tags = judged.policy.map(|policy| policy.compliance_tags.as_slice()).unwrap_or_default();
+    let switched_on: BTreeSet<&str> =
+        tags.iter().filter_map(|tag| packs::pack(tag)).map(|Pack { tag, .. }| *tag).collect();
+    let of_packs = switched_on.into_iter().filter_map(|tag| packs.get(tag)).flatten();
+    let selects = |rule: &&Judge<'_, '_>| {
+        let Guardrail { tenants, key_types, .. } = rule.guardrail;
+        rule.rule.subject == subject
+            && (tenants.is_empty() || tenants.contains(judged.tenant_id))
+            && (key_types.is_empty() || key_types.iter().any(|it| it == judged.key_type))
+    };
+    for rule in rules.iter().chain(of_packs).filter(selects) {
+        let kept = match (judged.key, judged.policy) {
+            (Some(key), policy) => rule.rule.kept_by_key(facts, key, policy),
+            (None, Some(policy)) => rule.rule.kept_by_policy(facts, policy),
+            (None, None) => continue,
+        };
+        if kept != Ok(true) {
+            findings.push(broken(judged, rule, kept.err(), now));
+        }
+    }
+}
+
+/// What is said of a rule that a document does not keep, or that cannot be judged for it.
+fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<String>, now: Timestamp) -> Finding {
+    let own = if judged.key.is_some() { Subject::Key } else { Subject::Policy };
+    let spec = match judged.key {
+        Some(key) => serde_json::to_value(key),
+        None => serde_json::to_value(judged.policy),
+    }
+    .unwrap_or_default();
+    let policy = serde_json::to_value(judged.policy).unwrap_or_default();
+    let said = |(subject, field): &(Subject, String)| {
+        let value = if *subject == own { &spec } else { &policy }.get(field).filter(|value| !value.is_null());
+        let value = value.map_or_else(|| "not set".to_owned(), ToString::to_string);
+        format!("{field} is {}", super::scalar::shorten(&value))
+    };
+    let values = rule.rule.fields.iter().map(said).collect::<Vec<_>>().join(", ");
+    let guardrail = rule.guardrail;
+    let waiver = judged.policy.into_iter().flat_map(|policy| &policy.waivers);
+    let waiver = waiver.into_iter().find(|waiver| waiver.rule == rule.code && now.date_naive() <= waiver.until);
+    let mut finding = match (why, waiver) {
+        (Some(why), _) => {
+            Finding::error("guardrail/not-judged", format!("{:?} cannot be judged: {why}", guardrail.name.as_str()))
+                .help("a rule that may meet a document without the field asks `has(policy.field)` first")
+        }
+        (None, Some(waiver)) => {
+            let Waiver { until, approver, reason, .. } = waiver;
+            let message = format!("{}, which is waived until {until} by {approver}: {reason}", guardrail.message);
+            Finding::info("guardrail/waived", message)
+        }
+        (None, None) => {
+            let mut finding = Finding::error("guardrail/broken", format!("{}: {values}", guardrail.message));
+            finding.code = Cow::Owned(rule.code.clone());
+            finding.severity = match guardrail.severity {
+                Severity::Error => Severity::Error,
+                milder => milder,
+            };
+            finding.help.clone_from(&guardrail.help);
+            finding
+        }
+    };
+    let written =
+        |field: &&(Subject, String)| field.0 == own && spec.get(&field.1).is_some_and(|value| !value.is_null());
+    let field = rule.rule.fields.iter().find(written).or_else(|| rule.rule.fields.iter().find(|field| field.0 == own));
+    let steps: Vec<Step<'_>> = field.map(|(_, field)| Step::Field(field)).into_iter().collect();
+    finding = about(judged.document, finding, &steps);
+    finding.related = rule
+        .document
+        .map(|document| document.text.related(span_of(document, &[Step::Field("rule")]), "the guardrail is here"));
+    finding
+}

@@ -1,0 +1,367 @@
+//! Guardrails: rules in CEL that documents and plans keep, the house's own and those of compliance packs.
+//!
+//! A [`Rule`] is compiled once and judged for each policy, for each key with its policy, or for a plan, by what it speaks
+//! of. It reads what it is given and nothing else: no clock, no file.
+//!
+//! # Invariant
+//! A rule is never true by accident. One that does not parse, speaks of something that there is not, or asks a document
+//! for a field that it lacks is an error, at the rule's place or the document's. Its size, its depth and its loops are
+//! bounded before it is parsed or judged.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::{Context, Program, Value};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::model::{EncryptionKey, Guardrail, RotationPolicy, Timestamp};
+
+/// What a rule is called in findings and waivers.
+#[must_use]
+pub fn code(guardrail: &Guardrail) -> String {
+    let mut code = "guardrail/".to_owned();
+    for letter in guardrail.name.as_str().chars() {
+        if letter.is_ascii_alphanumeric() {
+            code.push(letter.to_ascii_lowercase());
+        } else if !code.ends_with(['-', '/']) {
+            code.push('-');
+        }
+    }
+    code.trim_end_matches('-').to_owned()
+}
+
+/// How long a rule may be.
+const LONGEST: usize = 4096;
+
+/// How deep brackets and signs may stand in one another: the parser works recursively.
+const DEEPEST: usize = 32;
+
+/// How many operators a rule may have: a chain of them is as deep as it is long.
+const OPERATORS: usize = 256;
+
+/// What a rule is judged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Each policy.
+    Policy,
+    /// Each key, with its policy if it has one.
+    Key,
+    /// The plan as a whole.
+    Plan,
+}
+
+/// What a rule over the plan may ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlanFacts {
+    /// How many changes it has.
+    pub changes: usize,
+    /// Keys and policies that are made.
+    pub creations: usize,
+    /// Keys that rotate.
+    pub rotations: usize,
+    /// Keys and policies that leave the record.
+    pub removals: usize,
+    /// Versions that are disabled, scheduled for destruction or destroyed.
+    pub destructions: usize,
+    /// The tenants that it changes something of.
+    pub tenants: usize,
+}
+
+/// A compiled rule.
+#[derive(Debug)]
+pub struct Rule {
+    program: Program,
+    /// What it is judged for.
+    pub subject: Subject,
+    /// The fields of `policy` and `key` that it reads, in the order in which they stand in it.
+    pub fields: Vec<(Subject, String)>,
+}
+
+/// Why a rule is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// What is wrong, and at which column.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Mistake {
+    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { message: message.into(), help: help.into() }
+    }
+}
+
+/// What a rule is judged with.
+pub struct Facts(Context<'static, 'static>);
+
+impl Facts {
+    /// The instant, and nothing else yet.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        let mut context = Context::default();
+        context.add_variable_from_value("now", Value::Timestamp(now.fixed_offset()));
+        Self(context)
+    }
+}
+
+impl Rule {
+    /// Compiles a rule.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(text: &str) -> Result<Self, Mistake> {
+        bounded(text)?;
+        let program = Program::compile(text).map_err(|errors| syntax(&errors))?;
+        let mut reader = Reader { program: &program, roots: BTreeSet::new(), fields: Vec::new() };
+        reader.read(program.expression(), &mut Vec::new(), 0)?;
+        let Reader { roots, fields, .. } = reader;
+        let subject = match (roots.contains("plan"), roots.contains("key"), roots.contains("policy")) {
+            (true, false, false) => Subject::Plan,
+            (true, ..) => {
+                return Err(Mistake::new(
+                    "the rule speaks of the plan as a whole and of single documents",
+                    "write two rules: one over `plan`, one over `policy` or `key`",
+                ));
+            }
+            (false, true, _) => Subject::Key,
+            (false, false, true) => Subject::Policy,
+            (false, false, false) => {
+                return Err(Mistake::new(
+                    "the rule speaks of no policy, key or plan",
+                    "a rule is over `policy`, over `key` (and its `policy`), or over `plan`; each may ask for `now`",
+                ));
+            }
+        };
+        Ok(Self { program, subject, fields })
+    }
+
+    /// Does a policy keep it?
+    ///
+    /// # Errors
+    /// It cannot be judged for this policy, and why.
+    pub fn kept_by_policy(&self, facts: &Facts, policy: &RotationPolicy) -> Result<bool, String> {
+        let mut context = facts.0.new_inner_scope();
+        context.add_variable_from_value("policy", of(policy)?);
+        self.kept(&context)
+    }
+
+    /// Does a key keep it, under its policy if it has one?
+    ///
+    /// # Errors
+    /// It cannot be judged for this key, and why.
+    pub fn kept_by_key(
+        &self,
+        facts: &Facts,
+        key: &EncryptionKey,
+        policy: Option<&RotationPolicy>,
+    ) -> Result<bool, String> {
+        let mut context = facts.0.new_inner_scope();
+        context.add_variable_from_value("key", of(key)?);
+        context.add_variable_from_value("policy", policy.map_or(Ok(Value::Null), of)?);
+        self.kept(&context)
+    }
+
+    /// Does a plan keep it?
+    ///
+    /// # Errors
+    /// It cannot be judged, and why.
+    pub fn kept_by_plan(&self, facts: &Facts, plan: &PlanFacts) -> Result<bool, String> {
+        let mut context = facts.0.new_inner_scope();
+        context.add_variable_from_value("plan", of(plan)?);
+        self.kept(&context)
+    }
+
+    fn kept(&self, context: &Context<'_, '_>) -> Result<bool, String> {
+        match self.program.execute(context) {
+            Ok(Value::Bool(kept)) => Ok(kept),
+            Ok(other) => Err(format!("it is {} and neither true nor false", kind(&other))),
+            Err(error) => Err(lower(&error.to_string())),
+        }
+    }
+}
+
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+fn kind(value: &Value) -> String {
+    format!("a value of type {:?}", value.type_of()).to_lowercase()
+}
+
+/// Refuses what would be too deep or too long for the parser.
+fn bounded(text: &str) -> Result<(), Mistake> {
+    let help = "write two rules, or a shorter one";
+    if text.len() > LONGEST {
+        return Err(Mistake::new(format!("the rule has more than {LONGEST} bytes"), help));
+    }
+    let (mut depth, mut run, mut operators) = (0_usize, 0_usize, 0_usize);
+    for letter in text.chars() {
+        depth = match letter {
+            '(' | '[' | '{' => depth + 1,
+            ')' | ']' | '}' => depth.saturating_sub(1),
+            _ => depth,
+        };
+        run = if matches!(letter, '!' | '-') { run + 1 } else { 0 };
+        operators += usize::from("!-+*/%<>=&|?:.".contains(letter));
+        if depth > DEEPEST || run > DEEPEST {
+            return Err(Mistake::new(format!("the rule is more than {DEEPEST} levels deep"), help));
+        }
+        if operators > OPERATORS {
+            return Err(Mistake::new(format!("the rule has more than {OPERATORS} operators"), help));
+        }
+    }
+    Ok(())
+}
+
+fn syntax(errors: &cel::ParseErrors) -> Mistake {
+    let first = errors.errors.first();
+    let message = first.map_or_else(|| "it does not parse".to_owned(), |error| error.msg.clone());
+    let column = first.map_or(0, |error| error.pos.1);
+    Mistake::new(
+        format!("the rule is no expression in CEL, at column {column}: {}", message.lines().next().unwrap_or_default()),
+        "a rule such as `policy.rotation_interval_days <= 90` is true where it is kept",
+    )
+}
+
+/// Reads what an expression speaks of.
+struct Reader<'p> {
+    program: &'p Program,
+    roots: BTreeSet<&'static str>,
+    fields: Vec<(Subject, String)>,
+}
+
+/// The top-level fields of a type, by its schema.
+fn fields_of<T: JsonSchema>() -> Vec<String> {
+    let schema = schemars::schema_for!(T).to_value();
+    let fields = schema.get("properties").and_then(|properties| properties.as_object());
+    fields.map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// What a rule may speak of: its name, what it makes the rule's subject, its fields.
+type Root = (&'static str, Option<Subject>, Vec<String>);
+
+static ROOTS: LazyLock<[Root; 4]> = LazyLock::new(|| {
+    [
+        ("policy", Some(Subject::Policy), fields_of::<RotationPolicy>()),
+        ("key", Some(Subject::Key), fields_of::<EncryptionKey>()),
+        ("plan", Some(Subject::Plan), fields_of::<PlanFacts>()),
+        ("now", None, Vec::new()),
+    ]
+});
+
+impl Reader<'_> {
+    fn column(&self, id: u64) -> u32 {
+        self.program.source_info().offset_for(id).map_or(1, |(start, _)| start.max(1))
+    }
+
+    fn read(&mut self, expression: &IdedExpr, bound: &mut Vec<String>, loops: usize) -> Result<(), Mistake> {
+        match &expression.expr {
+            Expr::Ident(name) if bound.contains(name) => Ok(()),
+            Expr::Ident(name) => self.root(name, expression.id).map(drop),
+            Expr::Select(select) => {
+                if let Expr::Ident(name) = &select.operand.expr
+                    && !bound.contains(name)
+                {
+                    return self.field(name, &select.field, expression.id);
+                }
+                self.read(&select.operand, bound, loops)
+            }
+            Expr::Call(call) => call
+                .target
+                .iter()
+                .map(|target| &**target)
+                .chain(&call.args)
+                .try_for_each(|it| self.read(it, bound, loops)),
+            Expr::List(list) => list.elements.iter().try_for_each(|it| self.read(it, bound, loops)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => {
+                    self.read(&entry.key, bound, loops)?;
+                    self.read(&entry.value, bound, loops)
+                }
+                EntryExpr::StructField(field) => self.read(&field.value, bound, loops),
+            }),
+            Expr::Struct(_) => Err(Mistake::new("the rule makes a message", "compare fields with plain values")),
+            Expr::Comprehension(comprehension) => {
+                if loops > 0 {
+                    return Err(Mistake::new(
+                        "the rule has a loop inside a loop (all, exists, filter, map)",
+                        "its time would grow with the square of what it reads: write two rules",
+                    ));
+                }
+                self.read(&comprehension.iter_range, bound, loops)?;
+                let before = bound.len();
+                bound.extend([comprehension.iter_var.clone(), comprehension.accu_var.clone()]);
+                bound.extend(comprehension.iter_var2.clone());
+                for part in [
+                    &comprehension.accu_init,
+                    &comprehension.loop_cond,
+                    &comprehension.loop_step,
+                    &comprehension.result,
+                ] {
+                    self.read(part, bound, loops + 1)?;
+                }
+                bound.truncate(before);
+                Ok(())
+            }
+            Expr::Literal(_) | Expr::Unspecified => Ok(()),
+        }
+    }
+
+    fn root(&mut self, name: &str, id: u64) -> Result<(Option<Subject>, &'static [String]), Mistake> {
+        let Some((root, subject, fields)) = ROOTS.iter().find(|(root, ..)| *root == name) else {
+            let message = format!("the rule speaks of `{name}`, at column {}", self.column(id));
+            return Err(Mistake::new(message, "a rule may speak of `policy`, `key`, `plan` and `now`"));
+        };
+        self.roots.insert(root);
+        Ok((*subject, fields))
+    }
+
+    fn field(&mut self, root: &str, field: &str, id: u64) -> Result<(), Mistake> {
+        let (subject, known) = self.root(root, id)?;
+        let Some(subject) = subject.filter(|_| known.iter().any(|known| known == field)) else {
+            let message = format!("`{root}` has no field `{field}`, at column {}", self.column(id));
+            let nearest = known
+                .iter()
+                .map(|known| (strsim::jaro_winkler(known, field), known))
+                .filter(|(likeness, _)| *likeness > 0.8)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let help = match nearest {
+                Some((_, known)) => format!("did you mean `{root}.{known}`?"),
+                None => format!("its fields are {}", known.join(", ")),
+            };
+            return Err(Mistake::new(message, help));
+        };
+        if !self.fields.iter().any(|(it, name)| *it == subject && name == field) {
+            self.fields.push((subject, field.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// A document as CEL sees it: whole numbers are `int`, and what is not set is not there.
+fn of<T: Serialize>(document: &T) -> Result<Value, String> {
+    serde_json::to_value(document).map(value).map_err(|error| error.to_string())
+}
+
+fn value(json: serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Bool(value),
+        serde_json::Value::Number(number) => {
+            number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap_or(f64::NAN)), Value::Int)
+        }
+        serde_json::Value::String(text) => Value::from(text),
+        serde_json::Value::Array(values) => Value::from(values.into_iter().map(value).collect::<Vec<_>>()),
+        serde_json::Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, field)| !field.is_null());
+            Value::from(fields.map(|(name, field)| (name, value(field))).collect::<HashMap<String, Value>>())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

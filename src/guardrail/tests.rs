@@ -1,0 +1,64 @@
+//! Rules as people write them, rightly and wrongly, and as somebody would who means harm.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_rule_is_judged_for_what_it_speaks_of() {
+    let subject = |text| Rule::new(text).unwrap().subject;
+    assert_eq!(subject("policy.rotation_interval_days <= 90"), Subject::Policy);
+    assert_eq!(subject("policy == null || key.multi_region"), Subject::Key);
+    assert_eq!(subject("plan.rotations < 10 || now.getHours() < 6"), Subject::Plan);
+}
+
+#[test]
+fn what_is_no_rule_is_told_with_its_column() {
+    let mistake = |text: &str| Rule::new(text).unwrap_err();
+    assert_eq!(mistake("policy.rotation_interval <= 90").help, "did you mean `policy.rotation_interval_days`?");
+    assert!(
+        mistake("has(policy.rotaton_trigger)")
+            .message
+            .starts_with("`policy` has no field `rotaton_trigger`, at column")
+    );
+    assert!(mistake("polcy.status == 'active'").message.contains("`polcy`"));
+    assert!(mistake("policy.status ==").message.contains("no expression in CEL, at column"));
+    assert!(mistake("true").message.contains("no policy, key or plan"));
+    assert!(mistake("plan.rotations < 1 && key.multi_region").help.contains("two rules"));
+    let nested = "policy.compliance_tags.all(a, policy.compliance_tags.all(b, a == b))";
+    assert!(mistake(nested).message.contains("loop inside a loop"), "{:?}", mistake(nested));
+}
+
+#[test]
+fn what_would_be_too_deep_for_the_parser_is_refused_before_it_is_parsed() {
+    for (open, close) in [("(", ")"), ("[", "]"), ("!", ""), ("-", ""), ("policy.a+", "")] {
+        let text = format!("{}1{}", open.repeat(300), close.repeat(300));
+        assert!(Rule::new(&text).is_err(), "{open}");
+    }
+    assert!(Rule::new(&"a".repeat(5000)).unwrap_err().message.contains("bytes"));
+}
+
+#[test]
+fn a_rule_over_the_plan_counts() {
+    let rule = Rule::new("plan.rotations <= 2 && plan.destructions == 0").unwrap();
+    let facts = Facts::new(Timestamp::UNIX_EPOCH);
+    let judged = |rotations, destructions| {
+        rule.kept_by_plan(&facts, &PlanFacts { rotations, destructions, ..PlanFacts::default() })
+    };
+    assert_eq!(judged(2, 0), Ok(true));
+    assert_eq!(judged(3, 0), Ok(false));
+    assert_eq!(judged(0, 1), Ok(false));
+    let neither = Rule::new("plan.rotations").unwrap();
+    assert!(neither.kept_by_plan(&facts, &PlanFacts::default()).unwrap_err().contains("neither true nor false"));
+    assert!(Rule::new("plan.rotations / 0 == 1").unwrap().kept_by_plan(&facts, &PlanFacts::default()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[a-z0-9.()\\[\\]{}!&|?:<>=+*/%'\", -]{0,80}") {
+        let rules = [text.clone(), format!("plan.changes == ({text})"), format!("[plan].all(x, {text})")];
+        for rule in rules.iter().filter_map(|text| Rule::new(text).ok()) {
+            let _ = rule.kept_by_plan(&Facts::new(Timestamp::UNIX_EPOCH), &PlanFacts::default());
+        }
+    }
+}
