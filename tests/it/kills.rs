@@ -83,9 +83,9 @@ fn in_turn(world: &mut World, command: &[&str], mut prepare: impl FnMut(&mut Wor
         world.ends(APPLY);
     }
     // How many points there are depends on which writes share a commit: the last ones may have been missed.
-    for point in ["before release", "after release"] {
+    for point in ["before release", "after release", "before claim", "after claim"] {
         prepare(world);
-        world.dies(point, command).expect("it gave no lock back");
+        world.dies(point, command).expect("it gave no lock back, or looked for no messages");
         world.ends(APPLY);
     }
 }
