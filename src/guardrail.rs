@@ -94,16 +94,44 @@ impl Mistake {
     }
 }
 
-/// What a rule is judged with.
+/// What every rule may ask for.
 pub struct Facts(Context<'static, 'static>);
 
+/// What a rule is judged with: a policy, a key with its policy, or a plan.
+pub struct Given<'f>(Context<'f, 'static>);
+
 impl Facts {
-    /// The instant, and nothing else yet.
+    /// The instant.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         let mut context = Context::default();
         context.add_variable_from_value("now", Value::Timestamp(now.fixed_offset()));
         Self(context)
+    }
+
+    /// A policy.
+    #[must_use]
+    pub fn policy(&self, policy: &RotationPolicy) -> Given<'_> {
+        let mut context = self.0.new_inner_scope();
+        context.add_variable_from_value("policy", of(policy));
+        Given(context)
+    }
+
+    /// A key, under its policy if it has one.
+    #[must_use]
+    pub fn key(&self, key: &EncryptionKey, policy: Option<&RotationPolicy>) -> Given<'_> {
+        let mut context = self.0.new_inner_scope();
+        context.add_variable_from_value("key", of(key));
+        context.add_variable_from_value("policy", policy.map_or(Value::Null, of));
+        Given(context)
+    }
+
+    /// A plan.
+    #[must_use]
+    pub fn plan(&self, plan: &PlanFacts) -> Given<'_> {
+        let mut context = self.0.new_inner_scope();
+        context.add_variable_from_value("plan", of(plan));
+        Given(context)
     }
 }
 
@@ -138,44 +166,12 @@ impl Rule {
         Ok(Self { program, subject, fields })
     }
 
-    /// Does a policy keep it?
+    /// Is it kept by what is given?
     ///
     /// # Errors
-    /// It cannot be judged for this policy, and why.
-    pub fn kept_by_policy(&self, facts: &Facts, policy: &RotationPolicy) -> Result<bool, String> {
-        let mut context = facts.0.new_inner_scope();
-        context.add_variable_from_value("policy", of(policy)?);
-        self.kept(&context)
-    }
-
-    /// Does a key keep it, under its policy if it has one?
-    ///
-    /// # Errors
-    /// It cannot be judged for this key, and why.
-    pub fn kept_by_key(
-        &self,
-        facts: &Facts,
-        key: &EncryptionKey,
-        policy: Option<&RotationPolicy>,
-    ) -> Result<bool, String> {
-        let mut context = facts.0.new_inner_scope();
-        context.add_variable_from_value("key", of(key)?);
-        context.add_variable_from_value("policy", policy.map_or(Ok(Value::Null), of)?);
-        self.kept(&context)
-    }
-
-    /// Does a plan keep it?
-    ///
-    /// # Errors
-    /// It cannot be judged, and why.
-    pub fn kept_by_plan(&self, facts: &Facts, plan: &PlanFacts) -> Result<bool, String> {
-        let mut context = facts.0.new_inner_scope();
-        context.add_variable_from_value("plan", of(plan)?);
-        self.kept(&context)
-    }
-
-    fn kept(&self, context: &Context<'_, '_>) -> Result<bool, String> {
-        match self.program.execute(context) {
+    /// It cannot be judged for that, and why.
+    pub fn is_kept(&self, given: &Given<'_>) -> Result<bool, String> {
+        match self.program.execute(&given.0) {
             Ok(Value::Bool(kept)) => Ok(kept),
             Ok(other) => Err(format!("it is {} and neither true nor false", kind(&other))),
             Err(error) => Err(lower(&error.to_string())),
@@ -343,8 +339,9 @@ impl Reader<'_> {
 }
 
 /// A document as CEL sees it: whole numbers are `int`, and what is not set is not there.
-fn of<T: Serialize>(document: &T) -> Result<Value, String> {
-    serde_json::to_value(document).map(value).map_err(|error| error.to_string())
+fn of<T: Serialize>(document: &T) -> Value {
+    // Every rule that asks for a field of nothing is an error.
+    serde_json::to_value(document).map_or(Value::Null, value)
 }
 
 fn value(json: serde_json::Value) -> Value {

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
+
 use super::packs::{self, Pack};
 use super::read::Document;
 use super::schema::Step;
@@ -60,32 +62,33 @@ pub(super) fn check(set: &Set<'_, '_>, now: Timestamp) -> Vec<Finding> {
     let mut known: BTreeSet<&str> =
         rules.iter().chain(packs.values().flatten()).map(|rule| rule.code.as_str()).collect();
     known.insert(Waiver::EVIDENCE);
-    let facts = Facts::new(now);
-    let mut policies = BTreeMap::new();
+    let policies: BTreeMap<_, _> = set
+        .policies
+        .iter()
+        .map(|item| &item.located.value)
+        .map(|policy| ((&policy.tenant_id, &policy.policy_name), policy))
+        .collect();
     for item in &set.policies {
-        let policy = &item.located.value;
-        policies.insert((&policy.tenant_id, &policy.policy_name), policy);
         tags(item, &mut findings);
         waivers(item, &known, now, &mut findings);
-        let judged = Judged {
-            document: item.document,
-            tenant_id: &policy.tenant_id,
-            key_type: &policy.key_type,
-            key: None,
-            policy: Some(policy),
-        };
-        judge(&judged, Subject::Policy, &rules, &packs, &facts, now, &mut findings);
     }
-    for item in &set.keys {
+    let judge = |facts: &mut Facts, judged: Judged<'_, '_>| judge(&judged, &rules, &packs, facts, now);
+    let of_policies = set.policies.par_iter().map(|item| {
+        let policy = &item.located.value;
+        let (tenant_id, key_type) = (&policy.tenant_id, policy.key_type.as_str());
+        Judged { document: item.document, tenant_id, key_type, key: None, policy: Some(policy) }
+    });
+    let of_keys = set.keys.par_iter().filter_map(|item| {
         let key = &item.located.value;
-        let policy = key.rotation_policy.as_ref().and_then(|name| policies.get(&(&key.tenant_id, name)).copied());
-        if policy.is_none() && key.rotation_policy.is_some() {
-            // It names a policy that is not there, which is said elsewhere.
-            continue;
-        }
+        let policy = key.rotation_policy.as_ref().map(|name| policies.get(&(&key.tenant_id, name)).copied());
+        // One that names a policy that is not there is told of elsewhere.
+        let policy = policy.map_or(Some(None), |policy| policy.map(Some))?;
         let (tenant_id, key_type) = (&key.tenant_id, key.key_type.as_str());
-        let judged = Judged { document: item.document, tenant_id, key_type, key: Some(key), policy };
-        judge(&judged, Subject::Key, &rules, &packs, &facts, now, &mut findings);
+        Some(Judged { document: item.document, tenant_id, key_type, key: Some(key), policy })
+    });
+    if !rules.is_empty() || !packs.is_empty() {
+        let found = of_policies.chain(of_keys).map_init(|| Facts::new(now), judge).flatten_iter();
+        findings.par_extend(found);
     }
     findings
 }
@@ -161,13 +164,12 @@ fn waivers(item: &Item<'_, '_, RotationPolicy>, known: &BTreeSet<&str>, now: Tim
 
 fn judge(
     judged: &Judged<'_, '_>,
-    subject: Subject,
     rules: &[Judge<'_, '_>],
     packs: &BTreeMap<&str, Vec<Judge<'_, '_>>>,
     facts: &Facts,
     now: Timestamp,
-    findings: &mut Vec<Finding>,
-) {
+) -> Vec<Finding> {
+    let subject = if judged.key.is_some() { Subject::Key } else { Subject::Policy };
     let tags = judged.policy.map(|policy| policy.compliance_tags.as_slice()).unwrap_or_default();
     let switched_on: BTreeSet<&str> =
         tags.iter().filter_map(|tag| packs::pack(tag)).map(|Pack { tag, .. }| *tag).collect();
@@ -178,16 +180,20 @@ fn judge(
             && (tenants.is_empty() || tenants.contains(judged.tenant_id))
             && (key_types.is_empty() || key_types.iter().any(|it| it == judged.key_type))
     };
-    for rule in rules.iter().chain(of_packs).filter(selects) {
-        let kept = match (judged.key, judged.policy) {
-            (Some(key), policy) => rule.rule.kept_by_key(facts, key, policy),
-            (None, Some(policy)) => rule.rule.kept_by_policy(facts, policy),
-            (None, None) => continue,
-        };
-        if kept != Ok(true) {
-            findings.push(broken(judged, rule, kept.err(), now));
-        }
+    let mut selected = rules.iter().chain(of_packs).filter(selects).peekable();
+    if selected.peek().is_none() {
+        return Vec::new();
     }
+    let given = match (judged.key, judged.policy) {
+        (Some(key), policy) => facts.key(key, policy),
+        (None, Some(policy)) => facts.policy(policy),
+        (None, None) => return Vec::new(),
+    };
+    let broken = selected.filter_map(|rule| match rule.rule.is_kept(&given) {
+        Ok(true) => None,
+        kept => Some(broken(judged, rule, kept.err(), now)),
+    });
+    broken.collect()
 }
 
 /// What is said of a rule that a document does not keep, or that cannot be judged for it.

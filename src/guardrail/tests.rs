@@ -43,14 +43,14 @@ fn a_rule_over_the_plan_counts() {
     let rule = Rule::new("plan.rotations <= 2 && plan.destructions == 0").unwrap();
     let facts = Facts::new(Timestamp::UNIX_EPOCH);
     let judged = |rotations, destructions| {
-        rule.kept_by_plan(&facts, &PlanFacts { rotations, destructions, ..PlanFacts::default() })
+        rule.is_kept(&facts.plan(&PlanFacts { rotations, destructions, ..PlanFacts::default() }))
     };
     assert_eq!(judged(2, 0), Ok(true));
     assert_eq!(judged(3, 0), Ok(false));
     assert_eq!(judged(0, 1), Ok(false));
     let neither = Rule::new("plan.rotations").unwrap();
-    assert!(neither.kept_by_plan(&facts, &PlanFacts::default()).unwrap_err().contains("neither true nor false"));
-    assert!(Rule::new("plan.rotations / 0 == 1").unwrap().kept_by_plan(&facts, &PlanFacts::default()).is_err());
+    assert!(neither.is_kept(&facts.plan(&PlanFacts::default())).unwrap_err().contains("neither true nor false"));
+    assert!(Rule::new("plan.rotations / 0 == 1").unwrap().is_kept(&facts.plan(&PlanFacts::default())).is_err());
 }
 
 proptest! {
@@ -58,7 +58,7 @@ proptest! {
     fn no_text_makes_it_panic(text in "[a-z0-9.()\\[\\]{}!&|?:<>=+*/%'\", -]{0,80}") {
         let rules = [text.clone(), format!("plan.changes == ({text})"), format!("[plan].all(x, {text})")];
         for rule in rules.iter().filter_map(|text| Rule::new(text).ok()) {
-            let _ = rule.kept_by_plan(&Facts::new(Timestamp::UNIX_EPOCH), &PlanFacts::default());
+            let _ = rule.is_kept(&Facts::new(Timestamp::UNIX_EPOCH).plan(&PlanFacts::default()));
         }
     }
 }

@@ -73,7 +73,7 @@ fn of_plan(changes: &[Change]) -> PlanFacts {
 }
 
 fn over_plan(rule: &Rule, facts: &Facts, plan: &PlanFacts) -> Option<String> {
-    match rule.kept_by_plan(facts, plan) {
+    match rule.is_kept(&facts.plan(plan)) {
         Ok(true) => None,
         Ok(false) => {
             let PlanFacts { changes, creations, rotations, removals, destructions, tenants } = plan;
@@ -109,7 +109,7 @@ fn by_change(
         let kept = match (rule.subject, change.object.kind) {
             (Subject::Policy, ObjectKind::RotationPolicy) => {
                 let policy = &desired.policies.get(&address)?.value;
-                selects(&policy.tenant_id, &policy.key_type).then(|| rule.kept_by_policy(facts, policy))?
+                selects(&policy.tenant_id, &policy.key_type).then(|| rule.is_kept(&facts.policy(policy)))?
             }
             (Subject::Key, ObjectKind::EncryptionKey) => {
                 let key = &desired.keys.get(&address)?.value;
@@ -118,7 +118,7 @@ fn by_change(
                     .clone()
                     .and_then(|name| desired.policies.get(&Address::new(key.tenant_id.clone(), name)));
                 selects(&key.tenant_id, &key.key_type)
-                    .then(|| rule.kept_by_key(facts, key, policy.map(|policy| &policy.value)))?
+                    .then(|| rule.is_kept(&facts.key(key, policy.map(|policy| &policy.value))))?
             }
             _ => return None,
         };
