@@ -127,8 +127,9 @@ fn without_evidence_nothing_is_disabled_and_each_kind_of_evidence_will_do() {
     let plan = sandbox.at("2026-04-03 23:59:00", PLAN).exits(0).json();
     assert!(actions(&plan).contains(&"disable patients".to_owned()), "{plan:#}");
     assert!(plan["changes"].to_string().contains("waived until 2026-04-03 by Ada"), "{plan:#}");
-    let plan = sandbox.at("2026-04-04 00:01:00", PLAN).exits(0).json();
-    assert!(!actions(&plan).contains(&"disable patients".to_owned()), "the waiver has ended: {plan:#}");
+    let plan = sandbox.at("2026-04-04 00:01:00", PLAN).exits(7).json();
+    assert_eq!(plan["changes"], serde_json::json!([]), "the waiver has ended");
+    assert_eq!(plan["diagnostics"][0]["code"], "policy/ended-waiver", "{plan:#}");
 
     // The age of the data, counted from the deactivation.
     sandbox.commit(&documents(&format!("{terms}data_max_age_days: 60\n")));
