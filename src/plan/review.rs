@@ -23,7 +23,7 @@ use crate::schedule::TZ_VERSION;
 use super::build::{self, Draft};
 use super::keys::{self, Extent};
 use super::snapshot::{KeyAge, StateSnapshot};
-use super::{Base, Inputs, Plan, Retired, Sources, consequences, limits};
+use super::{Base, Inputs, Plan, Retired, Sources, consequences, guardrails, limits};
 
 /// Everything that a review depends on.
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +79,10 @@ pub fn review(review: &Review<'_>) -> Plan {
         change.before.iter_mut().chain(&mut change.after).for_each(hide_secrets);
     }
     let consequences = consequences::of(review, &recorded, &draft.changes);
+    let (broken, found) = guardrails::judge(review.head, &recorded, &draft.changes, review.now);
     let mut diagnostics = review.findings.to_vec();
     diagnostics.append(&mut draft.diagnostics);
+    diagnostics.extend(found);
     diagnostic::sort(&mut diagnostics);
     // Those that apply will judge it by. How many objects there are in all is not known here, so there is no percentage.
     let allowed = Limits { max_percent: 100, ..review.base.config.limits };
@@ -90,7 +92,7 @@ pub fn review(review: &Review<'_>) -> Plan {
         digest: super::digest(review.sources, None, &draft.changes),
         sources: review.sources.clone(),
         lineage: None,
-        refusals: limits::refusals(&draft.changes, &recorded, &retired, &allowed),
+        refusals: limits::refusals(&draft.changes, &recorded, &retired, &allowed).into_iter().chain(broken).collect(),
         changes: draft.changes,
         waiting: draft.waiting,
         drift: draft.drift,

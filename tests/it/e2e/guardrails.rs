@@ -132,6 +132,8 @@ fn a_change_is_judged_by_the_guardrail_that_was_applied_before_it() {
     sandbox.commit(&documents);
     let refused = sandbox.at("2026-03-01 13:00:00", APPLY).exits(3);
     assert!(refused.stderr.contains("apply that change first, by itself"), "{}", refused.stderr);
+    let review = sandbox.at("2026-03-01 13:00:00", &["plan", "--base", "HEAD~1", "--format", "json"]).ends().json();
+    assert_eq!(review["refusals"][0]["code"], "guardrail/daily", "the review says so before the merge: {review:#}");
     // By itself it may be changed, and then the policy.
     sandbox.commit(&documents.replace("rotation_interval_days: 30\n", "rotation_interval_days: 1\n"));
     sandbox.at("2026-03-01 13:00:00", APPLY).exits(0);
