@@ -113,7 +113,7 @@ impl Facts {
     #[must_use]
     pub fn policy(&self, policy: &RotationPolicy) -> Given<'_> {
         let mut context = self.0.new_inner_scope();
-        context.add_variable_from_value("policy", of(policy));
+        context.add_variable_from_value("policy", of(policy, &EMPTY_IN_POLICY));
         Given(context)
     }
 
@@ -121,8 +121,8 @@ impl Facts {
     #[must_use]
     pub fn key(&self, key: &EncryptionKey, policy: Option<&RotationPolicy>) -> Given<'_> {
         let mut context = self.0.new_inner_scope();
-        context.add_variable_from_value("key", of(key));
-        context.add_variable_from_value("policy", policy.map_or(Value::Null, of));
+        context.add_variable_from_value("key", of(key, &EMPTY_IN_KEY));
+        context.add_variable_from_value("policy", policy.map_or(Value::Null, |policy| of(policy, &EMPTY_IN_POLICY)));
         Given(context)
     }
 
@@ -130,7 +130,7 @@ impl Facts {
     #[must_use]
     pub fn plan(&self, plan: &PlanFacts) -> Given<'_> {
         let mut context = self.0.new_inner_scope();
-        context.add_variable_from_value("plan", of(plan));
+        context.add_variable_from_value("plan", of(plan, &[]));
         Given(context)
     }
 }
@@ -251,13 +251,23 @@ static ROOTS: LazyLock<[Root; 4]> = LazyLock::new(|| {
 
 impl Reader<'_> {
     fn column(&self, id: u64) -> u32 {
-        self.program.source_info().offset_for(id).map_or(1, |(start, _)| start.max(1))
+        self.program.source_info().offset_for(id).map_or(1, |(start, _)| start + 1)
     }
 
     fn read(&mut self, expression: &IdedExpr, bound: &mut Vec<String>, loops: usize) -> Result<(), Mistake> {
         match &expression.expr {
             Expr::Ident(name) if bound.contains(name) => Ok(()),
-            Expr::Ident(name) => self.root(name, expression.id).map(drop),
+            Expr::Ident(name) => {
+                let (subject, _) = self.root(name, expression.id)?;
+                // By another name its fields would go unchecked.
+                match subject {
+                    None => Ok(()),
+                    Some(_) => Err(Mistake::new(
+                        format!("the rule uses `{name}` as a whole, at column {}", self.column(expression.id)),
+                        format!("name a field of it, or compare it with null: `{name} == null`"),
+                    )),
+                }
+            }
             Expr::Select(select) => {
                 if let Expr::Ident(name) = &select.operand.expr
                     && !bound.contains(name)
@@ -265,6 +275,12 @@ impl Reader<'_> {
                     return self.field(name, &select.field, expression.id);
                 }
                 self.read(&select.operand, bound, loops)
+            }
+            Expr::Call(call) if matches!(call.func_name.as_str(), "_==_" | "_!=_") => {
+                call.args.iter().try_for_each(|it| match &it.expr {
+                    Expr::Ident(name) if !bound.contains(name) => self.root(name, it.id).map(drop),
+                    _ => self.read(it, bound, loops),
+                })
             }
             Expr::Call(call) => call
                 .target
@@ -338,11 +354,38 @@ impl Reader<'_> {
     }
 }
 
-/// A document as CEL sees it: whole numbers are `int`, and what is not set is not there.
-fn of<T: Serialize>(document: &T) -> Value {
+/// A document as CEL sees it: whole numbers are `int`, lists and maps are there when they are empty, and what is not set is
+/// not there.
+fn of<T: Serialize>(document: &T, empty: &[(String, serde_json::Value)]) -> Value {
     // Every rule that asks for a field of nothing is an error.
-    serde_json::to_value(document).map_or(Value::Null, value)
+    let mut json = serde_json::to_value(document).unwrap_or_default();
+    if let Some(fields) = json.as_object_mut() {
+        for (name, empty) in empty {
+            fields.entry(name).or_insert_with(|| empty.clone());
+        }
+    }
+    value(json)
 }
+
+/// What fields of a type are where the document leaves them out because they are empty.
+fn empty_fields<T: JsonSchema>() -> Vec<(String, serde_json::Value)> {
+    let schema = schemars::schema_for!(T).to_value();
+    let fields = schema.get("properties").and_then(|properties| properties.as_object()).into_iter().flatten();
+    let empty = fields.filter_map(|(name, field)| {
+        let empty = match field.get("type")?.as_str()? {
+            "array" => serde_json::json!([]),
+            "object" => serde_json::json!({}),
+            "boolean" => serde_json::json!(false),
+            _ => return None,
+        };
+        Some((name.clone(), empty))
+    });
+    empty.collect()
+}
+
+static EMPTY_IN_POLICY: LazyLock<Vec<(String, serde_json::Value)>> = LazyLock::new(empty_fields::<RotationPolicy>);
+
+static EMPTY_IN_KEY: LazyLock<Vec<(String, serde_json::Value)>> = LazyLock::new(empty_fields::<EncryptionKey>);
 
 fn value(json: serde_json::Value) -> Value {
     match json {

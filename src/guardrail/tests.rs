@@ -23,6 +23,8 @@ fn what_is_no_rule_is_told_with_its_column() {
     );
     assert!(mistake("polcy.status == 'active'").message.contains("`polcy`"));
     assert!(mistake("policy.status ==").message.contains("no expression in CEL, at column"));
+    assert!(mistake("has(dyn(policy).typo)").message.ends_with("uses `policy` as a whole, at column 9"));
+    assert!(mistake("[key].all(it, has(it.typo))").message.contains("as a whole"));
     assert!(mistake("true").message.contains("no policy, key or plan"));
     assert!(mistake("plan.rotations < 1 && key.multi_region").help.contains("two rules"));
     let nested = "policy.compliance_tags.all(a, policy.compliance_tags.all(b, a == b))";

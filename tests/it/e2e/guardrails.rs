@@ -75,6 +75,16 @@ fn a_field_that_is_not_set_fails_a_rule_that_does_not_ask_for_it_first() {
 }
 
 #[test]
+fn what_a_document_leaves_out_because_it_is_empty_is_empty_and_not_missing() {
+    let tagged = rule("Tagged", "rule: \"'PCI-DSS' in policy.compliance_tags\"\nmessage: it is tagged\n");
+    let said = sandbox("", &tagged).at(NOON, &["validate"]).exits(1);
+    assert!(format!("{}{}", said.stdout, said.stderr).contains("guardrail/tagged"));
+    sandbox("compliance_tags: [PCI-DSS]\n", &tagged).at(NOON, &["validate"]).exits(0);
+    let single = rule("Single", "rule: \"!key.multi_region && size(key.tags) == 0\"\nmessage: one region\n");
+    sandbox("", &single).at(NOON, &["validate"]).exits(0);
+}
+
+#[test]
 fn a_waiver_holds_until_its_last_day_and_is_an_error_after_it() {
     let waiver =
         "waivers:\n- {rule: guardrail/half-a-year, until: \"2026-03-10\", reason: a test fleet, approver: Ada}\n";
