@@ -93,6 +93,21 @@ pub struct Capabilities {
     pub destroys_by_itself: bool,
 }
 
+impl Capabilities {
+    /// Those of a provider that this build does not work with.
+    pub const NONE: Self = Self {
+        available: false,
+        strategies: &[],
+        rollback: false,
+        needs_alias: false,
+        regions: false,
+        disable: false,
+        destroy: false,
+        last_use: false,
+        destroys_by_itself: false,
+    };
+}
+
 /// A document, where it stands, and where its effective values come from.
 #[derive(Debug, Clone)]
 pub struct Located<T> {

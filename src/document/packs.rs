@@ -31,25 +31,14 @@ static PACKS: LazyLock<Vec<Pack>> = LazyLock::new(|| {
     let compiled = |tag: &str, text: &str| -> Vec<(Guardrail, Rule)> {
         let path = format!("policies/{tag}.yaml").into();
         let file = SourceFile { path, content: text.as_bytes().into(), symlink: false };
-        let rules = super::load(None, &[file], |_: KmsProvider| NOTHING, Timestamp::UNIX_EPOCH).repository.guardrails;
+        let rules = super::load(None, &[file], |_: KmsProvider| Capabilities::NONE, Timestamp::UNIX_EPOCH)
+            .repository
+            .guardrails;
         let rules = rules.into_values().map(|located| located.value);
         rules.filter_map(|rule| Rule::new(&rule.rule).ok().map(|compiled| (rule, compiled))).collect()
     };
     SOURCES.iter().map(|(tag, _, text)| Pack { tag, rules: compiled(tag, text) }).collect()
 });
-
-/// A pack has rules alone, and no key of any provider.
-const NOTHING: Capabilities = Capabilities {
-    available: false,
-    strategies: &[],
-    rollback: false,
-    needs_alias: false,
-    regions: false,
-    disable: false,
-    destroy: false,
-    last_use: false,
-    destroys_by_itself: false,
-};
 
 /// The pack that a tag switches on, however it is spelled.
 #[must_use]
@@ -66,7 +55,11 @@ pub fn tags() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::guardrail::{Facts, Subject, code};
+    use crate::model::{EncryptionKey, RotationPolicy};
 
     #[test]
     fn every_rule_of_every_pack_is_read_and_compiled() {
@@ -77,6 +70,58 @@ mod tests {
                 assert_eq!(super::pack(spelling).unwrap().tag, *tag);
             }
             assert_eq!(super::pack(tag).unwrap().tag, *tag);
+        }
+    }
+
+    /// Each rule, with what a policy and a key say that just keep it, and what they say that break it.
+    #[test]
+    fn every_rule_of_every_pack_is_kept_and_broken_at_its_limit() {
+        let days = |days: u32| json!({ "rotation_interval_days": days });
+        let (two_years, by_hand) = ((days(730), days(731)), json!({ "rotation_trigger": "manual" }));
+        let (signs, suspended) = (json!({ "key_usage": "SIGN_VERIFY" }), json!({ "status": "suspended" }));
+        let (plain, a_year) = (json!({}), (days(365), days(366)));
+        let cases: [(&str, &Value, &Value, &Value); 14] = [
+            ("guardrail/nist-800-57-5-3-6-cryptoperiod", &two_years.0, &two_years.1, &plain),
+            ("guardrail/nist-800-57-5-3-6-signature-cryptoperiod", &days(1095), &days(1096), &signs),
+            ("guardrail/nist-800-57-5-3-defined-cryptoperiod", &plain, &by_hand, &plain),
+            ("guardrail/nist-800-57-5-3-defined-cryptoperiod", &plain, &suspended, &plain),
+            ("guardrail/pci-dss-3-7-4-defined-cryptoperiod", &suspended, &by_hand, &plain),
+            ("guardrail/pci-dss-3-7-4-a-year", &a_year.0, &a_year.1, &plain),
+            ("guardrail/pci-dss-3-7-4-in-force", &by_hand, &suspended, &plain),
+            ("guardrail/hipaa-164-312-rotation-by-time", &plain, &by_hand, &plain),
+            ("guardrail/hipaa-164-312-rotation-by-time", &plain, &suspended, &plain),
+            ("guardrail/hipaa-164-312-a-year", &a_year.0, &a_year.1, &plain),
+            ("guardrail/soc2-cc6-1-rotation-by-time", &plain, &by_hand, &plain),
+            ("guardrail/soc2-cc6-1-rotation-by-time", &plain, &suspended, &plain),
+            ("guardrail/iso27001-a-8-24-rotation-by-time", &plain, &by_hand, &plain),
+            ("guardrail/iso27001-a-8-24-rotation-by-time", &plain, &suspended, &plain),
+        ];
+        let rules: Vec<_> = PACKS.iter().flat_map(|pack| &pack.rules).collect();
+        for (name, kept, broken, key) in cases {
+            let (_, rule) = rules.iter().find(|(guardrail, _)| code(guardrail) == name).expect(name);
+            assert_eq!(judged(rule, kept, key), Ok(true), "{name} {kept}");
+            assert_eq!(judged(rule, broken, key), Ok(false), "{name} {broken}");
+        }
+        let untested = rules.iter().find(|(guardrail, _)| cases.iter().all(|case| case.0 != code(guardrail)));
+        assert!(untested.is_none(), "{untested:?}");
+        let (_, encrypts) =
+            rules.iter().find(|(it, _)| code(it) == "guardrail/nist-800-57-5-3-6-cryptoperiod").unwrap();
+        assert_eq!(judged(encrypts, &days(1000), &signs), Ok(true), "a key that signs is under the other rule");
+    }
+
+    fn judged(rule: &Rule, policy: &Value, key: &Value) -> Result<bool, String> {
+        let with = |mut base: Value, more: &Value| {
+            base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            base
+        };
+        let base = json!({ "tenant_id": "acme", "policy_name": "P", "key_type": "phi_data" });
+        let policy: RotationPolicy = serde_json::from_value(with(base, policy)).unwrap();
+        let base = json!({ "tenant_id": "acme", "key_name": "k", "key_type": "phi_data", "rotation_policy": "P" });
+        let key: EncryptionKey = serde_json::from_value(with(base, key)).unwrap();
+        let facts = Facts::new(Timestamp::UNIX_EPOCH);
+        match rule.subject {
+            Subject::Key => rule.is_kept(&facts.key(&key, Some(&policy))),
+            _ => rule.is_kept(&facts.policy(&policy)),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::subject::{about, span_of};
 use super::validate::{list, suggest};
 use crate::diagnostic::Finding;
 use crate::guardrail::{self, Facts, Rule, Subject};
-use crate::model::{EncryptionKey, Guardrail, Name, RotationPolicy, Severity, Timestamp, Waiver};
+use crate::model::{EncryptionKey, Guardrail, Name, RotationPolicy, Timestamp, Waiver};
 
 /// A rule, and where it stands.
 struct Judge<'s, 't> {
@@ -55,8 +55,13 @@ pub(super) fn check(set: &Set<'_, '_>, now: Timestamp) -> Vec<Finding> {
     let packs: BTreeMap<&str, Vec<Judge<'_, '_>>> = (wanted.then(packs::tags).into_iter().flatten())
         .filter_map(packs::pack)
         .map(|pack| {
-            let judge = |(guardrail, rule)| Judge { guardrail, rule, code: guardrail::code(guardrail), document: None };
-            (pack.tag, pack.rules.iter().map(|(guardrail, rule)| judge((guardrail, rule))).collect())
+            let judges = pack.rules.iter().map(|(guardrail, rule)| Judge {
+                guardrail,
+                rule,
+                code: guardrail::code(guardrail),
+                document: None,
+            });
+            (pack.tag, judges.collect())
         })
         .collect();
     let mut known: BTreeSet<&str> =
@@ -175,10 +180,7 @@ fn judge(
         tags.iter().filter_map(|tag| packs::pack(tag)).map(|Pack { tag, .. }| *tag).collect();
     let of_packs = switched_on.into_iter().filter_map(|tag| packs.get(tag)).flatten();
     let selects = |rule: &&Judge<'_, '_>| {
-        let Guardrail { tenants, key_types, .. } = rule.guardrail;
-        rule.rule.subject == subject
-            && (tenants.is_empty() || tenants.contains(judged.tenant_id))
-            && (key_types.is_empty() || key_types.iter().any(|it| it == judged.key_type))
+        rule.rule.subject == subject && rule.guardrail.selects(judged.tenant_id, judged.key_type)
     };
     let mut selected = rules.iter().chain(of_packs).filter(selects).peekable();
     if selected.peek().is_none() {
@@ -227,10 +229,7 @@ fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<String>, no
         (None, None) => {
             let mut finding = Finding::error("guardrail/broken", format!("{}: {values}", guardrail.message));
             finding.code = Cow::Owned(rule.code.clone());
-            finding.severity = match guardrail.severity {
-                Severity::Error => Severity::Error,
-                milder => milder,
-            };
+            finding.severity = guardrail.severity;
             finding.help.clone_from(&guardrail.help);
             finding
         }

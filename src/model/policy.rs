@@ -523,8 +523,28 @@ pub struct Guardrail {
 }
 
 impl Guardrail {
+    /// Does it hold for this class of data of this tenant?
+    #[must_use]
+    pub fn selects(&self, tenant_id: &Name, key_type: &str) -> bool {
+        selects(&self.tenants, &self.key_types, tenant_id, key_type)
+    }
+
     const fn default_severity() -> Severity {
         Severity::Error
+    }
+}
+
+/// Do lists of tenants and of classes of data, of which an absent one means all, select this one?
+fn selects(tenants: &[Name], key_types: &[String], tenant_id: &Name, key_type: &str) -> bool {
+    (tenants.is_empty() || tenants.contains(tenant_id))
+        && (key_types.is_empty() || key_types.iter().any(|class| class == key_type))
+}
+
+impl Freeze {
+    /// Does it hold for this class of data of this tenant?
+    #[must_use]
+    pub fn selects(&self, tenant_id: &Name, key_type: &str) -> bool {
+        selects(&self.tenants, &self.key_types, tenant_id, key_type)
     }
 }
 

@@ -38,7 +38,13 @@ pub(super) fn judge(
         let Some(how) = broken else { continue };
         let message = format!("{}: {how}", guardrail.message);
         if guardrail.severity == Severity::Error {
-            let help = if replaced {
+            let help = if replaced && rule.subject == Subject::Plan {
+                format!(
+                    "this commit changes the guardrail {:?} too, which counts as it was applied last: make what is new in a later \
+                     commit, and rotate by hand what is due, until the plan keeps it",
+                    guardrail.name.as_str()
+                )
+            } else if replaced {
                 format!(
                     "this commit changes the guardrail {:?} too, and is judged by it as it was applied last: apply that \
                      change first, by itself",
@@ -100,16 +106,12 @@ fn by_change(
     desired: &Repository,
     changes: &[Change],
 ) -> Option<String> {
-    let selects = |tenant_id, key_type: &String| {
-        (guardrail.tenants.is_empty() || guardrail.tenants.contains(tenant_id))
-            && (guardrail.key_types.is_empty() || guardrail.key_types.contains(key_type))
-    };
     changes.iter().find_map(|change| {
         let address = change.object.address()?;
         let kept = match (rule.subject, change.object.kind) {
             (Subject::Policy, ObjectKind::RotationPolicy) => {
                 let policy = &desired.policies.get(&address)?.value;
-                selects(&policy.tenant_id, &policy.key_type).then(|| rule.is_kept(&facts.policy(policy)))?
+                guardrail.selects(&policy.tenant_id, &policy.key_type).then(|| rule.is_kept(&facts.policy(policy)))?
             }
             (Subject::Key, ObjectKind::EncryptionKey) => {
                 let key = &desired.keys.get(&address)?.value;
@@ -117,7 +119,8 @@ fn by_change(
                     .rotation_policy
                     .clone()
                     .and_then(|name| desired.policies.get(&Address::new(key.tenant_id.clone(), name)));
-                selects(&key.tenant_id, &key.key_type)
+                guardrail
+                    .selects(&key.tenant_id, &key.key_type)
                     .then(|| rule.is_kept(&facts.key(key, policy.map(|policy| &policy.value))))?
             }
             _ => return None,

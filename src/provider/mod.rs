@@ -22,17 +22,7 @@ pub fn capabilities(provider: KmsProvider) -> Capabilities {
         KmsProvider::Local => local::CAPABILITIES,
         KmsProvider::AwsKms => aws_kms::CAPABILITIES,
         KmsProvider::VaultTransit | KmsProvider::Pkcs11 | KmsProvider::GcpKms | KmsProvider::AzureKeyVault => {
-            Capabilities {
-                available: false,
-                strategies: &[],
-                rollback: false,
-                needs_alias: false,
-                regions: false,
-                disable: false,
-                destroy: false,
-                last_use: false,
-                destroys_by_itself: false,
-            }
+            Capabilities::NONE
         }
     }
 }

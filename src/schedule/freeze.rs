@@ -58,6 +58,5 @@ pub fn frozen_at<'a>(freezes: &[&'a Freeze], now: Timestamp) -> Option<(&'a Free
 /// Does a freeze concern a key (or policy) of this tenant and class of data?
 #[must_use]
 pub fn freeze_applies(freeze: &Freeze, key: &Address, key_type: &str) -> bool {
-    (freeze.tenants.is_empty() || freeze.tenants.contains(&key.tenant_id))
-        && (freeze.key_types.is_empty() || freeze.key_types.iter().any(|class| class == key_type))
+    freeze.selects(&key.tenant_id, key_type)
 }

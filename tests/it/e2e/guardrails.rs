@@ -150,3 +150,56 @@ fn a_change_is_judged_by_the_guardrail_that_was_applied_before_it() {
     sandbox.commit(&documents);
     sandbox.at("2026-03-01 13:00:00", APPLY).exits(0);
 }
+
+#[test]
+fn a_rule_of_one_tenant_is_no_other_tenants() {
+    let half_a_year = rule("Half a year", &format!("{HALF_A_YEAR}tenants: [umbrella]\n"));
+    let sandbox = sandbox("", &half_a_year);
+    sandbox.write("policies/umbrella/keys.yaml", &NIGHTLY.replace("acme", "umbrella"));
+    sandbox.commit_all("another tenant");
+    let report = sandbox.at(NOON, &["validate", "--format", "json"]).exits(1).json();
+    let errors: Vec<_> =
+        report["diagnostics"].as_array().unwrap().iter().filter(|it| it["severity"] == "error").collect();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert_eq!(errors[0]["tenant_id"], "umbrella");
+    sandbox.at(NOON, APPLY).exits(7);
+    let made = sandbox.sql("SELECT tenant_id FROM encryption_keys");
+    assert_eq!(made, [serde_json::json!({"tenant_id": "acme"})], "one tenant's mistake is not another's");
+}
+
+#[test]
+fn a_key_is_judged_with_its_policy_and_waived_by_it() {
+    let rule = rule(
+        "Named",
+        "rule: key.key_name != \"patients\" || policy.rotation_interval_days > 1\nmessage: not nightly\n",
+    );
+    let said = sandbox("", &rule).at(NOON, &["validate"]).exits(1);
+    let said = format!("{}{}", said.stdout, said.stderr);
+    assert!(said.contains("not nightly: key_name is \"patients\", rotation_interval_days is 1"), "{said}");
+    let waiver = "waivers:\n- {rule: guardrail/named, until: \"2026-03-10\", reason: a test fleet, approver: Ada}\n";
+    sandbox(waiver, &rule).at(NOON, &["validate"]).exits(0);
+}
+
+#[test]
+fn a_milder_rule_over_the_plan_is_said_and_stops_nothing() {
+    let small = "rule: plan.creations == 0\nmessage: nothing new this year\nseverity: warning\n";
+    let sandbox = sandbox("", &rule("Small steps", small));
+    let plan = sandbox.at(NOON, &["plan", "--format", "json"]).exits(0).json();
+    assert!(plan["diagnostics"].to_string().contains("guardrail/small-steps"), "{plan:#}");
+    sandbox.at(NOON, APPLY).exits(0);
+}
+
+#[test]
+fn a_users_own_case_is_planned_under_the_guardrails() {
+    let sandbox = sandbox("", &rule("Small steps", "rule: plan.creations == 0\nmessage: nothing new this year\n"));
+    let case = |code: &str| {
+        format!(
+            "apiVersion: keywheel/v1\nkind: Test\nname: T\ncases:\n- name: it is refused\n  now: \"2026-03-01T12:00:00Z\"\n  \
+             expect: {{matching: subset, refusals: [{code}]}}\n"
+        )
+    };
+    sandbox.write("tests/a.test.yaml", &case("guardrail/small-steps"));
+    sandbox.at(NOON, &["test"]).exits(0);
+    sandbox.write("tests/a.test.yaml", &case("limits/max-rotations"));
+    sandbox.at(NOON, &["test"]).exits(1);
+}

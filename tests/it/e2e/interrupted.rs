@@ -47,6 +47,21 @@ impl Gate {
     }
 }
 
+/// A key in AWS KMS that is to be made, and a gate before that.
+fn one_key() -> (Moto, Gate, Sandbox) {
+    let moto = Moto::start_at(NOON);
+    let gate = Gate::at(moto.endpoint(), "CreateKey");
+    let sandbox = aws_sandbox(gate.hostile.endpoint());
+    sandbox.commit(&documents(1));
+    (moto, gate, sandbox)
+}
+
+/// Waits until it says something like this on its standard error.
+fn says(child: &mut Child, text: &str) {
+    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(notes.any(|note| note.contains(text)), "it does not say {text:?}");
+}
+
 /// Sends SIGTERM, as a CI system does that cancels a job.
 fn terminate(child: &Child) {
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
@@ -74,15 +89,11 @@ fn complete(sandbox: &Sandbox, kms: &Kms, keys: usize) {
 
 #[test]
 fn the_first_signal_stops_an_apply_after_the_call_that_is_under_way_and_says_what_is_unfinished() {
-    let moto = Moto::start_at(NOON);
-    let gate = Gate::at(moto.endpoint(), "CreateKey");
-    let sandbox = aws_sandbox(gate.hostile.endpoint());
-    sandbox.commit(&documents(1));
+    let (moto, gate, sandbox) = one_key();
     let mut child = gate.reached_by(&sandbox);
     terminate(&child);
     // It has taken notice before the call ends.
-    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(notes.any(|note| note.contains("stopping")), "it does not say that it stops");
+    says(&mut child, "stopping");
     gate.open.send(()).unwrap();
     let (status, lines, _) = ended(child);
     assert_eq!(status, Some(7), "{lines:#?}");
@@ -102,14 +113,10 @@ fn the_first_signal_stops_an_apply_after_the_call_that_is_under_way_and_says_wha
 
 #[test]
 fn a_second_signal_ends_an_apply_at_once_and_loses_nothing() {
-    let moto = Moto::start_at(NOON);
-    let gate = Gate::at(moto.endpoint(), "CreateKey");
-    let sandbox = aws_sandbox(gate.hostile.endpoint());
-    sandbox.commit(&documents(1));
+    let (moto, gate, sandbox) = one_key();
     let mut child = gate.reached_by(&sandbox);
     terminate(&child);
-    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(notes.any(|note| note.contains("stopping")), "it does not say that it stops");
+    says(&mut child, "stopping");
     terminate(&child);
     let (status, ..) = ended(child);
     assert_eq!(status, Some(130), "it ends while its call is held back");
@@ -123,15 +130,11 @@ fn a_second_signal_ends_an_apply_at_once_and_loses_nothing() {
 
 #[test]
 fn a_signal_ends_the_wait_for_a_lock() {
-    let moto = Moto::start_at(NOON);
-    let gate = Gate::at(moto.endpoint(), "CreateKey");
-    let sandbox = aws_sandbox(gate.hostile.endpoint());
-    sandbox.commit(&documents(1));
+    let (_moto, gate, sandbox) = one_key();
     let holder = gate.reached_by(&sandbox);
     let mut run = sandbox.at(NOON, &["apply", "--auto-approve", "--lock-timeout", "1h"]);
     let mut waiting = run.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut notes = BufReader::new(waiting.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(notes.any(|note| note.contains("waiting")), "it does not say that it waits");
+    says(&mut waiting, "waiting");
     terminate(&waiting);
     assert_eq!(waiting.wait().unwrap().code(), Some(5));
     gate.open.send(()).unwrap();
@@ -140,10 +143,7 @@ fn a_signal_ends_the_wait_for_a_lock() {
 
 #[test]
 fn a_worker_whose_lock_is_broken_ends_without_a_word_in_the_record_and_nobody_comes_before_its_call_can_have_ended() {
-    let moto = Moto::start_at(NOON);
-    let gate = Gate::at(moto.endpoint(), "CreateKey");
-    let sandbox = aws_sandbox(gate.hostile.endpoint());
-    sandbox.commit(&documents(1));
+    let (moto, gate, sandbox) = one_key();
     let holder = gate.reached_by(&sandbox);
     let locks = sandbox.at(NOON, &["lock", "list", "--format", "json"]).exits(0).json();
     let token = locks["locks"][0]["token"].as_i64().unwrap();
