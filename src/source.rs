@@ -25,6 +25,7 @@ mod comparison;
 mod error;
 mod history;
 mod listing;
+mod signing;
 mod worktree;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use changes::{Change, Changes, CommitSignature, Since};
 pub use comparison::{Comparison, Side, Unread};
 pub use error::SourceError;
 pub use history::{Ancestry, MergeBase, OnBranch};
+pub use signing::{Signing, signing};
 pub use worktree::read_directory;
 
 use crate::document::SourceFile;

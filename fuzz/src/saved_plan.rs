@@ -1,7 +1,7 @@
 //! Saved plans. Nobody guesses a SHA-256, so that an input is also read with the digests that it should have.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use keywheel::plan::{self, Change, Plan, PlanDocument, Sources};
+use keywheel::plan::{self, Change, PlanDocument, Saved, Sources};
 use keywheel::render::{self, View};
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,16 +11,20 @@ pub fn run(input: &[u8]) -> bool {
     let _ = plan::parse(input);
     let Some(sealed) = seal(input) else { return false };
     // Another major version, of which nothing else is known.
-    let Ok((plan, expires_at)) = plan::parse(sealed.as_slice()) else { return false };
+    let Ok(saved) = plan::parse(sealed.as_slice()) else { return false };
+    let plan = &saved.plan;
     for width in [None, Some(0), Some(80)] {
         for full in [false, true] {
-            let shown = render::plan::draw(&plan, View { width, full });
+            let shown = render::plan::draw(plan, View { width, full });
             assert!(is_harmless(&shown), "a plan moves the cursor: {shown:?}");
         }
     }
-    let written = write(plan.clone());
-    let (again, _) = plan::parse(written.as_slice()).expect("what was written is read");
-    assert_eq!(again, plan);
+    for approval in &saved.approvals {
+        let _ = approval.signer(&plan.digest);
+    }
+    let written = write(saved.clone());
+    let again = plan::parse(written.as_slice()).expect("what was written is read");
+    assert_eq!(again.plan, *plan);
     assert_eq!(write(again), written, "a plan has one form");
 
     // Where to damage it follows from the input, so that the fuzzer can choose.
@@ -30,7 +34,7 @@ pub fn run(input: &[u8]) -> bool {
         let at = seed.wrapping_add(bit * damaged.len() / 8) % damaged.len();
         damaged[at] ^= 1 << bit;
         if let Ok(read) = plan::parse(damaged.as_slice()) {
-            assert_eq!(read, (plan.clone(), expires_at), "byte {at} means something and is not in the digests");
+            assert_eq!(read, saved, "byte {at} means something and is not in the digests");
         }
     }
     true
@@ -65,8 +69,8 @@ fn field<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T>
     serde_json::from_value(value.get(name).cloned().unwrap_or_default()).ok()
 }
 
-fn write(plan: Plan) -> Vec<u8> {
+fn write(saved: Saved) -> Vec<u8> {
     let mut bytes = Vec::new();
-    PlanDocument::from(plan).write(&mut bytes).expect("memory takes everything");
+    PlanDocument::from(saved).write(&mut bytes).expect("memory takes everything");
     bytes
 }

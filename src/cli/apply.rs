@@ -89,6 +89,7 @@ impl Apply {
             ephemeral_state: self.ephemeral_state,
             lock_timeout: self.lock.lock_timeout,
             saved,
+            approvals: Vec::new(),
             interrupt: Arc::clone(&run.interrupt),
         };
         let workspace = global.workspace(self.reference.as_deref());

@@ -1,17 +1,22 @@
 //! What the commands share that ask something of one key by hand.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::engine::{self, ApplyOptions, Request};
 use crate::model::Address;
-use crate::plan::Plan;
+use crate::plan::approvals::Approval;
+use crate::plan::{Plan, PlanDocument};
+use crate::render;
 
 use super::apply::{LockArg, Run};
 use super::args::{FormatArg, Global, StateArg, reason};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::output;
+use super::progress::TextProgress;
 use super::runtime::block_on;
 
 /// A key, a reason, and how to go about it.
@@ -40,11 +45,22 @@ pub struct ManualArgs {
 impl ManualArgs {
     /// Shows what is asked for, and does it.
     pub fn run(&self, global: &Global, request: &Request) -> Result<ExitStatus, CliError> {
+        self.approved(global, request, Vec::new())
+    }
+
+    /// The same, where a plan of it was approved.
+    pub fn approved(
+        &self,
+        global: &Global,
+        request: &Request,
+        approvals: Vec<Approval>,
+    ) -> Result<ExitStatus, CliError> {
         let run = Run::new(global.view(), self.format, self.auto_approve)?;
         let options = ApplyOptions {
             state: self.state.state.clone(),
             ephemeral_state: self.ephemeral_state,
             lock_timeout: self.lock.lock_timeout,
+            approvals,
             interrupt: Arc::clone(&run.interrupt),
             ..ApplyOptions::default()
         };
@@ -54,5 +70,26 @@ impl ManualArgs {
             run.stop_on_signal();
             engine::manual(&workspace, &self.key, request, &options, &approve, run.progress()).await
         }))
+    }
+
+    /// Saves the plan of it, and does nothing.
+    pub fn save(&self, global: &Global, request: &Request, path: &Path) -> Result<ExitStatus, CliError> {
+        let workspace = global.workspace(None);
+        let plan = block_on(engine::plan_by_hand(
+            &workspace,
+            &self.key,
+            request,
+            self.state.state.as_deref(),
+            &TextProgress::new(),
+        ))?;
+        let document = PlanDocument::from(plan.clone());
+        output::file(path, |writer| document.write(writer))?;
+        if self.format.is_json() {
+            output::json(&document)?;
+        } else {
+            output::text(&render::plan::draw(&plan, global.view()))?;
+            output::note(&format!("\nSaved to {path}, to be approved: keywheel approve {path}", path = path.display()));
+        }
+        Ok(ExitStatus::Done)
     }
 }

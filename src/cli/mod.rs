@@ -6,6 +6,7 @@
 //! Must not know: git, the state database, key managers.
 
 mod apply;
+mod approve;
 mod args;
 mod attest;
 mod audit;
@@ -74,6 +75,7 @@ enum Command {
     Schema(schema::Schema),
     Plan(plan::PlanCommand),
     Show(show::Show),
+    Approve(approve::Approve),
     Apply(apply::Apply),
     Rotate(rotate::Rotate),
     Rollback(rollback::Rollback),
@@ -136,6 +138,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Schema(command) => command.run(),
         Command::Plan(command) => command.run(global),
         Command::Show(command) => command.run(global),
+        Command::Approve(command) => command.run(global),
         Command::Apply(command) => command.run(global),
         Command::Rotate(command) => command.run(global),
         Command::Rollback(command) => command.run(global),

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 
 use crate::engine::{self, PlanOptions, Planned, ReviewOptions};
 use crate::model::Timestamp;
-use crate::plan::{Plan, PlanDocument};
+use crate::plan::{Plan, PlanDocument, Saved};
 
 use super::args::{Global, instant};
 use super::error::CliError;
@@ -124,7 +124,7 @@ pub fn status(plan: &Plan, detailed: bool) -> ExitStatus {
 }
 
 /// Reads a saved plan.
-pub fn read(path: &Path) -> Result<(Plan, Timestamp), CliError> {
+pub fn read(path: &Path) -> Result<Saved, CliError> {
     let file = File::open(path)
         .map_err(|error| CliError::file("read", path, &error).help("save a plan first: keywheel plan --out FILE"))?;
     crate::plan::parse(file).map_err(|error| {

@@ -16,7 +16,8 @@ use super::plan;
 
 /// Show a saved plan
 ///
-/// Reads the file alone: no database, no key manager, no repository. A plan that was altered is refused.
+/// Reads the file alone: no database, no key manager, no repository. A plan that was altered is refused. Of its approvals it says
+/// which keys made them; whose those are, and whether they count, is for `apply` to say.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Show {
@@ -37,14 +38,20 @@ Examples:
 impl Show {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        let (plan, expires_at) = plan::read(&self.plan)?;
+        let saved = plan::read(&self.plan)?;
         if self.format.is_json() {
-            output::json(&PlanDocument::from(plan))?;
+            output::json(&PlanDocument::from(saved))?;
             return Ok(ExitStatus::Done);
         }
-        self.format.print(&plan, global.view())?;
-        if self.format.is_text() && plan.not_applicable.is_none() {
-            output::note(&format!("\nIt can be applied until {}.", render::time::instant(expires_at)));
+        self.format.print(&saved.plan, global.view())?;
+        if self.format.is_text() && saved.plan.not_applicable.is_none() {
+            for approval in &saved.approvals {
+                output::note(&match approval.signer(&saved.plan.digest) {
+                    Ok(key) => format!("\nApproved with {key} at {}.", render::time::instant(approval.approved_at)),
+                    Err(why) => format!("\nAn approval does not hold: {why}."),
+                });
+            }
+            output::note(&format!("\nIt can be applied until {}.", render::time::instant(saved.expires_at)));
         }
         Ok(ExitStatus::Done)
     }

@@ -23,6 +23,8 @@ pub struct Config {
     pub apply_from: Option<String>,
     /// How much one apply may do.
     pub limits: Limits,
+    /// What owners approve before it is applied.
+    pub approvals: Approvals,
     /// The key managers.
     pub providers: Providers,
     /// Policy fields that every policy takes where neither it nor its tenant says anything.
@@ -44,6 +46,7 @@ impl Default for Config {
             state: "sqlite:.keywheel/state.db".to_owned(),
             apply_from: None,
             limits: Limits::default(),
+            approvals: Approvals::default(),
             providers: Providers::default(),
             defaults: serde_json::Map::new(),
             secrets: BTreeMap::new(),
@@ -72,6 +75,19 @@ impl Default for Limits {
     fn default() -> Self {
         Self { max_rotations: 200, max_removals: 10, max_destructions: 10, max_percent: 30 }
     }
+}
+
+/// What owners approve before it is applied, each by a signature over the plan (`keywheel approve`): whatever takes away that
+/// something decrypts, and rotations beyond a number. The authors of the change do not count among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Approvals {
+    /// How many owners approve; with 0, nothing needs approval.
+    #[schemars(range(min = 0, max = 100))]
+    pub required: u32,
+    /// More rotations than this in one apply need approval too, of one tenant or of all; absent means that none do.
+    #[schemars(range(min = 1))]
+    pub rotations_over: Option<u32>,
 }
 
 /// The key managers' settings.

@@ -40,7 +40,9 @@ use std::sync::Arc;
 
 pub use cases::{GivenTest, TestFile, TestSource, test_file};
 pub use codes::codes;
-pub use config::{AwsKmsAccount, AwsKmsConfig, Config, LONGEST_CALL, Limits, LocalConfig, Providers, parse_duration};
+pub use config::{
+    Approvals, AwsKmsAccount, AwsKmsConfig, Config, LONGEST_CALL, Limits, LocalConfig, Providers, parse_duration,
+};
 pub use format::format;
 pub use kind::Kind;
 use load::Purpose;

@@ -157,8 +157,17 @@ fn folder(file: &str) -> Option<Name> {
 
 /// What every document is judged by, wherever it stands.
 fn rules(repository: &Repository) -> impl PartialEq + '_ {
-    let Config { state: _, apply_from: _, limits: _, providers, defaults, secrets, require_signed, owners } =
-        &repository.config;
+    let Config {
+        state: _,
+        apply_from: _,
+        limits: _,
+        approvals: _,
+        providers,
+        defaults,
+        secrets,
+        require_signed,
+        owners,
+    } = &repository.config;
     let guardrails: Vec<_> = repository.guardrails.values().map(|it| &it.value).collect();
     let freezes: Vec<_> = repository.freezes.values().map(|it| &it.value).collect();
     (providers, defaults, secrets, require_signed, owners, guardrails, freezes)

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::diagnostic::Finding;
 use crate::document::Config;
 use crate::model::{Address, AppliedPlan, KmsProvider, Name, Origin, Recorded, Timestamp};
-use crate::plan::{self, Action, Change, Drift, Plan, Refusal, Stale};
+use crate::plan::{self, Action, Change, Drift, Plan, Refusal, Saved, Stale};
 use crate::source::{Ancestry, OnBranch, SourceError};
 use crate::store::{self, LeaseScope, Location, Migrated, State, StoreError, is_below};
 
@@ -17,13 +17,14 @@ use super::leases::{self, Held};
 use super::load::{Known, load_with_record};
 use super::manual::Request;
 use super::messages::{Receivers, overdue};
+use super::ownership::Authors;
 use super::providers::{Managers, Observers};
 use super::recovery::{self, Lost};
 use super::run::{Run, Scope};
 use super::workflow::Context;
 use super::{
-    ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, Progress, Report, Selection, Workspace, clock,
-    load, outbox, ownership, planning, records,
+    ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, Progress, Report, Selection, Workspace, approval,
+    clock, load, outbox, ownership, planning, records,
 };
 
 /// Asks a person (or a flag) whether a plan may be applied.
@@ -32,8 +33,8 @@ pub type Approve<'a> = dyn Fn(&Plan) -> Result<bool, EngineError> + Send + Sync 
 /// Which changes of the fresh plan are meant.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// All of them.
-    Everything,
+    /// All of them, and who wrote what is new.
+    Everything(Authors),
     /// One change that a person asks for.
     One(Box<Change>),
 }
@@ -68,7 +69,7 @@ pub async fn apply(
     }
     let state = open(&desired, options, progress).await?;
     clocks_agree(state.as_ref()).await?;
-    let saved = options.saved.iter().flat_map(|(saved, _)| &saved.changes);
+    let saved = options.saved.iter().flat_map(|saved| &saved.plan.changes);
     let needed = saved.filter_map(|change| change.object.tenant_id.clone()).collect();
     let everything = leases::Wanted { needed, ..leases::Wanted::everything(&desired.repository, &recorded) };
     let outcome = locked(state.clone(), everything, "apply", options, progress, async |state, held| {
@@ -76,7 +77,7 @@ pub async fn apply(
             // Somebody may have applied a newer commit while this one waited for the lock.
             not_older(workspace, &desired, recorded, options)?;
             ownership::signed(&ownership::examine(workspace, &desired, recorded, clock::now())?)?;
-            Ok(Wanted::Everything)
+            Ok(Wanted::Everything(approval::authors(workspace, &desired, recorded)?))
         })
         .await
     })
@@ -353,24 +354,32 @@ pub(super) async fn run(
             }
         }
         let observers = Observers::new(config.providers.clone(), desired.root.clone());
-        let known = planning::KnownBefore { left_out, ..Default::default() };
+        let known = planning::KnownBefore { left_out, unapproved: options.saved.is_none(), ..Default::default() };
         let (mut plan, observed) =
             planning::fresh(desired, &recorded, Some(&*state), &observers, progress, clock::now(), known).await?;
         let mut missing = Vec::new();
-        match wanted(state.as_ref(), &recorded).await? {
+        let authors = match wanted(state.as_ref(), &recorded).await? {
             Wanted::One(change) => {
                 planning::only(&mut plan, *change);
                 in_order(&plan)?;
+                Authors::default()
             }
-            Wanted::Everything => {
+            Wanted::Everything(authors) => {
                 // Whatever comes of the plan: a key that it leaves alone is no less overdue.
                 journal.write(overdue(&context, desired, &recorded, &plan, clock::now())).await?;
-                if let Some((saved, expires_at)) = &options.saved {
-                    let resumed = state.applied_plan(&saved.digest).await?;
-                    (plan, missing) = approved_part(saved, *expires_at, plan, resumed.as_ref())?;
+                if let Some(saved) = &options.saved {
+                    let resumed = state.applied_plan(&saved.plan.digest).await?;
+                    (plan, missing) = common_part(saved, plan, resumed.as_ref())?;
                 }
+                authors
             }
-        }
+        };
+        let digest = options.saved.as_ref().map_or(&plan.digest, |saved| &saved.plan.digest).clone();
+        let given = options.saved.as_ref().map_or(&options.approvals, |saved| &saved.approvals);
+        let (unapproved, approvals) =
+            approval::judge(desired, &recorded, &plan, &digest, given, authors, clock::now())?;
+        plan.refusals.extend(unapproved);
+        run.approvals = approvals;
         if plan.refusals.is_empty() || overridden(&plan, options) {
             let mut needed = leases::of_plan(&journal.lease(), &plan);
             // What was finished before the plan has dates to bring up to date too.
@@ -381,7 +390,6 @@ pub(super) async fn run(
             if !approve(&plan)? && !plan.is_empty() {
                 return Ok(None);
             }
-            let digest = options.saved.as_ref().map_or(&plan.digest, |(saved, _)| &saved.digest).clone();
             let applied = applied_plan(&context, digest, origin, started_at, options);
             execute(&mut run, desired, &recorded, &observed, &plan, state.as_ref(), applied).await?;
         } else {
@@ -438,13 +446,14 @@ fn overridden(plan: &Plan, options: &ApplyOptions) -> bool {
 fn refused(plan: &Plan) -> EngineError {
     let what = plan.refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ");
     let help = plan.refusals.first().map(|refusal| refusal.help.replace("DIGEST", &plan.digest)).unwrap_or_default();
-    EngineError::new("apply/limits", format!("nothing was applied: {what}")).kind(ErrorKind::Refused).help(help)
+    let unapproved = plan.refusals.iter().any(|refusal| refusal.code == approval::MISSING);
+    let code = if unapproved { "apply/approvals" } else { "apply/limits" };
+    EngineError::new(code, format!("nothing was applied: {what}")).kind(ErrorKind::Refused).help(help)
 }
 
 /// What a saved plan allows of the fresh one.
-fn approved_part(
-    saved: &Plan,
-    expires_at: Timestamp,
+fn common_part(
+    saved: &Saved,
     fresh: Plan,
     bound: Option<&AppliedPlan>,
 ) -> Result<(Plan, Vec<NotStarted>), EngineError> {
@@ -454,7 +463,7 @@ fn approved_part(
     if bound.is_some_and(|run| run.finished_at.is_some()) {
         return Err(stale("plan/spent", "this plan was applied already: a plan is applied once".to_owned()));
     }
-    match plan::intersect(saved, expires_at, fresh, bound.is_some()) {
+    match plan::intersect(saved, fresh, bound.is_some()) {
         Ok((plan, None)) => Ok((plan, Vec::new())),
         Ok((plan, Some(Stale::Changes(changes)))) => {
             let missing =

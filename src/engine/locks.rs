@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::document::LONGEST_CALL;
-use crate::model::{AuditEntry, Name, ObjectKind, ObjectRef, Timestamp};
+use crate::model::{AuditEntry, ObjectRef, Timestamp};
 use crate::store::{self, LeaseRecord};
 
 use super::load::load_with_record;
@@ -51,14 +51,13 @@ pub async fn break_lock(
         .kind(ErrorKind::Refused)
         .help(format!("a call of its holder may still be on its way: it is free at {}", was.until)));
     }
-    let name = Name::new("keywheel.yaml").map_err(|error| EngineError::new("lock/name", error.to_string()))?;
     let entry = AuditEntry {
         at: clock::now(),
         actor: planning::who(),
         commit: desired.origin.map(|origin| origin.commit),
         correlation_id: clock::new_id().to_string(),
         action: "lock.broken".to_owned(),
-        object: ObjectRef { kind: ObjectKind::Config, tenant_id: None, name },
+        object: ObjectRef::config(),
         before: was.map(|was| json!(was)),
         after: Some(json!({ "reason": reason })),
     };

@@ -12,7 +12,7 @@ use crate::plan::{self, Action, Change, KeyTiming, Precondition, Reason};
 use crate::provider::capabilities;
 use crate::rotation::{Status, abandon};
 use crate::schedule::{Hold, frozen_at};
-use crate::store::{HistoryEntry, HistoryFilter, State};
+use crate::store::{HistoryEntry, HistoryFilter, ReadState};
 
 use super::load::load;
 use super::planning::rotation_enabled;
@@ -125,7 +125,7 @@ impl Fact {
 /// There is no such key, what is asked is not possible as it stands, or something holds it (status 3).
 pub(super) async fn change(
     desired: &Desired,
-    state: &dyn State,
+    state: &dyn ReadState,
     recorded: &Recorded,
     address: &Address,
     request: &Request,
@@ -219,7 +219,7 @@ pub(super) async fn change(
 
 /// A version that is not the primary.
 async fn old_version(
-    state: &dyn State,
+    state: &dyn ReadState,
     record: &KeyRecord,
     address: &Address,
     number: u32,
@@ -389,7 +389,7 @@ fn held(address: &Address, hold: &Hold, until: Option<Timestamp>) -> String {
 }
 
 /// The key's newest rotation that came to its end.
-async fn latest(state: &dyn State, record: &KeyRecord) -> Result<Option<HistoryEntry>, EngineError> {
+async fn latest(state: &dyn ReadState, record: &KeyRecord) -> Result<Option<HistoryEntry>, EngineError> {
     let filter = HistoryFilter {
         key: Some(record.address()),
         phase: Some(Phase::Settled),

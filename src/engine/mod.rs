@@ -6,6 +6,8 @@
 //! Must not know: how anything is drawn, which command asked.
 
 mod apply;
+mod approval;
+mod approve;
 mod audit;
 mod checkpoint;
 pub mod clock;
@@ -57,6 +59,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use apply::{Approve, apply, manual};
+pub use approve::{ApproveReport, approve};
 pub use audit::{AuditReport, Why, audit, export_audit, why};
 pub use checkpoint::{Against, AuditVerified, CheckpointCheck, CheckpointReport, checkpoint, verify_audit};
 pub use explain::{Applied, Due, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
@@ -66,7 +69,7 @@ pub use load::load;
 pub use locks::{LockReport, break_lock, locks};
 pub use manual::{Fact, Request};
 pub use outbox::{FailedReceiver, OutboxReport, SendReport, outbox, send_outbox};
-pub use planning::{drift, plan};
+pub use planning::{drift, plan, plan_by_hand};
 pub use recovery::{ApproveRecovery, LostRotation, RecoveryReport, Verdict, recover_state};
 pub use review::{ReviewOptions, review};
 pub use state_backup::{BackupReport, back_up};
@@ -85,7 +88,8 @@ pub use crate::store::{
 use crate::diagnostic::Finding;
 use crate::document::Repository;
 use crate::model::{Name, ObjectRef, Origin, Timestamp};
-use crate::plan::{Action, Drift, Plan, Reason, Sources, Waiting};
+use crate::plan::approvals::Approval;
+use crate::plan::{Action, Drift, Plan, Reason, Saved, Sources, Waiting};
 use crate::store::Location;
 
 /// Which documents are meant.
@@ -165,8 +169,10 @@ pub struct ApplyOptions {
     pub ephemeral_state: bool,
     /// How long to wait for somebody else's lock, in seconds.
     pub lock_timeout: u32,
-    /// Only what this saved plan has too, and when that plan expires.
-    pub saved: Option<(Plan, Timestamp)>,
+    /// Only what this saved plan has too.
+    pub saved: Option<Saved>,
+    /// The approvals of a plan that was saved for this.
+    pub approvals: Vec<Approval>,
     /// Set by the first interrupt: nothing new is begun, and the apply ends with what is unfinished named.
     pub interrupt: Arc<AtomicBool>,
 }

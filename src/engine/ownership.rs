@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{Finding, Place};
 use crate::document::Config;
-use crate::model::{Name, ObjectKind, Owner, Recorded, Tenant, Timestamp};
+use crate::model::{Name, ObjectKind, Origin, Owner, Recorded, Tenant, Timestamp};
 use crate::plan;
 use crate::signature::{self, GIT, Key, SignatureError, Standing};
 use crate::source::{self, CommitSignature, Since};
@@ -31,7 +31,7 @@ pub(super) struct Examined {
 
 /// Whose a file is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Whose {
+pub(super) enum Whose {
     /// `keywheel.yaml`, and what holds for every tenant.
     Everybody,
     Tenant(String),
@@ -55,10 +55,10 @@ fn whose(file: &str) -> Whose {
 }
 
 /// The owners, each with the key that is theirs.
-struct Owners(BTreeMap<Whose, Vec<(Owner, Key)>>);
+pub(super) struct Owners(BTreeMap<Whose, Vec<(Owner, Key)>>);
 
 /// Why a signature does not count for somebody's files.
-enum Refused {
+pub(super) enum Refused {
     Unsigned,
     Broken(SignatureError),
     Unknown(Key),
@@ -67,6 +67,14 @@ enum Refused {
 }
 
 impl Owners {
+    /// Those that were applied last; before the first apply, those that the documents name.
+    pub(super) fn in_force(desired: &Desired, recorded: &Recorded) -> Result<Self, EngineError> {
+        match plan::applied_config(recorded) {
+            Some(config) => Self::of(&config, applied_tenants(recorded)?),
+            None => Self::of(&desired.repository.config, desired_tenants(desired)),
+        }
+    }
+
     fn of(config: &Config, tenants: BTreeMap<Name, Tenant>) -> Result<Self, EngineError> {
         let tenants = tenants.into_iter().map(|(name, tenant)| (Whose::Tenant(name.to_string()), tenant.owners));
         let all = tenants.chain([(Whose::Everybody, config.owners.clone())]);
@@ -85,7 +93,7 @@ impl Owners {
     }
 
     /// Whoever may change somebody's files: without owners of its own, a tenant's files are the repository's.
-    fn of_files(&self, whose: &Whose) -> &[(Owner, Key)] {
+    pub(super) fn of_files(&self, whose: &Whose) -> &[(Owner, Key)] {
         let own = self.0.get(whose).filter(|own| !own.is_empty());
         own.or_else(|| self.0.get(&Whose::Everybody)).map_or(&[], Vec::as_slice)
     }
@@ -103,6 +111,11 @@ impl Owners {
     ) -> Result<&Owner, Refused> {
         let signature = signature.ok_or(Refused::Unsigned)?;
         let key = signature::verify(&signature.armour, GIT, &signature.signed).map_err(Refused::Broken)?;
+        self.owner(key, whose, instants)
+    }
+
+    /// The owner whose key it is, if they may change these files.
+    pub(super) fn owner(&self, key: Key, whose: &Whose, instants: &[Timestamp]) -> Result<&Owner, Refused> {
         // Whoever says that a key is lost is believed, whosever list it stands on.
         if let Some((_, owner, _)) = self.all().find(|(_, owner, other)| **other == key && owner.revoked) {
             return Err(Refused::Standing { principal: owner.principal.clone(), standing: Standing::Revoked });
@@ -141,13 +154,7 @@ pub(super) fn examine(
     let applied = plan::applied_config(recorded);
     let is_first = applied.is_none();
     let config = applied.unwrap_or_else(|| desired.repository.config.clone());
-    let tenants = if is_first {
-        let tenants = desired.repository.tenants.iter();
-        tenants.map(|(name, tenant)| (name.clone(), tenant.value.clone())).collect()
-    } else {
-        applied_tenants(recorded)?
-    };
-    let owners = Owners::of(&config, tenants)?;
+    let owners = Owners::in_force(desired, recorded)?;
     if owners.all().next().is_none() && !config.require_signed {
         return Ok(Examined::default());
     }
@@ -282,14 +289,76 @@ fn by_owner(files: &[String]) -> BTreeMap<Whose, Vec<String>> {
     groups
 }
 
+/// Who wrote what differs from what was applied last: their principals, in lower case, and the commit.
+#[derive(Debug, Default)]
+pub(super) struct Authors(BTreeMap<Whose, BTreeMap<String, String>>);
+
+impl Authors {
+    /// The commits since the last apply; before the first, the newest one stands for all.
+    pub(super) fn since(workspace: &Workspace, desired: &Desired, recorded: &Recorded) -> Result<Self, EngineError> {
+        let mut authors = Self::default();
+        let Some(origin) = &desired.origin else { return Ok(authors) };
+        let owners = Owners::in_force(desired, recorded)?;
+        let commit = origin.commit.trim_end_matches("-dirty");
+        let last = recorded.last_applied.as_ref().map(|last| last.origin.commit.trim_end_matches("-dirty"));
+        let changes = load::open(&workspace.dir)?.changes(last.unwrap_or(commit), commit)?;
+        for change in &changes.commits {
+            authors.wrote(&owners, change, &change.files);
+        }
+        authors.wrote(&owners, &changes.head, &changes.unexplained);
+        if last.is_none() || changes.since == Since::Gone {
+            authors.wrote(&owners, &changes.head, &[source::CONFIG_FILE.to_owned()]);
+        }
+        Ok(authors)
+    }
+
+    fn wrote(&mut self, owners: &Owners, change: &source::Change, files: &[String]) {
+        let key = change.signature.as_ref().and_then(|it| signature::verify(&it.armour, GIT, &it.signed).ok());
+        let signers = owners.all().filter(|(_, _, other)| Some(*other) == key.as_ref());
+        let signers: Vec<_> = signers.map(|(_, owner, _)| owner.principal.clone()).collect();
+        for whose in by_owner(files).into_keys() {
+            let wrote = self.0.entry(whose).or_default();
+            for principal in signers.iter().map(String::as_str).chain(address(&change.author)) {
+                wrote.insert(principal.to_lowercase(), short(&change.commit).to_owned());
+            }
+        }
+    }
+
+    /// Adds whoever wrote the commit that something was last changed by.
+    pub(super) fn add(&mut self, whose: Whose, origin: &Origin) {
+        let wrote = self.0.entry(whose).or_default();
+        for principal in origin.signer.as_deref().into_iter().chain(address(&origin.author)) {
+            wrote.entry(principal.to_lowercase()).or_insert_with(|| short(&origin.commit).to_owned());
+        }
+    }
+
+    /// The commit by which a principal changed somebody's files, or what holds for everybody. What is everybody's
+    /// is changed by whoever changes anything.
+    pub(super) fn commit_of(&self, whose: &Whose, principal: &str) -> Option<&str> {
+        let principal = principal.to_lowercase();
+        let counts = |other: &Whose| *whose == Whose::Everybody || *other == Whose::Everybody || other == whose;
+        let wrote = self.0.iter().filter(|(other, _)| counts(other));
+        wrote.filter_map(|(_, wrote)| wrote.get(&principal)).map(String::as_str).next()
+    }
+}
+
+/// The address of `Ada Lovelace <ada@example.org>`.
+fn address(author: &str) -> Option<&str> {
+    Some(author.rsplit_once('<')?.1.trim_end_matches('>'))
+}
+
 /// The first few, and how many more there are.
-fn some(all: &[String]) -> String {
+pub(super) fn some(all: &[String]) -> String {
     const SHOWN: usize = 3;
     let shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     match all.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+fn desired_tenants(desired: &Desired) -> BTreeMap<Name, Tenant> {
+    desired.repository.tenants.iter().map(|(name, tenant)| (name.clone(), tenant.value.clone())).collect()
 }
 
 /// The tenants as they were applied last. One that cannot be read may have owners: it stops the work.

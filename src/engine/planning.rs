@@ -10,7 +10,8 @@ use crate::plan::{self, Change, Inputs, Plan, Retired};
 use crate::provider::capabilities;
 use crate::store::{Location, ReadState, StoreError};
 
-use super::load::{Known, load_at};
+use super::load::{Known, load_at, load_with_record};
+use super::manual::{self, Request};
 use super::observe::{KnownVersions, Observed, observe};
 use super::providers::Observers;
 use super::retire;
@@ -73,7 +74,7 @@ async fn make(
         }
         plan
     } else {
-        build(&desired, &recorded, &Observed::default(), &Retired::default(), now)?
+        build(&desired, &recorded, &Observed::default(), &Retired::default(), now, false)?
     };
     plan.diagnostics.extend(ownership::examine(workspace, &desired, &recorded, now)?.findings);
     plan.not_applicable = match options {
@@ -84,6 +85,28 @@ async fn make(
     Ok(Planned { desired, plan })
 }
 
+/// The plan of what a person asks of one key, and writes nothing anywhere.
+///
+/// # Errors
+/// See [`EngineError`].
+pub async fn plan_by_hand(
+    workspace: &Workspace,
+    address: &Address,
+    request: &Request,
+    state: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Plan, EngineError> {
+    let (desired, state, recorded) = load_with_record(workspace, state).await?.with_state()?;
+    let desired = as_applied(desired, &recorded, address);
+    let observers = Observers::new(desired.repository.config.providers.clone(), desired.root.clone());
+    let known = KnownBefore::default();
+    let (mut plan, _) = fresh(&desired, &recorded, Some(&*state), &observers, progress, clock::now(), known).await?;
+    only(&mut plan, manual::change(&desired, &*state, &recorded, address, request).await?);
+    let settings = plan::approvals::settings(&desired.repository, &recorded);
+    plan.diagnostics = plan::approvals::findings(&plan::approvals::needs(&plan.changes, settings));
+    Ok(plan)
+}
+
 /// What is known before anybody is asked.
 #[derive(Debug, Default)]
 pub(super) struct KnownBefore {
@@ -91,6 +114,8 @@ pub(super) struct KnownBefore {
     pub versions: KnownVersions,
     /// Tenants that nothing is planned for, and why.
     pub left_out: BTreeMap<Name, String>,
+    /// Nobody has approved anything: what needs that waits.
+    pub unapproved: bool,
 }
 
 /// Asks the providers, and plans.
@@ -101,7 +126,7 @@ pub(super) async fn fresh(
     observers: &Observers,
     progress: &dyn Progress,
     now: Timestamp,
-    KnownBefore { mut versions, left_out }: KnownBefore,
+    KnownBefore { mut versions, left_out, unapproved }: KnownBefore,
 ) -> Result<(Plan, Observed), EngineError> {
     let mut retired = retire::due_versions(state, desired, recorded, now).await?;
     retire::known_versions(&retired, recorded, &mut versions);
@@ -119,7 +144,7 @@ pub(super) async fn fresh(
     let limits = plan::applied_config(recorded).map_or(desired.repository.config.limits, |config| config.limits);
     let most = limits.max_destructions as usize;
     observed.findings.extend(retire::last_uses(observers, desired, recorded, &mut retired, most, now).await);
-    Ok((build(desired, recorded, &observed, &retired, now)?, observed))
+    Ok((build(desired, recorded, &observed, &retired, now, unapproved)?, observed))
 }
 
 fn build(
@@ -128,6 +153,7 @@ fn build(
     observed: &Observed,
     retired: &Retired,
     now: Timestamp,
+    unapproved_waits: bool,
 ) -> Result<Plan, EngineError> {
     let inputs = Inputs {
         desired: &desired.repository,
@@ -139,6 +165,7 @@ fn build(
         capabilities,
         now,
         rotation_enabled: rotation_enabled()?,
+        unapproved_waits,
     };
     let mut plan = plan::plan(&inputs);
     plan.diagnostics.splice(0..0, desired.findings.iter().chain(&observed.findings).cloned());
@@ -179,6 +206,7 @@ fn empty(desired: &Desired, options: &PlanOptions) -> Plan {
         capabilities,
         now: options.as_of.unwrap_or_else(clock::now),
         rotation_enabled: false,
+        unapproved_waits: false,
     });
     plan.changes.clear();
     plan.diagnostics.clone_from(&desired.findings);

@@ -37,6 +37,7 @@ pub(super) async fn documents_and_policies(
 ) -> Result<PolicyIds, EngineError> {
     let mut ids: PolicyIds = recorded.policies.iter().map(|(address, record)| (address.clone(), record.id)).collect();
     let mut writes = vec![Write::AppliedPlan(Box::new(applied.clone()))];
+    writes.extend(run.approvals.iter().map(|approval| approval.audit(&run.scope, &applied.digest)));
     let started = Instant::now();
     let mut done = Vec::new();
     for change in &plan.changes {

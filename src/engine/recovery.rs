@@ -17,8 +17,7 @@ use uuid::Uuid;
 
 use crate::diagnostic::Finding;
 use crate::model::{
-    Address, AuditEntry, KeyRecord, Name, ObjectKind, ObjectRef, Phase, Recorded, RotationRecord, StepRecord,
-    Timestamp, Workflow,
+    Address, AuditEntry, KeyRecord, ObjectRef, Phase, Recorded, RotationRecord, StepRecord, Timestamp, Workflow,
 };
 use crate::rotation::{Event, Status, record};
 use crate::store::{self, Holder, State, Write};
@@ -227,7 +226,7 @@ pub async fn recover_state(
             if !approve(&report)? {
                 return Ok(None);
             }
-            let writes: Vec<_> = writes.into_iter().chain([audit(&report, &holder)?]).collect();
+            let writes: Vec<_> = writes.into_iter().chain([audit(&report, &holder)]).collect();
             state.commit(&lease, &writes).await?;
         }
         if !report.rotations.iter().any(|rotation| rotation.verdict == Verdict::Unknown) {
@@ -342,20 +341,19 @@ fn goes_on(
     before.updated_at <= lost_at && leads_to == Ok(Status::of(after)) && key_is_as_it_was
 }
 
-fn audit(report: &RecoveryReport, holder: &Holder) -> Result<Write, EngineError> {
-    let name = Name::new("keywheel.yaml").map_err(|error| EngineError::new("state/name", error.to_string()))?;
+fn audit(report: &RecoveryReport, holder: &Holder) -> Write {
     let fits = report.rotations.iter().filter(|rotation| rotation.verdict == Verdict::Fits);
     let rotations: Vec<_> = fits.map(|rotation| rotation.rotation_id).collect();
-    Ok(Write::Audit(Box::new(AuditEntry {
+    Write::Audit(Box::new(AuditEntry {
         at: clock::now(),
         actor: holder.who.clone(),
         commit: None,
         correlation_id: holder.correlation_id.clone(),
         action: "state.recovered".to_owned(),
-        object: ObjectRef { kind: ObjectKind::Config, tenant_id: None, name },
+        object: ObjectRef::config(),
         before: None,
         after: Some(json!({ "lost_by": report.correlation_id, "lost_at": report.lost_at, "rotations": rotations })),
-    })))
+    }))
 }
 
 /// Marks a file as taken back, so that no apply names it any more.
@@ -415,12 +413,12 @@ mod tests {
         assert!(is_of(&rotation, &of(own.clone())));
         assert!(is_of(&rotation, &Write::ForgetKey { id: own.id, at: clock::now() }));
         assert!(!is_of(&rotation, &of(KeyRecord { id: Uuid::from_u128(99), ..own.clone() })), "another key");
-        own.key.tenant_id = Name::new("somebody-else").unwrap();
+        own.key.tenant_id = "somebody-else".parse().unwrap();
         assert!(!is_of(&rotation, &of(own)), "the same key, in another tenant");
         let foreign = Uuid::from_u128(99);
         assert!(!is_of(&rotation, &Write::ForgetKey { id: foreign, at: clock::now() }));
         assert!(!is_of(&rotation, &Write::RemovePolicy { id: foreign, at: clock::now() }));
-        let tenant = ObjectRef { kind: ObjectKind::Tenant, tenant_id: None, name: Name::new("acme").unwrap() };
+        let tenant = ObjectRef::tenant(&"acme".parse().unwrap());
         assert!(!is_of(&rotation, &Write::RemoveDocument(tenant)));
     }
 

@@ -9,6 +9,7 @@ use crate::model::{AuditEntry, Name, ObjectRef, Origin};
 use crate::plan::{Action, Change, Reason};
 use crate::store::Write;
 
+use super::approval::Counted;
 use super::providers::Managers;
 use super::workflow::{Context, Stopped};
 use super::{Event, FailedChange, NotStarted, PolicyResult, Progress, clock};
@@ -28,6 +29,8 @@ pub(super) struct Run<'a> {
     pub done: BTreeMap<Action, usize>,
     pub failed: Vec<FailedChange>,
     pub not_started: Vec<NotStarted>,
+    /// The approvals of its plan.
+    pub approvals: Vec<Counted>,
     /// Rotated keys of each policy, and failed ones.
     rotated: BTreeMap<(Name, Name), (usize, usize)>,
 }
@@ -61,7 +64,7 @@ impl Finished {
 impl<'a> Run<'a> {
     pub(super) fn new(scope: Scope<'a>) -> Self {
         let (done, rotated) = (BTreeMap::new(), BTreeMap::new());
-        Self { scope, done, failed: Vec::new(), not_started: Vec::new(), rotated }
+        Self { scope, done, failed: Vec::new(), not_started: Vec::new(), approvals: Vec::new(), rotated }
     }
 
     pub(super) fn succeed(&mut self, object: ObjectRef, action: Action, version: Option<String>, started: Instant) {

@@ -218,6 +218,18 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
+    /// `keywheel.yaml`: what holds for everybody.
+    #[must_use]
+    pub fn config() -> Self {
+        Self { kind: ObjectKind::Config, tenant_id: None, name: Name("keywheel.yaml".to_owned()) }
+    }
+
+    /// The tenant itself.
+    #[must_use]
+    pub fn tenant(name: &Name) -> Self {
+        Self { kind: ObjectKind::Tenant, tenant_id: Some(name.clone()), name: name.clone() }
+    }
+
     /// The policy at `address`.
     #[must_use]
     pub fn policy(address: &Address) -> Self {

@@ -17,10 +17,7 @@ use super::compare::{FieldDiff, compare, fields};
 use super::due::{KeyTiming, Verdict, finish_held_back, held_back, instant, key_timing, verdict};
 use super::guardrails;
 use super::keys::{self, Extent};
-use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, digest, limits};
-
-/// The name of the one [`ObjectKind::Config`] object.
-pub(super) const CONFIG: &str = "keywheel.yaml";
+use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, approvals, digest, limits};
 
 /// The plan under construction.
 #[derive(Debug, Default)]
@@ -45,6 +42,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         draft.diagnostics.extend(acting::not_yet(inputs.desired));
     }
     sort(&mut draft.changes);
+    let needs = approvals::needs(&draft.changes, approvals::settings(inputs.desired, inputs.recorded));
+    if inputs.unapproved_waits {
+        approvals::withhold(&mut draft.changes, &needs, &mut draft.waiting);
+    } else {
+        draft.diagnostics.extend(approvals::findings(&needs));
+    }
     draft
         .waiting
         .sort_by_cached_key(|waiting| (waiting.starts_at.is_none(), waiting.starts_at, waiting.object.clone()));
@@ -161,9 +164,7 @@ pub(super) fn documents(inputs: &Inputs<'_>, left_out: &BTreeMap<Name, String>, 
     let mut want = |kind, tenant_id: Option<&Name>, name: &Name, spec: Value| {
         wanted.insert(ObjectRef { kind, tenant_id: tenant_id.cloned(), name: name.clone() }, spec);
     };
-    if let Ok(name) = Name::new(CONFIG) {
-        want(ObjectKind::Config, None, &name, to_value(&desired.config));
-    }
+    want(ObjectKind::Config, None, &ObjectRef::config().name, to_value(&desired.config));
     for (name, guardrail) in &desired.guardrails {
         want(ObjectKind::Guardrail, None, name, to_value(&guardrail.value));
     }

@@ -51,6 +51,7 @@ impl Situation<'_> {
             capabilities: self.capabilities,
             now: self.now,
             rotation_enabled: true,
+            unapproved_waits: false,
         });
         if self.given.repository.failed {
             // Of documents that cannot be read nothing is planned.

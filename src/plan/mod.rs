@@ -7,6 +7,7 @@
 //! Must not know: a clock, a database, a provider, how a rotation is carried out.
 
 mod acting;
+pub mod approvals;
 mod build;
 pub mod burst;
 mod cases;
@@ -35,7 +36,7 @@ pub use due::{KeyTiming, Verdict, finish_held_back, held_back, history, instant,
 pub use keys::{continued_key, version_drift};
 pub use retention::{Due, Retired, due, evidence, is_vetoed, needs_last_use, terms, version_after, version_before};
 pub use review::{Review, review};
-pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Stale, digest, intersect, parse};
+pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Saved, Stale, digest, intersect, parse};
 pub use snapshot::{KeyAge, ParseSnapshotError, StateSnapshot};
 
 use crate::diagnostic::Finding;
@@ -63,6 +64,8 @@ pub struct Inputs<'a> {
     pub now: Timestamp,
     /// May anything be started (`KEY_ROTATION_ENABLED`)?
     pub rotation_enabled: bool,
+    /// Does what needs approvals wait, rather than being planned and shown as what needs them?
+    pub unapproved_waits: bool,
 }
 
 /// The trees of git that a plan was made from: they survive a merge or a squash, where a commit does not.
@@ -359,10 +362,10 @@ pub struct Refusal {
 
 impl Refusal {
     /// Can an override lift it? An empty folder is no wish that goes too far: nothing was planned. A
-    /// guardrail is the owners' to change.
+    /// guardrail is the owners' to change, and an approval theirs to give.
     #[must_use]
     pub fn is_liftable(&self) -> bool {
-        self.code != EMPTY_SOURCE && !self.code.starts_with("guardrail/")
+        self.code != EMPTY_SOURCE && !self.code.starts_with("guardrail/") && !self.code.starts_with("approvals/")
     }
 }
 

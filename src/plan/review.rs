@@ -65,6 +65,7 @@ pub fn review(review: &Review<'_>) -> Plan {
         capabilities: review.capabilities,
         now: review.now,
         rotation_enabled: true,
+        unapproved_waits: false,
     };
     let mut draft = Draft::default();
     // Of documents that cannot be read nothing is known: what they seem to take away may still be in them.
@@ -182,9 +183,7 @@ pub(super) fn as_recorded(base: &Repository, ages: &BTreeMap<Address, &KeyAge>, 
         let record = DocumentRecord { object: object.clone(), spec, revision: 0, last_modified_by: Origin::default() };
         recorded.documents.insert(object, record);
     };
-    if let Ok(name) = Name::new(build::CONFIG) {
-        keep(ObjectKind::Config, None, &name, build::to_value(&base.config));
-    }
+    keep(ObjectKind::Config, None, &ObjectRef::config().name, build::to_value(&base.config));
     for (name, tenant) in &base.tenants {
         keep(ObjectKind::Tenant, Some(name), name, build::to_value(&tenant.value));
     }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use chrono::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,17 +15,18 @@ use uuid::Uuid;
 use crate::diagnostic::Finding;
 use crate::model::{Name, ObjectKind, ObjectRef, Timestamp};
 
+use super::approvals::{Approval, LIFETIME};
 use super::{Action, Base, Change, Consequence, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting};
 
 /// The version of the plan's JSON: a minor one adds fields, a major one may change them.
 pub const FORMAT_VERSION: &str = "1.0";
 
-/// How long a saved plan may be applied: long enough for a review, too short to be forgotten in a drawer.
-const LIFETIME: Duration = Duration::days(7);
-
 /// The JSON document of a plan: what `plan --format json` prints and `plan --out` saves.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlanDocument {
+    /// The signatures of those who approved it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    approvals: Vec<Approval>,
     /// The instant that it was made for.
     as_of: Timestamp,
     /// The commit that the documents were compared with, where that was not the record.
@@ -80,6 +80,7 @@ impl From<Plan> for PlanDocument {
         let expires_at = plan.as_of.checked_add_signed(LIFETIME).unwrap_or(plan.as_of);
         let mut document = Self {
             document_digest: String::new(),
+            approvals: Vec::new(),
             as_of: plan.as_of,
             base: plan.base,
             changes: plan.changes,
@@ -106,6 +107,25 @@ impl From<Plan> for PlanDocument {
 }
 
 impl PlanDocument {
+    /// The signatures of those who approved it.
+    #[must_use]
+    pub fn approvals(&self) -> &[Approval] {
+        &self.approvals
+    }
+
+    /// Adds approvals; one that it has already is not added twice.
+    #[must_use]
+    pub fn approved(mut self, approvals: impl IntoIterator<Item = Approval>) -> Self {
+        for approval in approvals {
+            if !self.approvals.contains(&approval) {
+                self.approvals.push(approval);
+            }
+        }
+        self.document_digest.clear();
+        self.document_digest = self.digest_of_all();
+        self
+    }
+
     /// It shows accidents and clumsy edits; nothing secret goes into it, so that it is no signature.
     fn digest_of_all(&self) -> String {
         let mut writer = Hashing(Context::new(&SHA256));
@@ -141,11 +161,29 @@ pub enum ParsePlanError {
     Altered,
 }
 
+/// A plan that was saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// The plan.
+    pub plan: Plan,
+    /// After this instant it cannot be applied.
+    pub expires_at: Timestamp,
+    /// The signatures of those who approved it, not checked yet.
+    pub approvals: Vec<Approval>,
+}
+
+/// Its document as it was saved.
+impl From<Saved> for PlanDocument {
+    fn from(Saved { plan, expires_at, approvals }: Saved) -> Self {
+        Self { expires_at, ..Self::from(plan) }.approved(approvals)
+    }
+}
+
 /// Reads a saved plan, and checks its digests.
 ///
 /// # Errors
 /// See [`ParsePlanError`].
-pub fn parse(reader: impl io::Read) -> Result<(Plan, Timestamp), ParsePlanError> {
+pub fn parse(reader: impl io::Read) -> Result<Saved, ParsePlanError> {
     let mut document: PlanDocument = serde_json::from_reader(io::BufReader::new(reader))?;
     if document.format_version.split('.').next() != Some("1") {
         return Err(ParsePlanError::Format { found: document.format_version });
@@ -172,7 +210,7 @@ pub fn parse(reader: impl io::Read) -> Result<(Plan, Timestamp), ParsePlanError>
         base: document.base,
         consequences: document.consequences,
     };
-    Ok((plan, document.expires_at))
+    Ok(Saved { plan, expires_at: document.expires_at, approvals: document.approvals })
 }
 
 /// What a change is, without why: two plans mean the same change when these are equal.
@@ -254,12 +292,8 @@ pub enum Stale {
 ///
 /// # Errors
 /// [`Stale::Foreign`]: nothing of the file may be done.
-pub fn intersect(
-    saved: &Plan,
-    expires_at: Timestamp,
-    fresh: Plan,
-    resumed: bool,
-) -> Result<(Plan, Option<Stale>), Stale> {
+pub fn intersect(saved: &Saved, fresh: Plan, resumed: bool) -> Result<(Plan, Option<Stale>), Stale> {
+    let (expires_at, saved) = (saved.expires_at, &saved.plan);
     let foreign = |code: &str, message: String| Err(Stale::Foreign { reason: Reason::new(code, message) });
     if let Some(why) = &saved.not_applicable {
         return foreign("not_applicable", format!("this plan was made {why}, and can only be read"));
@@ -352,7 +386,8 @@ mod tests {
 
     fn applies(saved: &Plan, fresh: Plan) -> Result<usize, Stale> {
         let expires_at = Timestamp::UNIX_EPOCH + LIFETIME;
-        intersect(saved, expires_at, fresh, false).map(|(plan, _)| plan.changes.len())
+        let saved = Saved { plan: saved.clone(), expires_at, approvals: Vec::new() };
+        intersect(&saved, fresh, false).map(|(plan, _)| plan.changes.len())
     }
 
     #[test]

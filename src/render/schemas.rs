@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::document;
 use crate::engine::{
-    AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport, LockReport,
-    MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport, VerifyReport, Versioned, Why,
+    ApproveReport, AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport,
+    LockReport, MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport, VerifyReport,
+    Versioned, Why,
 };
 use crate::plan::{PlanDocument, StateSnapshot};
 
@@ -21,6 +22,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("keywheel.v1.json", document::schema()),
         ("apply-line.v1.json", output::<StreamLine<'_>>()),
+        ("approve.v1.json", output::<Versioned<ApproveReport>>()),
         ("audit-checkpoint.v1.json", output::<Versioned<CheckpointReport>>()),
         ("audit-list.v1.json", output::<Versioned<AuditReport>>()),
         ("audit-verify.v1.json", output::<Versioned<AuditVerified>>()),

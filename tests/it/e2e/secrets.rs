@@ -187,6 +187,7 @@ impl World {
         self.everywhere();
         self.exits(&["apply", "--auto-approve", "-vvv"], &[0, 7]);
         let key = given(&self.sandbox).join("ssh");
+        self.exits(&["approve", "plan.json", "--sign-with", key.to_str().unwrap(), "--auto-approve", "-vvv"], &[0]);
         self.exits(
             &["audit", "checkpoint", "--sign-with", key.to_str().unwrap(), "--out", "kept/audit.json", "-vvv"],
             &[0],

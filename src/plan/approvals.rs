@@ -1,0 +1,266 @@
+//! Approvals: which changes need them, and what an approver signs.
+//!
+//! What takes away that something decrypts, and more rotations than a repository is used to, are done only where several
+//! owners have signed the digest of the plan that they are in. How many are needed counts as it was applied last: a
+//! change does not lower its own bar.
+
+use std::collections::BTreeMap;
+
+use chrono::{Duration, SecondsFormat};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Finding;
+use crate::document::{Approvals, Repository};
+use crate::model::{Name, Recorded, Timestamp};
+use crate::signature::{self, Key, SignatureError};
+
+use super::{Action, Change, Reason, Waiting, applied_config};
+
+/// What approvals are signed for: SSH signatures say it.
+pub const PURPOSE: &str = "keywheel-plan";
+
+/// How long an approval counts: as long as the plan that it is of may be applied.
+pub const LIFETIME: Duration = Duration::days(7);
+
+/// The code of what waits until it is approved.
+pub(crate) const WAITS: &str = "approval";
+
+/// An owner's signature over a plan's digest. Whose it is, the key that made it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// When it was signed, as the signer says; it is part of what was signed.
+    pub approved_at: Timestamp,
+    /// The signature over the plan's digest and that instant, as `ssh-keygen -Y sign` or `gpg` writes it.
+    #[schemars(length(max = 16384))]
+    pub signature: String,
+}
+
+impl Approval {
+    /// The key that signed a plan's digest.
+    ///
+    /// # Errors
+    /// The signature does not hold.
+    pub fn signer(&self, digest: &str) -> Result<Key, SignatureError> {
+        signature::verify(&self.signature, PURPOSE, statement(digest, self.approved_at).as_bytes())
+    }
+}
+
+/// The text that an approver signs.
+#[must_use]
+pub fn statement(digest: &str, approved_at: Timestamp) -> String {
+    let approved_at = approved_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    format!("keywheel approval of a plan, version 1\nplan: {digest}\napproved_at: {approved_at}\n")
+}
+
+/// Approvals that changes need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The tenant whose owners approve; none where the owners of the repository do.
+    pub tenant_id: Option<Name>,
+    /// How many of them.
+    pub required: usize,
+    /// Versions that stop decrypting.
+    destructions: usize,
+    /// Rotations, where there are more than may go without approval.
+    rotations: usize,
+}
+
+impl Need {
+    /// What is to be approved: `2 versions of tenant acme would stop decrypting`.
+    #[must_use]
+    pub fn what(&self) -> String {
+        let whose = self.tenant_id.as_ref().map_or_else(|| "in all".to_owned(), |tenant| format!("of tenant {tenant}"));
+        let rotations =
+            || format!("{} rotations {whose} are more than `approvals.rotations_over` allows", self.rotations);
+        let destructions = || match self.destructions {
+            1 => format!("1 version {whose} would stop decrypting"),
+            more => format!("{more} versions {whose} would stop decrypting"),
+        };
+        match (self.destructions, self.rotations) {
+            (0, _) => rotations(),
+            (_, 0) => destructions(),
+            _ => format!("{}, and {}", destructions(), rotations()),
+        }
+    }
+
+    /// `2 approvals by owners of tenant acme`.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        let approvals = if self.required == 1 { "1 approval" } else { &format!("{} approvals", self.required) };
+        match &self.tenant_id {
+            Some(tenant) => format!("{approvals} by owners of tenant {tenant}"),
+            None => format!("{approvals} by owners of the repository"),
+        }
+    }
+
+    /// Is a change one of those that need it?
+    fn is_about(&self, change: &Change) -> bool {
+        let is_whose = self.tenant_id.is_none() || self.tenant_id == change.object.tenant_id;
+        is_whose && (self.destructions > 0 && destroys(change) || self.rotations > 0 && rotates(change))
+    }
+}
+
+/// The last step of a destruction was approved when it was scheduled.
+const fn destroys(change: &Change) -> bool {
+    matches!(change.action, Action::Disable | Action::ScheduleDestruction)
+}
+
+fn rotates(change: &Change) -> bool {
+    change.action == Action::Rotate
+}
+
+/// The settings in force: those that were applied last.
+#[must_use]
+pub fn settings(desired: &Repository, recorded: &Recorded) -> Approvals {
+    applied_config(recorded).map_or(desired.config.approvals, |config| config.approvals)
+}
+
+/// The approvals that changes need.
+#[must_use]
+pub fn needs(changes: &[Change], settings: Approvals) -> Vec<Need> {
+    if settings.required == 0 {
+        return Vec::new();
+    }
+    let need = |tenant_id: Option<Name>| Need {
+        tenant_id,
+        required: settings.required as usize,
+        destructions: 0,
+        rotations: 0,
+    };
+    let over = |rotations: usize| settings.rotations_over.is_some_and(|most| rotations > most as usize);
+    let mut tenants: BTreeMap<&Name, Need> = BTreeMap::new();
+    let mut all = need(None);
+    for change in changes {
+        let Some(tenant_id) = &change.object.tenant_id else { continue };
+        let tenant = tenants.entry(tenant_id).or_insert_with(|| need(Some(tenant_id.clone())));
+        tenant.destructions += usize::from(destroys(change));
+        tenant.rotations += usize::from(rotates(change));
+        all.rotations += usize::from(rotates(change));
+    }
+    let one_is_over = tenants.values().any(|tenant| over(tenant.rotations));
+    let mut needs: Vec<Need> = Vec::new();
+    if over(all.rotations) && !one_is_over {
+        needs.push(all);
+    }
+    for mut tenant in tenants.into_values() {
+        if !over(tenant.rotations) {
+            tenant.rotations = 0;
+        }
+        if tenant.destructions > 0 || tenant.rotations > 0 {
+            needs.push(tenant);
+        }
+    }
+    needs
+}
+
+/// Says what will have to be approved.
+#[must_use]
+pub fn findings(needs: &[Need]) -> Vec<Finding> {
+    let say = |need: &Need| {
+        let mut finding = Finding::info("plan/approvals", format!("{}: {} are needed", need.what(), need.asked()))
+            .help("save the plan, have it approved, and apply that: keywheel plan --out FILE, keywheel approve FILE, keywheel apply FILE");
+        finding.tenant_id.clone_from(&need.tenant_id);
+        finding
+    };
+    needs.iter().map(say).collect()
+}
+
+/// Takes out what needs approvals, and lets it wait: what is left of the plan needs nobody's.
+pub(super) fn withhold(changes: &mut Vec<Change>, needs: &[Need], waiting: &mut Vec<Waiting>) {
+    changes.retain(|change| {
+        let Some(need) = needs.iter().find(|need| need.is_about(change)) else { return true };
+        let message =
+            format!("it needs {}: keywheel plan --out FILE, keywheel approve FILE, keywheel apply FILE", need.asked());
+        waiting.push(Waiting {
+            object: change.object.clone(),
+            action: change.action,
+            version: change.version,
+            reason: Reason::new(WAITS, message),
+            starts_at: None,
+        });
+        false
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ObjectRef;
+    use crate::plan::Precondition;
+
+    fn changes(tenant: &str, action: Action, count: u32) -> Vec<Change> {
+        let address = format!("{tenant}/key").parse().unwrap();
+        let change = |number| Change {
+            object: ObjectRef::key(&address),
+            action,
+            version: Some(number),
+            reason: Reason::new("due", "it is due"),
+            before: None,
+            after: None,
+            precondition: Precondition::default(),
+        };
+        (0..count).map(change).collect()
+    }
+
+    fn what(changes: &[Change], required: u32, rotations_over: Option<u32>) -> Vec<String> {
+        needs(changes, Approvals { required, rotations_over })
+            .iter()
+            .map(|need| format!("{}; {}", need.what(), need.asked()))
+            .collect()
+    }
+
+    #[test]
+    fn each_tenant_whose_versions_stop_decrypting_needs_approvals_of_its_own() {
+        let all = [
+            changes("acme", Action::Disable, 1),
+            changes("acme", Action::ScheduleDestruction, 1),
+            changes("globex", Action::Disable, 1),
+            changes("initech", Action::Destroy, 1),
+            changes("initech", Action::Rotate, 100),
+        ]
+        .concat();
+        let two = [
+            "2 versions of tenant acme would stop decrypting; 2 approvals by owners of tenant acme",
+            "1 version of tenant globex would stop decrypting; 2 approvals by owners of tenant globex",
+        ];
+        assert_eq!(what(&all, 2, None), two);
+        assert_eq!(what(&all, 0, Some(1)), [""; 0]);
+    }
+
+    #[test]
+    fn rotations_need_approvals_from_one_more_than_the_limit() {
+        let both =
+            |acme, globex| [changes("acme", Action::Rotate, acme), changes("globex", Action::Rotate, globex)].concat();
+        assert_eq!(what(&both(2, 1), 1, Some(3)), [""; 0]);
+        let all = "4 rotations in all are more than `approvals.rotations_over` allows; 1 approval by owners of the repository";
+        assert_eq!(what(&both(3, 1), 1, Some(3)), [all]);
+        let acme = "4 rotations of tenant acme are more than `approvals.rotations_over` allows; 1 approval by owners of tenant acme";
+        assert_eq!(what(&both(4, 3), 1, Some(3)), [acme]);
+    }
+
+    #[test]
+    fn what_is_withheld_waits_and_nothing_else_does() {
+        let mut all = [
+            changes("acme", Action::Disable, 2),
+            changes("acme", Action::Rotate, 1),
+            changes("globex", Action::Rotate, 1),
+        ]
+        .concat();
+        let (needs, mut waiting) = (needs(&all, Approvals { required: 1, rotations_over: Some(5) }), Vec::new());
+        withhold(&mut all, &needs, &mut waiting);
+        assert!(all.iter().all(|change| change.action == Action::Rotate), "{all:#?}");
+        assert_eq!(waiting.len(), 2);
+        assert!(waiting.iter().all(|it| it.action == Action::Disable && it.reason.code == WAITS), "{waiting:#?}");
+    }
+
+    #[test]
+    fn another_plan_or_another_second_is_another_statement() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let one = statement("sha256:00", at("2026-11-24T02:00:00Z"));
+        assert_eq!(one, "keywheel approval of a plan, version 1\nplan: sha256:00\napproved_at: 2026-11-24T02:00:00Z\n");
+        assert_ne!(one, statement("sha256:01", at("2026-11-24T02:00:00Z")));
+        assert_ne!(one, statement("sha256:00", at("2026-11-24T02:00:01Z")));
+    }
+}

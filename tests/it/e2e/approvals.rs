@@ -1,0 +1,306 @@
+//! Approvals: what takes away that something decrypts is applied with the signatures of several owners alone, made by real
+//! `ssh-keygen` keys, and never with those of who wrote it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{NOON, Sandbox, actions};
+use crate::support::sandbox::Done;
+
+const APPLY: &[&str] = &["apply", "--auto-approve"];
+const OUT: &[&str] = &["plan", "--out", "plan.json"];
+/// When the first version is to be disabled, three days after its rotation.
+const RETAINED: &str = "2026-03-05 12:01:00";
+
+/// A quarterly policy that disables its old versions.
+const DOCUMENTS: &str = "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: Quarterly\n\
+    key_type: phi_data\nrotation_interval_days: 90\nenable_rollback: false\nretain_old_keys_days: 3\n\
+    old_key_disposition: disable\ndata_max_age_days: 3\n---\n\
+    apiVersion: keywheel/v1\nkind: EncryptionKey\ntenant_id: acme\nkey_name: patients\nkey_type: phi_data\n\
+    rotation_policy: Quarterly\n";
+
+/// A repository with owners, and their keys.
+struct House {
+    sandbox: Sandbox,
+    keys: tempfile::TempDir,
+}
+
+impl House {
+    /// Two approvals are asked for. `ada` (who commits), `ben` and `cleo` own tenant acme, `root` the repository, `eve` nothing.
+    /// Its key was made at noon, and rotated by hand on the day after.
+    fn new() -> Self {
+        Self::with("approvals: {required: 2}\n", DOCUMENTS)
+    }
+
+    fn with(config: &str, documents: &str) -> Self {
+        let house = Self { sandbox: Sandbox::new(""), keys: tempfile::tempdir().unwrap() };
+        for person in ["ada", "ben", "cleo", "root", "eve", "spare"] {
+            let mut command = Command::new("ssh-keygen");
+            command.args(["-q", "-t", "ed25519", "-C", "", "-N", "", "-f"]).arg(house.key(person));
+            assert!(command.status().expect("ssh-keygen is not installed: tests/run installs it").success());
+        }
+        house.sandbox.write(
+            "keywheel.yaml",
+            &format!("apiVersion: keywheel/v1\nkind: Config\n{config}owners:\n{}", house.owner("root", "root", "")),
+        );
+        let owners: String = ["ada", "ben", "cleo"].map(|person| house.owner(person, person, "")).concat();
+        house.tenant(&owners);
+        house.sandbox.write("policies/acme/keys.yaml", documents);
+        house.sandbox.commit_all("a house");
+        house.sandbox.at(NOON, APPLY).exits(0);
+        let rotate = ["rotate", "acme/patients", "--reason", "a test", "--auto-approve"];
+        house.sandbox.at("2026-03-02 12:00:00", &rotate).exits(0);
+        house
+    }
+
+    fn tenant(&self, owners: &str) {
+        let text = format!("apiVersion: keywheel/v1\nkind: Tenant\ntenant_id: acme\nowners:\n{owners}");
+        self.sandbox.write("policies/acme/tenant.yaml", &text);
+    }
+
+    /// An entry of `owners`.
+    fn owner(&self, person: &str, key: &str, more: &str) -> String {
+        let public = fs::read_to_string(self.keys.path().join(format!("{key}.pub"))).unwrap();
+        format!("- principal: {person}@example.org\n  signing_key: {}\n{more}", public.trim())
+    }
+
+    fn key(&self, person: &str) -> PathBuf {
+        self.keys.path().join(person)
+    }
+
+    fn approve(&self, at: &str, person: &str) -> Done {
+        let key = self.key(person);
+        let key = key.to_str().unwrap();
+        self.sandbox.at(at, &["approve", "plan.json", "--sign-with", key, "--auto-approve"]).exits(0)
+    }
+
+    fn apply(&self, at: &str, status: i32) -> Done {
+        self.sandbox.at(at, &["apply", "plan.json"]).exits(status)
+    }
+
+    /// Fails unless apply refuses the plan for want of approvals, changes nothing, and says each of these.
+    fn refused(&self, at: &str, said: &[&str]) {
+        let before = self.sandbox.state();
+        let done = self.apply(at, 3).error("apply/approvals");
+        let text = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        for said in said {
+            assert!(text.contains(said), "no {said:?}: {text}");
+        }
+        assert!(self.sandbox.state() == before, "something was changed");
+        assert_eq!(self.first(), "deactivated");
+    }
+
+    /// The state of the key's first version.
+    fn first(&self) -> Value {
+        self.sandbox.sql("SELECT state FROM key_versions WHERE number = 1").remove(0)["state"].take()
+    }
+}
+
+#[test]
+fn what_stops_decrypting_is_approved_by_two_owners_who_did_not_write_it() {
+    let house = House::new();
+    let needed = "1 version of tenant acme would stop decrypting: 2 approvals by owners of tenant acme are needed";
+    house.sandbox.at(RETAINED, OUT).exits(0).says(needed);
+    house.refused(
+        RETAINED,
+        &["2 approvals by owners of tenant acme", "there is none", "ben@example.org, cleo@example.org may approve"],
+    );
+    house.approve("2026-03-05 12:02:00", "ben");
+    house.refused("2026-03-05 12:03:00", &["there is 1, of ben@example.org"]);
+    // Whoever signs twice is one person.
+    house.approve("2026-03-05 12:04:00", "ben");
+    house.refused("2026-03-05 12:05:00", &["there is 1, of ben@example.org"]);
+    let said = house.approve("2026-03-05 12:06:00", "cleo");
+    assert!(said.stdout.contains("Signed with SHA256:") && said.stdout.contains("3 approvals"), "{}", said.stdout);
+    let shown = house.sandbox.at("2026-03-05 12:06:30", &["show", "plan.json"]).exits(0);
+    assert_eq!(shown.stderr.matches("Approved with SHA256:").count(), 3, "{}", shown.stderr);
+    house.apply("2026-03-05 12:07:00", 0);
+    assert_eq!(house.first(), "disabled");
+
+    let entries =
+        house.sandbox.sql("SELECT after, tenant_id, correlation_id FROM audit_log WHERE action = 'plan.approved'");
+    let approved: Vec<Value> =
+        entries.iter().map(|it| serde_json::from_str(it["after"].as_str().unwrap()).unwrap()).collect();
+    let principals: Vec<_> = approved.iter().map(|it| &it["principal"]).collect();
+    assert_eq!(principals, ["ben@example.org", "cleo@example.org"], "{approved:#?}");
+    let plan: Value = serde_json::from_str(&house.sandbox.read("plan.json")).unwrap();
+    let kept = |approval: &Value| {
+        plan["approvals"].as_array().unwrap().iter().any(|it| it["signature"] == approval["signature"])
+    };
+    assert!(approved.iter().all(|it| it["digest"] == plan["digest"] && kept(it)), "{approved:#?}");
+    assert!(entries.iter().all(|it| it["tenant_id"] == "acme"), "{entries:#?}");
+    house.sandbox.at("2026-03-05 12:08:00", &["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn without_approvals_everything_else_is_applied_and_that_waits() {
+    let house = House::new();
+    let keys = format!("{DOCUMENTS}---\n{}", DOCUMENTS.split_once("---\n").unwrap().1.replace("patients", "archive"));
+    house.sandbox.write("policies/acme/keys.yaml", &keys);
+    house.sandbox.commit_all("one more key");
+    let done = house.sandbox.at(RETAINED, &[APPLY, &["--format", "json"]].concat()).exits(0);
+    let lines = done.json_lines();
+    let plan = lines.iter().find(|line| line["type"] == "plan").unwrap();
+    let plan = &plan["plan"];
+    assert_eq!(actions(plan), ["create archive"], "{plan:#}");
+    assert_eq!(plan["waiting"][0]["reason"]["code"], "approval", "{plan:#}");
+    assert_eq!(house.first(), "deactivated");
+    // A plan shows it as what would be done.
+    let plan = house.sandbox.at(RETAINED, &["plan", "--format", "json"]).exits(0).json();
+    assert_eq!(actions(&plan), ["disable patients"], "{plan:#}");
+}
+
+#[test]
+fn no_override_stands_in_for_an_approval() {
+    let house = House::with("approvals: {required: 1}\nlimits: {max_destructions: 0}\n", DOCUMENTS);
+    house.sandbox.at(RETAINED, OUT).exits(3);
+    let plan: Value = serde_json::from_str(&house.sandbox.read("plan.json")).unwrap();
+    let digest = plan["digest"].as_str().unwrap();
+    let overridden = ["apply", "plan.json", "--override-limits", digest, "--reason", "agreed"];
+    house.sandbox.at(RETAINED, &overridden).exits(3).error("apply/approvals");
+    assert_eq!(house.first(), "deactivated");
+    // Nor does an approval lift a limit.
+    house.approve(RETAINED, "ben");
+    house.apply(RETAINED, 3).error("apply/limits");
+    house.sandbox.at(RETAINED, &overridden).exits(0);
+    assert_eq!(house.first(), "disabled");
+}
+
+#[test]
+fn signatures_that_do_not_count_are_named_with_why() {
+    let house = House::new();
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    for person in ["ada", "root", "eve"] {
+        house.approve(RETAINED, person);
+    }
+    let why = [
+        "ada@example.org wrote commit",
+        "root@example.org is an owner of the repository",
+        "is no owner's key",
+        "there is none",
+    ];
+    house.refused(RETAINED, &why);
+    // An approval of one plan is none of another.
+    let approvals = serde_json::from_str::<Value>(&house.sandbox.read("plan.json")).unwrap()["approvals"].take();
+    house.sandbox.write("keywheel-notes.txt", "");
+    let attest = ["attest", "acme/patients", "1", "rewrapped", "--reason", "checked", "--auto-approve"];
+    house.sandbox.at("2026-03-05 12:02:00", &attest).exits(0);
+    house.sandbox.at("2026-03-05 12:03:00", &["plan", "--out", "other.json"]).exits(0);
+    let take = ["approve", "other.json", "--take-from", "plan.json"];
+    house.sandbox.at("2026-03-05 12:03:00", &take).exits(1).error("approve/another-plan");
+    assert_eq!(approvals.as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn an_altered_approval_is_noticed() {
+    let house = House::new();
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    house.approve(RETAINED, "ben");
+    let altered = house
+        .sandbox
+        .read("plan.json")
+        .replace("\"approved_at\":\"2026-03-05T12:01", "\"approved_at\":\"2026-03-05T12:00");
+    assert_ne!(altered, house.sandbox.read("plan.json"));
+    house.sandbox.write("plan.json", &altered);
+    house.sandbox.at(RETAINED, &["apply", "plan.json"]).exits(4).error("plan/file");
+}
+
+#[test]
+fn two_people_approve_two_copies() {
+    let house = House::new();
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    fs::copy(house.sandbox.path("plan.json"), house.sandbox.path("copy.json")).unwrap();
+    house.approve(RETAINED, "ben");
+    fs::rename(house.sandbox.path("plan.json"), house.sandbox.path("bens.json")).unwrap();
+    fs::rename(house.sandbox.path("copy.json"), house.sandbox.path("plan.json")).unwrap();
+    house.approve(RETAINED, "cleo");
+    house.sandbox.at(RETAINED, &["approve", "plan.json", "--take-from", "bens.json"]).exits(0).says("2 approvals");
+    house.apply("2026-03-05 12:03:00", 0);
+    assert_eq!(house.first(), "disabled");
+}
+
+#[test]
+fn a_key_that_is_revoked_or_past_its_last_day_approves_nothing() {
+    let house = House::new();
+    let owners = [
+        house.owner("ben", "ben", "  revoked: true\n"),
+        house.owner("cleo", "cleo", "  valid_before: \"2026-03-05\"\n"),
+        house.owner("dan", "spare", ""),
+    ];
+    house.tenant(&owners.concat());
+    house.sandbox.commit_all("owners");
+    house.sandbox.at("2026-03-03 12:00:00", APPLY).exits(0);
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    house.approve(RETAINED, "ben");
+    house.approve(RETAINED, "cleo");
+    house.approve(RETAINED, "spare");
+    // Signed on its last day, and applied on the next.
+    house.refused(
+        "2026-03-06 00:01:00",
+        &[
+            "the key of ben@example.org is revoked",
+            "the key of cleo@example.org has expired",
+            "there is 1, of dan@example.org",
+        ],
+    );
+    house.apply("2026-03-05 23:59:00", 0);
+    assert_eq!(house.first(), "disabled");
+}
+
+#[test]
+fn how_many_are_asked_counts_as_it_was_applied_last() {
+    let house = House::new();
+    let config = house.sandbox.read("keywheel.yaml").replace("required: 2", "required: 0");
+    house.sandbox.write("keywheel.yaml", &config);
+    house.sandbox.commit_all("nobody is asked");
+    house.sandbox.at(RETAINED, OUT).exits(0).says("2 approvals by owners of tenant acme are needed");
+    house.refused(RETAINED, &["there is none"]);
+    house.sandbox.at(RETAINED, APPLY).exits(0);
+    assert_eq!(house.first(), "deactivated", "the apply that lowers the bar does not use it");
+    house.sandbox.at("2026-03-05 12:05:00", APPLY).exits(0);
+    assert_eq!(house.first(), "disabled");
+}
+
+#[test]
+fn more_rotations_than_usual_are_approved_too() {
+    let keys: String = (0..3)
+        .map(|number| {
+            format!("---\n{}", DOCUMENTS.split_once("---\n").unwrap().1.replace("patients", &format!("key-{number}")))
+        })
+        .collect();
+    let keys = format!("{DOCUMENTS}{keys}").replace("old_key_disposition: disable\ndata_max_age_days: 3\n", "");
+    let house = House::with("approvals: {required: 1, rotations_over: 3}\n", &keys);
+    let rotations = || {
+        house.sandbox.sql("SELECT count(*) AS count FROM rotations WHERE workflow = 'rotate'").remove(0)["count"].take()
+    };
+    house.sandbox.at("2026-05-31 12:00:00", APPLY).exits(0);
+    assert_eq!(rotations(), json!(1), "all four wait, but for what a person did by hand");
+    let needed = "4 rotations of tenant acme are more than `approvals.rotations_over` allows";
+    house.sandbox.at("2026-05-31 12:00:00", OUT).exits(0).says(needed);
+    house.approve("2026-05-31 12:01:00", "cleo");
+    house.apply("2026-05-31 12:02:00", 0);
+    assert_eq!(rotations(), json!(5));
+    // Three are as many as may go without.
+    let rotate = ["rotate", "acme/key-0", "--reason", "a test", "--auto-approve"];
+    house.sandbox.at("2026-08-29 12:00:00", &rotate).exits(0);
+    house.sandbox.at("2026-08-29 12:01:00", APPLY).exits(0);
+    assert_eq!(rotations(), json!(9));
+}
+
+#[test]
+fn what_is_only_to_be_read_is_not_approved_and_nobody_is_asked_blindly() {
+    let house = House::new();
+    house.sandbox.at(RETAINED, &[OUT, &["--as-of", "2026-03-20"]].concat()).exits(0);
+    let key = house.key("ben");
+    let key = key.to_str().unwrap();
+    let approve = ["approve", "plan.json", "--sign-with", key];
+    house.sandbox.at(RETAINED, &[&approve[..], &["--auto-approve"]].concat()).exits(1).error("approve/not-applicable");
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    house.sandbox.at(RETAINED, &approve).exits(1).error("approve/nobody-to-ask");
+    let nobody = ["approve", "plan.json", "--sign-with", "/nobody/has/this.pub", "--auto-approve"];
+    house.sandbox.at(RETAINED, &nobody).exits(1).error("approve/signature");
+    assert!(!house.sandbox.read("plan.json").contains("SSH SIGNATURE"), "nothing was signed");
+}
