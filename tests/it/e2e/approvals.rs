@@ -304,3 +304,35 @@ fn what_is_only_to_be_read_is_not_approved_and_nobody_is_asked_blindly() {
     house.sandbox.at(RETAINED, &nobody).exits(1).error("approve/signature");
     assert!(!house.sandbox.read("plan.json").contains("SSH SIGNATURE"), "nothing was signed");
 }
+
+#[test]
+fn an_orphan_is_destroyed_by_hand_with_approvals_of_that_very_plan() {
+    let house = House::new();
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    for person in ["ben", "cleo"] {
+        house.approve(RETAINED, person);
+    }
+    house.apply(RETAINED, 0);
+    // A twin that a lost answer left behind is recorded like this.
+    house.sandbox.tamper("UPDATE key_versions SET orphan = 1 WHERE number = 1");
+    let destroy = |at: &str, more: &[&str]| {
+        let command = ["destroy", "acme/patients", "1", "--reason", "a twin"];
+        house.sandbox.at(at, &[&command, more].concat())
+    };
+    destroy("2026-03-05 13:00:00", &["--auto-approve"]).exits(3).error("apply/approvals");
+    // The approvals of what disabled it are none of this.
+    destroy("2026-03-05 13:00:00", &["--auto-approve", "--approved", "plan.json"]).exits(3).error("apply/approvals");
+    let before = house.sandbox.state();
+    let needed = "1 version of tenant acme would stop decrypting: 2 approvals by owners of tenant acme are needed";
+    destroy("2026-03-05 13:01:00", &["--out", "plan.json"]).exits(0).says(needed);
+    assert!(house.sandbox.state() == before, "a plan writes nothing");
+    for person in ["ben", "cleo"] {
+        house.approve("2026-03-05 13:02:00", person);
+    }
+    house.apply("2026-03-05 13:03:00", 4);
+    assert_eq!(house.first(), "disabled", "an apply is of the documents, and this is in none of them");
+    destroy("2026-03-05 13:04:00", &["--auto-approve", "--approved", "plan.json"]).exits(0);
+    assert_eq!(house.first(), "pending_destruction");
+    let approved = house.sandbox.sql("SELECT count(*) AS count FROM audit_log WHERE action = 'plan.approved'");
+    assert_eq!(approved[0]["count"], 4);
+}
