@@ -127,8 +127,21 @@ pub enum Decision {
     },
 }
 
-/// What holds a due key back.
+/// A rotation to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occurrence {
+    /// When it can start.
+    pub at: Timestamp,
+    /// The slot that it serves: the latest that has passed by then.
+    pub slot: Timestamp,
+    /// The first slot that is missed, if more than one has passed by then.
+    pub overdue_since: Option<Timestamp>,
+    /// What it waits for at its slot, if it does.
+    pub hold: Option<Hold>,
+}
+
+/// What holds a due key back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
     /// Its share of `rotation_spread_minutes`.
     Spread,
@@ -240,6 +253,35 @@ impl Timing {
         openings.hold(now).map_or(Ok(()), |hold| Err((hold, openings.first(now))))
     }
 
+    /// The key's next rotation, if it happens when it can start; none if it can never start.
+    #[must_use]
+    pub fn next(&self, key: &Address, history: &KeyHistory, freezes: &[&Freeze], now: Timestamp) -> Option<Occurrence> {
+        let (at, hold) = match self.decide(key, history, freezes, now) {
+            Decision::Unscheduled => return None,
+            Decision::Due { .. } => (reckoned(now), None),
+            Decision::Waiting { starts_at, hold, .. } => (starts_at?, Some(hold)),
+            Decision::NotDue { slot, starts_at } => {
+                let at = starts_at?;
+                let hold = || match self.decide(key, history, freezes, slot) {
+                    Decision::Waiting { hold, .. } => Some(hold),
+                    _ => None,
+                };
+                (at, if at > slot { hold() } else { None })
+            }
+        };
+        match self.decide(key, history, freezes, at) {
+            Decision::Due { slot, overdue_since } => Some(Occurrence { at, slot, overdue_since, hold }),
+            _ => None,
+        }
+    }
+
+    /// The end of the opening that holds an instant, where it holds one.
+    #[must_use]
+    pub fn closes_at(&self, freezes: &[&Freeze], at: Timestamp) -> Option<Timestamp> {
+        let (openings, at) = (self.openings(freezes), reckoned(at));
+        openings.hold(at).is_none().then(|| openings.closes(at))
+    }
+
     /// The next `count` instants at which the key would rotate if each rotation happened when it can start; fewer if it
     /// can then start no more.
     #[must_use]
@@ -251,16 +293,12 @@ impl Timing {
         now: Timestamp,
         count: usize,
     ) -> Vec<Timestamp> {
-        let (mut history, mut now) = (*history, reckoned(now));
+        let (mut history, mut now) = (*history, now);
         let rotate = || {
-            if let Decision::NotDue { starts_at, .. } | Decision::Waiting { starts_at, .. } =
-                self.decide(key, &history, freezes, now)
-            {
-                now = starts_at?;
-            }
-            let Decision::Due { slot, .. } = self.decide(key, &history, freezes, now) else { return None };
-            history.last_rotation = Some(Served { at: now, slot: Some(slot) });
-            Some(now)
+            let next = self.next(key, &history, freezes, now)?;
+            now = next.at;
+            history.last_rotation = Some(Served { at: next.at, slot: Some(next.slot) });
+            Some(next.at)
         };
         std::iter::from_fn(rotate).take(count).collect()
     }

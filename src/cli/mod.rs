@@ -19,6 +19,7 @@ mod error;
 mod exit;
 mod explain;
 mod fmt;
+mod forecast;
 mod forms;
 mod history;
 mod init;
@@ -85,6 +86,7 @@ enum Command {
     Attest(attest::Attest),
     Enable(enable::Enable),
     Destroy(destroy::Destroy),
+    Forecast(forecast::ForecastCommand),
     Status(status::StatusCommand),
     History(history::History),
     Explain(explain::Explain),
@@ -148,6 +150,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Attest(command) => command.run(global),
         Command::Enable(command) => command.run(global),
         Command::Destroy(command) => command.run(global),
+        Command::Forecast(command) => command.run(global),
         Command::Status(command) => command.run(global),
         Command::History(command) => command.run(global),
         Command::Explain(command) => command.run(global),

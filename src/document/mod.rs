@@ -93,6 +93,8 @@ pub struct Capabilities {
     pub last_use: bool,
     /// Does it destroy a version by itself once the waiting period has ended?
     pub destroys_by_itself: bool,
+    /// How many days it waits from the scheduling of a destruction on, before it destroys.
+    pub waiting_days: u32,
 }
 
 impl Capabilities {
@@ -107,6 +109,7 @@ impl Capabilities {
         destroy: false,
         last_use: false,
         destroys_by_itself: false,
+        waiting_days: 0,
     };
 }
 

@@ -19,6 +19,7 @@ mod facts;
 mod fault_points;
 #[cfg(test)]
 mod fixture;
+mod forecast;
 mod history;
 mod init;
 mod journal;
@@ -63,6 +64,7 @@ pub use approve::{ApproveReport, approve};
 pub use audit::{AuditReport, Why, audit, export_audit, why};
 pub use checkpoint::{Against, AuditVerified, CheckpointCheck, CheckpointReport, checkpoint, verify_audit};
 pub use explain::{Applied, Due, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
+pub use forecast::{ForecastOptions, forecast};
 pub use history::{HistoryReport, history};
 pub use init::{InitReport, init};
 pub use load::load;

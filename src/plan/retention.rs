@@ -44,6 +44,8 @@ pub struct Retired {
 /// What a version's terms ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
+    /// From when on.
+    pub at: Timestamp,
     /// What is to be done.
     pub action: Action,
     /// The state that it leads to.
@@ -81,6 +83,12 @@ pub fn terms(version: &VersionRecord, policy: Option<&RotationPolicy>) -> Option
 /// What a version's terms ask for at an instant, whether or not anything holds it back or shows that it may be done.
 #[must_use]
 pub fn due(version: &VersionRecord, terms: &Retention, now: Timestamp) -> Option<Due> {
+    next(version, terms).filter(|due| due.at <= now)
+}
+
+/// What a version's terms ask for next, and when.
+#[must_use]
+pub fn next(version: &VersionRecord, terms: &Retention) -> Option<Due> {
     let disposition = terms.old_key_disposition;
     let kept = disposition == Disposition::Keep || is_needed(version);
     let because = match (&terms.kept_because, version.needed_at.filter(|_| is_needed(version))) {
@@ -88,32 +96,33 @@ pub fn due(version: &VersionRecord, terms: &Retention, now: Timestamp) -> Option
         (Some(why), _) => format!("it was asked for: {why}"),
         _ => format!("old_key_disposition is {disposition}"),
     };
-    let work = |action, to, why| Some(Due { action, to, why });
+    let work = |action, to, at, why| Some(Due { at, action, to, why });
+    let at_once = Timestamp::MIN_UTC;
     match version.state {
         state if version.orphan && state != VersionState::PendingDestruction => None,
         VersionState::Deactivated => {
             let deactivated_at = version.deactivated_at?;
             let until = terms.until(deactivated_at).max(version.retain_until.unwrap_or(deactivated_at));
             let why = format!("deactivated on {}, and retained until {}", instant(deactivated_at), instant(until));
-            if kept || now < until { None } else { work(Action::Disable, VersionState::Disabled, why) }
+            if kept { None } else { work(Action::Disable, VersionState::Disabled, until, why) }
         }
         VersionState::Disabled | VersionState::PendingDestruction if kept => {
-            work(Action::Enable, VersionState::Deactivated, because)
+            work(Action::Enable, VersionState::Deactivated, at_once, because)
         }
         VersionState::Disabled if disposition == Disposition::Destroy => {
             let disabled_at = version.disabled_at?;
             let days = terms.destroy_after_disabled_days?;
             let until = disabled_at.checked_add_signed(Duration::try_days(days.into())?)?;
             let why = format!("disabled since {}, for {days} days and more", instant(disabled_at));
-            if now < until { None } else { work(Action::ScheduleDestruction, VersionState::PendingDestruction, why) }
+            work(Action::ScheduleDestruction, VersionState::PendingDestruction, until, why)
         }
         VersionState::PendingDestruction if disposition != Disposition::Destroy => {
-            work(Action::CancelDestruction, VersionState::Disabled, because)
+            work(Action::CancelDestruction, VersionState::Disabled, at_once, because)
         }
         VersionState::PendingDestruction => {
             let destroy_at = version.destroy_at?;
             let why = format!("its waiting period ended on {}", instant(destroy_at));
-            if now < destroy_at { None } else { work(Action::Destroy, VersionState::Destroyed, why) }
+            work(Action::Destroy, VersionState::Destroyed, destroy_at, why)
         }
         _ => None,
     }

@@ -67,6 +67,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     destroy: true,
     last_use: true,
     destroys_by_itself: true,
+    waiting_days: retirement::WAITING_DAYS,
 };
 
 /// AWS KMS in one account and region.

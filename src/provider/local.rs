@@ -57,6 +57,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     destroy: true,
     last_use: false,
     destroys_by_itself: false,
+    waiting_days: index::WAITING_DAYS,
 };
 
 /// What proofs encrypt.

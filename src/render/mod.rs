@@ -11,6 +11,7 @@ pub mod drift;
 pub mod events;
 pub mod explain;
 pub mod findings;
+pub mod forecast;
 pub mod github;
 pub mod gitlab;
 pub mod html;

@@ -10,7 +10,7 @@ use crate::engine::{
     LockReport, MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport, VerifyReport,
     Versioned, Why,
 };
-use crate::plan::{PlanDocument, StateSnapshot};
+use crate::plan::{Forecast, PlanDocument, StateSnapshot};
 
 use super::drift::DriftDocument;
 use super::findings;
@@ -29,6 +29,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("audit-why.v1.json", output::<Versioned<Why>>()),
         ("drift.v1.json", output::<Versioned<DriftDocument>>()),
         ("explain.v1.json", output::<Versioned<Explained>>()),
+        ("forecast.v1.json", output::<Versioned<Forecast>>()),
         ("history.v1.json", output::<Versioned<HistoryReport>>()),
         ("lock-list.v1.json", output::<Versioned<LockReport>>()),
         ("outbox-list.v1.json", output::<Versioned<OutboxReport>>()),

@@ -18,6 +18,7 @@ mod checkpoints;
 mod crashes;
 mod databases;
 mod flags;
+mod forecast;
 mod guardrails;
 mod interrupted;
 mod kept;

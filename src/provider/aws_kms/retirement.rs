@@ -18,7 +18,7 @@ use crate::model::{LastUse, Timestamp};
 use crate::provider::ErrorKind;
 
 /// The longest that `ScheduleKeyDeletion` takes, and its default.
-const WAITING_DAYS: i32 = 30;
+pub(super) const WAITING_DAYS: u32 = 30;
 
 /// Disables a key that the alias does not lead to.
 pub(super) async fn disable(account: &Account, alias: Option<&str>, version: &str) -> Result<(), Failure> {
@@ -63,7 +63,7 @@ pub(super) async fn schedule(account: &Account, alias: Option<&str>, version: &s
         }
         let send = || {
             let request = place.kms.schedule_key_deletion().key_id(described.key_id());
-            request.pending_window_in_days(WAITING_DAYS).send()
+            request.pending_window_in_days(WAITING_DAYS.cast_signed()).send()
         };
         let called = place.call(operation, Repeat::Safe, send).await;
         settled(place, described.key_id(), called, Described::is_pending_deletion).await?;

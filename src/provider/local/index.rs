@@ -105,7 +105,7 @@ pub(super) enum Action {
 }
 
 /// How long a destruction can still be cancelled: as long as AWS KMS gives by default.
-const WAITING_PERIOD: chrono::Duration = chrono::Duration::days(30);
+pub(super) const WAITING_DAYS: u32 = 30;
 
 impl Index {
     /// A tenant's key.
@@ -306,9 +306,9 @@ impl Action {
             Self::Promote { .. } => Event::Promoted,
             Self::Disable { .. } => Event::Disabled,
             Self::Enable { .. } => Event::Enabled,
-            Self::ScheduleDestruction { .. } => {
-                Event::DestructionScheduled(now.checked_add_signed(WAITING_PERIOD).unwrap_or(now))
-            }
+            Self::ScheduleDestruction { .. } => Event::DestructionScheduled(
+                now.checked_add_signed(chrono::Duration::days(WAITING_DAYS.into())).unwrap_or(now),
+            ),
             Self::CancelDestruction { .. } => Event::DestructionCancelled,
             Self::Destroy { .. } => Event::Destroyed,
         })

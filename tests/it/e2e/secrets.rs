@@ -192,6 +192,9 @@ impl World {
             &["audit", "checkpoint", "--sign-with", key.to_str().unwrap(), "--out", "kept/audit.json", "-vvv"],
             &[0],
         );
+        for format in ["text", "json", "markdown", "html", "ics"] {
+            self.exits(&["forecast", "--format", format, "-vvv"], &[0, 7]);
+        }
         self.exits(&["state", "backup", "backup.db", "-vvv"], &[0]);
         self.exits(&["state", "copy", "${KEYWHEEL_STATE}", "sqlite:copied.db", "-vvv"], &[0]);
         self.exits(&["state", "snapshot", "--out", "ages.json", "-vvv"], &[0]);

@@ -64,6 +64,28 @@ fn on_paper_nothing_is_folded_away() {
 }
 
 #[test]
+fn a_forecast_is_pleasant_wherever_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut browser = Script::start("browser.py");
+    let forecast = situations::forecast();
+    let (file, paper) = (folder.path().join("forecast.html"), folder.path().join("forecast.pdf"));
+    std::fs::write(&file, keywheel::render::forecast::page::draw(&forecast)).unwrap();
+    for (width, scheme) in [(1280, "light"), (1280, "dark"), (400, "light"), (400, "dark")] {
+        let ask = json!({ "page": file, "width": width, "height": FOLD, "scheme": scheme, "look_at": [".heat", "section.warning"] });
+        let seen = browser.ask(&ask);
+        let at = format!("{width} wide, {scheme}");
+        is_quiet(&seen, &file, &at);
+        assert!(seen["contrast"].as_f64().unwrap() >= 4.5, "{at}: {} {}", seen["contrast"], seen["palest"]);
+        let top = |of: &str| seen["places"][of]["top"].as_f64().unwrap();
+        assert!(top("section.warning") < top(".heat"), "what goes wrong comes first: {}", seen["places"]);
+        assert!(width == 400 || top(".heat") < FOLD - 100.0, "{at}: {}", seen["places"]);
+    }
+    let printed = browser.ask(&json!({ "page": file, "media": "print", "print": paper }));
+    assert_eq!(printed["back"], "rgb(255, 255, 255)");
+    assert!(std::fs::read(paper).unwrap().starts_with(b"%PDF"));
+}
+
+#[test]
 fn a_comment_shows_what_is_lost_first() {
     let folder = tempfile::tempdir().unwrap();
     let mut browser = Script::start("browser.py");

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use chrono::Duration;
 use keywheel::diagnostic::{Finding, Place};
 use keywheel::model::{Address, Name, ObjectRef, Timestamp};
+use keywheel::plan::forecast::{Day, Entry, Idle, Problem};
 use keywheel::plan::{
-    Action, Base, Change, Consequence, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting, digest,
+    Action, Base, Change, Consequence, Drift, Forecast, Plan, Precondition, Reason, Refusal, Sources, Waiting, digest,
 };
 use serde_json::{Map, Value, json};
 
@@ -259,5 +260,58 @@ impl Sealed for Plan {
     fn sealed(self) -> Self {
         let digest = digest(&self.sources, self.lineage, &self.changes);
         Self { digest, ..self }
+    }
+}
+
+/// A quarter with a problem, an old version that goes, and names that would like to be something else.
+pub fn forecast() -> Forecast {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let entry = |day: u32, action, count| Entry {
+        at: at(&format!("2026-12-{day:02}T02:00:00Z")),
+        action,
+        tenant_id: "acme".parse().unwrap(),
+        policy_name: Some("Nightly".parse().unwrap()),
+        count,
+        keys: vec!["patients".parse().unwrap()],
+        slot: None,
+        held_by: (action == Action::Rotate).then(|| "freeze \"</td><script>alert(1)</script>\"".to_owned()),
+        missed_since: None,
+        if_unused: action == Action::Disable,
+    };
+    let day = |day: u32, action, count| Day {
+        date: at(&format!("2026-12-{day:02}T00:00:00Z")).date_naive(),
+        counts: [(action, count)].into(),
+    };
+    Forecast {
+        as_of: at("2026-11-24T12:00:00Z"),
+        until: at("2027-02-22T12:00:00Z"),
+        cut: false,
+        left_out: vec!["globex".parse().unwrap()],
+        keys: 41,
+        not_applied: 1,
+        totals: [(Action::Rotate, 40), (Action::Disable, 1)].into(),
+        usd_a_month: Some(40),
+        calendar: (1..=20)
+            .map(|number| day(number, Action::Rotate, number as usize))
+            .chain([day(21, Action::Disable, 1)])
+            .collect(),
+        entries: (1..=20)
+            .map(|number| entry(number, Action::Rotate, number as usize))
+            .chain([entry(21, Action::Disable, 1)])
+            .collect(),
+        entries_left_out: 3,
+        problems: vec![Problem {
+            code: "forecast/limit".to_owned(),
+            at: at("2026-12-20T02:00:00Z"),
+            times: 2,
+            message: "351 rotations are due within 15 minutes: that apply is refused <b>".to_owned(),
+            help: "spread them".to_owned(),
+        }],
+        idle: vec![Idle {
+            code: "parked".to_owned(),
+            message: "parked until `resume`".to_owned(),
+            count: 1,
+            keys: vec!["acme/archive".to_owned()],
+        }],
     }
 }
