@@ -30,7 +30,7 @@ pub enum Form {
     Gitlab,
 }
 
-/// `--format` of a plan.
+/// `--format` of a plan, and of a check.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FormArg {
     /// Write the result to standard output as text, json, markdown (a pull request's comment), html, sarif, junit, github
@@ -64,38 +64,18 @@ impl FormArg {
         };
         output::bytes(text.as_bytes())
     }
-}
 
-/// The forms of findings alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CheckForm {
-    Text,
-    Json,
-    Sarif,
-    Junit,
-    Github,
-    Gitlab,
-}
-
-/// `--format` of a check.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct CheckFormArg {
-    /// Write the result to standard output as text, json, sarif, junit, github (annotations of GitHub Actions) or gitlab (a
-    /// code quality report)
-    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
-    pub format: CheckForm,
-}
-
-impl CheckFormArg {
-    /// The findings for a machine that shows them to people; none for text and JSON.
-    pub fn annotations(self, findings: &[Finding]) -> Option<String> {
-        let notices = notices::of_findings(findings);
-        match self.format {
-            CheckForm::Text | CheckForm::Json => None,
-            CheckForm::Sarif => Some(sarif::draw(&notices, None)),
-            CheckForm::Junit => Some(junit::draw(&notices, None)),
-            CheckForm::Github => Some(github::draw(&notices)),
-            CheckForm::Gitlab => Some(gitlab::draw(&notices)),
-        }
+    /// What a check of documents found, for any reader but people at a terminal and programs that read JSON.
+    pub fn of_check(self, findings: &[Finding], documents: usize) -> Option<String> {
+        let notices = || notices::of_findings(findings);
+        Some(match self.format {
+            Form::Text | Form::Json => return None,
+            Form::Markdown => plan::markdown::draw_check(findings, documents),
+            Form::Html => plan::page::draw_check(findings, documents),
+            Form::Sarif => sarif::draw(&notices(), None),
+            Form::Junit => junit::draw(&notices(), None),
+            Form::Github => github::draw(&notices()),
+            Form::Gitlab => gitlab::draw(&notices()),
+        })
     }
 }

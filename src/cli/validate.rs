@@ -11,7 +11,7 @@ use crate::render::text::count;
 use super::args::Global;
 use super::error::CliError;
 use super::exit::ExitStatus;
-use super::forms::{CheckForm, CheckFormArg};
+use super::forms::FormArg;
 use super::output;
 
 /// Check every document, and show all mistakes at once
@@ -20,14 +20,14 @@ use super::output;
 /// and what to do. No database and no key manager is asked.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Examples:\n  keywheel validate\n  keywheel validate --ref origin/main --format json\n  keywheel validate --format github"
+    after_long_help = "Examples:\n  keywheel validate\n  keywheel validate --ref origin/main --format json\n  keywheel validate --format github\n  keywheel validate --format markdown >comment.md    for a pull request"
 )]
 pub struct Validate {
     /// Check the documents of this commit, branch or tag instead of the work tree
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
     #[command(flatten)]
-    format: CheckFormArg,
+    format: FormArg,
 }
 
 impl Validate {
@@ -36,11 +36,11 @@ impl Validate {
         let desired = engine::load(&global.workspace(self.reference.as_deref()))?;
         let found = &desired.findings;
         let status = ExitStatus::Error.when(found.iter().any(Finding::is_error));
-        if let Some(annotations) = self.format.annotations(found) {
-            output::bytes(annotations.as_bytes())?;
+        if let Some(text) = self.format.of_check(found, desired.repository.documents) {
+            output::bytes(text.as_bytes())?;
             return Ok(status);
         }
-        if self.format.format == CheckForm::Json {
+        if self.format.is_json() {
             output::json(&findings::report(found))?;
             return Ok(status);
         }

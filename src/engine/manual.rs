@@ -318,6 +318,7 @@ fn manual(address: &Address, record: &KeyRecord, action: Action, code: &str, why
         reason: Reason::new(code, why),
         before: None,
         after: None,
+        place: None,
         precondition: Precondition {
             revision: record.revision,
             primary: record.primary_version.as_ref().map(|version| version.provider_ref.clone()),

@@ -199,6 +199,7 @@ mod tests {
             reason: Reason::new("due", "it is due"),
             before: None,
             after: None,
+            place: None,
             precondition: Precondition::default(),
         };
         (0..count).map(change).collect()

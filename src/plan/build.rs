@@ -42,6 +42,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         draft.diagnostics.extend(acting::not_yet(inputs.desired));
     }
     sort(&mut draft.changes);
+    for change in draft.changes.iter_mut().filter(|change| change.action.is_destructive()) {
+        let key = change.object.address().and_then(|key| inputs.desired.keys.get(&key));
+        change.place = key.map(|key| key.place.clone());
+    }
     let needs = approvals::needs(&draft.changes, approvals::settings(inputs.desired, inputs.recorded));
     if inputs.unapproved_waits {
         approvals::withhold(&mut draft.changes, &needs, &mut draft.waiting);
@@ -148,6 +152,7 @@ fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
             reason: Reason::new("interrupted", reason),
             before: None,
             after: None,
+            place: None,
             precondition: Precondition {
                 revision: 0,
                 primary: rotation.from_ref.clone(),
@@ -432,6 +437,7 @@ pub(super) fn due_work(
             reason: Reason::new(cause.as_str(), reason),
             before: None,
             after: None,
+            place: None,
             precondition: Precondition {
                 revision: record.revision,
                 primary: record.primary_version.as_ref().map(|version| version.provider_ref.clone()),
@@ -454,6 +460,7 @@ pub(super) fn created(object: ObjectRef, document: &impl Serialize, reason: Reas
         reason,
         before: None,
         after: Some(fields(document)),
+        place: None,
         precondition: Precondition::default(),
     }
 }
@@ -467,6 +474,7 @@ pub(super) fn updated(object: ObjectRef, action: Action, diff: FieldDiff, revisi
         reason,
         before: Some(diff.before),
         after: Some(diff.after),
+        place: None,
         precondition: Precondition { revision, ..Precondition::default() },
     }
 }
@@ -486,6 +494,7 @@ pub(super) fn removed(
         reason: Reason::new("document_gone", why),
         before: Some(fields(document)),
         after: None,
+        place: None,
         precondition: Precondition { revision, ..Precondition::default() },
     }
 }

@@ -248,6 +248,7 @@ fn adopted_key(
         reason: Reason::new("new", message),
         before: Some(before).filter(|before| !before.is_empty()),
         after: Some(after),
+        place: None,
         precondition: Precondition::default(),
     });
 }

@@ -41,7 +41,7 @@ pub use review::{Review, review};
 pub use saved::{FORMAT_VERSION, ParsePlanError, PlanDocument, Saved, Stale, digest, intersect, parse};
 pub use snapshot::{KeyAge, ParseSnapshotError, StateSnapshot};
 
-use crate::diagnostic::Finding;
+use crate::diagnostic::{Finding, Place};
 use crate::document::{Capabilities, Repository};
 use crate::model::{Address, KmsProvider, Name, ObjectRef, Observation, Recorded, RotationCause, Timestamp, Workflow};
 
@@ -300,6 +300,9 @@ pub struct Change {
     /// The changed fields after; absent for something that leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Map<String, Value>>,
+    /// Where the document of its object stands, if it takes away that something decrypts: a reviewer is led there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The recorded state that it was made for.
     pub precondition: Precondition,
 }

@@ -354,6 +354,7 @@ fn change(key: &Address, version: &VersionRecord, due: &Due, shown: &str) -> Cha
         reason: Reason::new(due.action.as_str(), format!("{what} ({}{shown})", due.why)),
         before: Some(version_before(version)),
         after: Some(version_after(version, due.to)),
+        place: None,
         precondition: Precondition::default(),
     }
 }

@@ -227,7 +227,7 @@ struct Essence<'a> {
 
 impl<'a> From<&'a Change> for Essence<'a> {
     fn from(change: &'a Change) -> Self {
-        let Change { object, action, version, before, after, precondition, reason: _ } = change;
+        let Change { object, action, version, before, after, precondition, reason: _, place: _ } = change;
         Self { action: *action, after, before, object, precondition, version: *version }
     }
 }
@@ -363,6 +363,7 @@ mod tests {
                 reason: Reason::new("new", "it is new"),
                 before: None,
                 after: Some(Map::new()),
+                place: None,
                 precondition: Precondition::default(),
             })
             .collect();

@@ -93,6 +93,7 @@ fn destruction(change: &Change) -> Notice<'_> {
     Notice {
         tenant: object.tenant_id.as_ref(),
         object: Some(object),
+        place: change.place.as_ref(),
         help: Some(change.reason.message.clone()),
         ..bare(Kind::Destruction, Severity::Warning, "plan/destruction", format!("{object}{version} {loss}"))
     }

@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 
+use crate::diagnostic::Finding;
 use crate::model::{ObjectRef, Timestamp};
 use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
 
@@ -96,6 +97,16 @@ pub fn counts(plan: &Plan) -> String {
         .map(|(action, count)| format!("{} to {}", thousands(*count), verb(*action)))
         .collect();
     parts.join(", ")
+}
+
+/// What a check found in one line, as a title.
+fn check_title(found: &[Finding]) -> String {
+    let whole = findings::summary(found);
+    match (found.is_empty(), found.iter().any(Finding::is_error)) {
+        (true, _) => "The documents are valid".to_owned(),
+        (false, false) => format!("The documents are valid: {whole}"),
+        (false, true) => format!("The documents are not valid: {whole}"),
+    }
 }
 
 /// The whole in one line, as a title: what would be done, and whether it may.

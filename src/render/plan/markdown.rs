@@ -13,13 +13,16 @@ use super::super::text::{count, sentence, thousands};
 use super::super::time;
 use super::fields;
 use super::groups::{Groups, loss};
-use super::{SUMMARY_ORDER, mark, short, title, verb};
+use super::{SUMMARY_ORDER, check_title, mark, short, title, verb};
 
 /// What GitHub takes as one comment, in characters; held in bytes, which are never fewer.
 pub const BUDGET: usize = 65_536;
 
 /// The beginning of the first line, by which a comment is found again. The plan's digest follows, and ` -->`.
 pub const MARKER: &str = "<!-- keywheel:plan:";
+
+/// The first line of the comment of a check, by which it is found again.
+pub const CHECK_MARKER: &str = "<!-- keywheel:check -->";
 
 /// So many changes of one sort are read one after the other; more are folded away together.
 const OPEN: usize = 10;
@@ -53,6 +56,20 @@ pub fn draw(plan: &Plan) -> String {
     ];
     let sections: Vec<Section> = sections.into_iter().flatten().collect();
     within(BUDGET, &head(plan), &sections, &foot(plan))
+}
+
+/// What a check of documents found, as a comment. Its first line is [`CHECK_MARKER`].
+#[must_use]
+pub fn draw_check(all: &[Finding], documents: usize) -> String {
+    let mut head = format!("{CHECK_MARKER}\n## {}\n\n", check_title(all));
+    head.push_str(&format!("{} checked.\n\n", count(documents, "document")));
+    let sections = [
+        findings("Errors", all, |severity| severity == Severity::Error),
+        findings("Warnings and notes", all, |severity| severity != Severity::Error),
+    ];
+    let sections: Vec<Section> = sections.into_iter().flatten().collect();
+    let foot = format!("---\n<sub>keywheel {}</sub>\n", env!("CARGO_PKG_VERSION"));
+    within(BUDGET, &head, &sections, &foot)
 }
 
 /// A part of the comment: it has at least one item, and is left out item by item.

@@ -16,7 +16,7 @@ use super::super::text::{count, safe, sentence, thousands};
 use super::super::time;
 use super::fields::{self, Sign};
 use super::groups::{Groups, loss};
-use super::{SUMMARY_ORDER, mark, short, title, verb};
+use super::{SUMMARY_ORDER, check_title, mark, short, title, verb};
 
 /// So many rows are read one after the other; more are folded away together.
 const OPEN: usize = 25;
@@ -45,6 +45,19 @@ pub fn draw(plan: &Plan) -> String {
         (work(&groups))
         (waiting(plan))
         (findings("Warnings and notes", &plan.diagnostics, |severity| severity != Severity::Error))
+    };
+    html::page(&title, &body)
+}
+
+/// What a check of documents found, as a page.
+#[must_use]
+pub fn draw_check(all: &[Finding], documents: usize) -> String {
+    let title = check_title(all);
+    let body = html! {
+        h1 { (title) }
+        p.lead { (count(documents, "document")) " checked" }
+        (findings("Errors", all, |severity| severity == Severity::Error))
+        (findings("Warnings and notes", all, |severity| severity != Severity::Error))
     };
     html::page(&title, &body)
 }

@@ -61,6 +61,10 @@ fn an_old_version_is_disabled_scheduled_and_destroyed_each_in_a_plan_of_its_own_
     let plan = sandbox.at("2026-03-05 12:01:00", PLAN).exits(0).json();
     assert_eq!(actions(&plan), ["disable patients"]);
     assert_eq!(plan["changes"][0]["version"], 1);
+    let annotated = sandbox.at("2026-03-05 12:01:00", &["plan", "--format", "github"]).exits(0).stdout;
+    let line = sandbox.read("policies/acme/keys.yaml").lines().position(|line| line.contains("EncryptionKey")).unwrap();
+    let place = format!("file=policies/acme/keys.yaml,line={line},");
+    assert!(annotated.contains(&place), "a reviewer is led to the key, {place}: {annotated}");
     let text = sandbox.at("2026-03-05 12:01:00", &["plan"]).exits(0).stdout;
     let loud = text.find("Data that will not decrypt any more (1)").expect(&text);
     assert!(text[..loud].lines().count() <= 5, "it comes first: {text}");

@@ -57,6 +57,25 @@ fn a_check_has_the_same_readers() {
 }
 
 #[test]
+fn a_check_is_a_comment_and_a_page_too() {
+    let sandbox = Sandbox::with_policies();
+    for form in ["markdown", "html"] {
+        let run = sandbox.keywheel(&["validate", "--format", form]).exits(0);
+        assert!(run.stdout.contains("The documents are valid"), "{form}: {}", run.stdout);
+    }
+    let hostile = "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: my-team\n\"@everyone <b>#1\": 1\n";
+    sandbox.write("policies/my-team/wrong.yaml", hostile);
+    let comment = sandbox.keywheel(&["validate", "--format", "markdown"]).exits(1).stdout;
+    assert!(comment.starts_with("<!-- keywheel:check -->\n## The documents are not valid: "), "{comment}");
+    assert!(comment.contains("`policies/my-team/wrong.yaml:4:1`"), "{comment}");
+    let page = sandbox.keywheel(&["validate", "--format", "html"]).exits(1).stdout;
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("wrong.yaml:4:1"), "{page}");
+    for text in [comment, page] {
+        assert!(!text.contains("@everyone <b>"), "nobody is notified, and nothing is bold: {text}");
+    }
+}
+
+#[test]
 fn a_fingerprint_stays_where_only_the_line_moves() {
     let fingerprints = |plan: &keywheel::plan::Plan| -> Vec<String> {
         keywheel::render::notices::of_plan(plan).into_iter().map(|notice| notice.fingerprint).collect()
