@@ -29,8 +29,8 @@ pub use policy::{
     Severity, Tenant, TimeOfDay, Waiver, Weekday,
 };
 pub use record::{
-    AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, Phase, PolicyRecord, Recorded,
-    Retention, RotationCause, RotationRecord, Step, StepRecord, VersionRecord, VersionState, Workflow,
+    AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, PastRotation, Phase, PolicyRecord,
+    Recorded, Retention, RotationCause, RotationRecord, Step, StepRecord, VersionRecord, VersionState, Workflow,
 };
 pub use secret::{Secret, serialize_redacted};
 

@@ -21,8 +21,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::{
-    AppliedPlan, AuditEntry, Delivery, EncryptionKey, KeyRecord, LastUse, Observation, Recorded, StepRecord, Timestamp,
-    VersionRecord,
+    AppliedPlan, AuditEntry, Delivery, EncryptionKey, KeyRecord, LastUse, Observation, PastRotation, Recorded,
+    StepRecord, Timestamp, VersionRecord,
 };
 use crate::provider::{CreateVersion, Found, KeyHandle, KeyManager, Observe, Owned, ProviderError};
 use crate::store::{
@@ -183,6 +183,10 @@ impl ReadState for Watched<dyn State> {
 
     async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError> {
         self.0.history(filter).await
+    }
+
+    async fn last_rotations(&self, keys: &[Uuid], each: u32) -> Result<Vec<PastRotation>, StoreError> {
+        self.0.last_rotations(keys, each).await
     }
 
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {

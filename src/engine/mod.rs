@@ -5,6 +5,7 @@
 //!
 //! Must not know: how anything is drawn, which command asked.
 
+mod alerts;
 mod apply;
 mod approval;
 mod approve;

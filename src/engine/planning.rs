@@ -15,7 +15,9 @@ use super::manual::{self, Request};
 use super::observe::{KnownVersions, Observed, observe};
 use super::providers::Observers;
 use super::retire;
-use super::{Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, clock, ownership};
+use super::{
+    Desired, EngineError, ErrorKind, Event, PlanOptions, Planned, Progress, Workspace, alerts, clock, ownership,
+};
 
 /// The switch of the original: `false` starts nothing anywhere, and finishes what is begun.
 const SWITCH: &str = "KEY_ROTATION_ENABLED";
@@ -77,6 +79,11 @@ async fn make(
         build(&desired, &recorded, &Observed::default(), &Retired::default(), now, false)?
     };
     plan.diagnostics.extend(ownership::examine(workspace, &desired, &recorded, now)?.findings);
+    if !deep {
+        let (documents, said) = (&desired.repository, &plan.diagnostics);
+        let found = alerts::found(documents, &recorded, state.as_deref(), said, |_| true, now).await?;
+        plan.diagnostics.extend(alerts::placed(found, documents));
+    }
     plan.not_applicable = match options {
         PlanOptions { as_of: Some(_), .. } => Some("with --as-of".to_owned()),
         PlanOptions { refresh: false, .. } => Some("with --refresh=false".to_owned()),

@@ -3,24 +3,25 @@
 //! It speaks of what is in force: keys, policies and freezes as they were applied last. Edits that nobody has applied yet
 //! are `plan`'s to show, and `explain`'s. The next rotation is computed, never read from the record's cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::diagnostic::Finding;
 use crate::document::Repository;
 use crate::model::{
-    Address, KeyRecord, KeyState, KmsProvider, Name, Origin, Phase, PolicyStatus, Recorded, RotationCause,
-    RotationPolicy, RotationRecord, Timestamp, VersionRecord, Workflow, words,
+    Address, KeyRecord, KeyState, KmsProvider, Name, ObjectKind, ObjectRef, Origin, Phase, PolicyStatus, Recorded,
+    RotationCause, RotationPolicy, RotationRecord, Timestamp, VersionRecord, Workflow, words,
 };
 use crate::plan::{KeyTiming, Reason, Verdict, continued_key, key_timing, verdict};
 use crate::schedule::{Decision, TZ_VERSION};
 
 use super::load::{Known, load_with_record};
 use super::planning::{applied_repository, rotation_enabled};
-use super::{EngineError, Undelivered, Workspace, clock, names};
+use super::{EngineError, Undelivered, Workspace, alerts, clock, names};
 
 words! {
     /// How a key stands, seen from its next rotation.
@@ -96,6 +97,8 @@ pub struct StatusReport {
     pub undelivered: Undelivered,
     /// The keys.
     pub keys: Vec<StatusEntry>,
+    /// What a person should look at.
+    pub findings: Vec<Finding>,
 }
 
 /// One key.
@@ -174,9 +177,18 @@ pub async fn status(
     filter: &StatusFilter,
 ) -> Result<StatusReport, EngineError> {
     let Known { desired, recorded, state } = load_with_record(workspace, state).await?;
-    let report = report(&desired.repository, &recorded, filter, rotation_enabled()?, clock::now())?;
+    let now = clock::now();
+    let report = report(&desired.repository, &recorded, filter, rotation_enabled()?, now)?;
     let Some(state) = state else { return Ok(report) };
-    Ok(StatusReport { undelivered: state.undelivered().await?, ..report })
+    let shown: BTreeSet<(&Name, &Name)> = report.keys.iter().map(|key| (&key.tenant_id, &key.key_name)).collect();
+    let of_all = filter.policy.is_none() && filter.state.is_none();
+    let concerns = |object: &ObjectRef| match (object.kind, &object.tenant_id) {
+        (ObjectKind::EncryptionKey, Some(tenant_id)) => shown.contains(&(tenant_id, &object.name)),
+        (_, tenant_id) => of_all && (filter.tenant_id.is_none() || filter.tenant_id == *tenant_id),
+    };
+    let applied = applied_repository(&desired.repository, &recorded);
+    let findings = alerts::found(&applied, &recorded, Some(&*state), &[], concerns, now).await?;
+    Ok(StatusReport { undelivered: state.undelivered().await?, findings, ..report })
 }
 
 /// The pure part of [`status`].
@@ -220,6 +232,7 @@ pub(super) fn report(
         not_applied: new.count(),
         undelivered: Undelivered::default(),
         keys,
+        findings: Vec::new(),
     })
 }
 

@@ -417,6 +417,19 @@ pub struct RotationRecord {
     pub finished_at: Option<Timestamp>,
 }
 
+/// A rotation that was settled, as far as it tells a key's habits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PastRotation {
+    /// Its key.
+    pub key_id: Uuid,
+    /// When it began.
+    pub at: Timestamp,
+    /// The slot that it served; none where no schedule asked for it.
+    pub slot: Option<Timestamp>,
+    /// Why it was begun.
+    pub cause: RotationCause,
+}
+
 /// A row of `rotation_steps`: the journal, in the order of its sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {

@@ -28,9 +28,6 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
         count("rotation_trigger: usage_based", policy.rotation_trigger == RotationTrigger::UsageBased);
         count("rotation_trigger: event_based", policy.rotation_trigger == RotationTrigger::EventBased);
     }
-    for key in repository.keys.values().map(|key| &key.value) {
-        count("expires_at", key.expires_at.is_some());
-    }
     if counts.is_empty() {
         return None;
     }

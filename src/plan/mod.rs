@@ -7,6 +7,7 @@
 //! Must not know: a clock, a database, a provider, how a rotation is carried out.
 
 mod acting;
+pub mod alerts;
 pub mod approvals;
 mod build;
 pub mod burst;

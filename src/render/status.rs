@@ -1,10 +1,11 @@
 //! Keys and rotations as tables.
 
+use crate::diagnostic::Finding;
 use crate::engine::{HistoryReport, Standing, StatusEntry, StatusReport};
-use crate::model::{Phase, Timestamp};
+use crate::model::{Phase, Severity, Timestamp};
 
 use super::style::{self, paint};
-use super::text::{count, safe, thousands};
+use super::text::{count, safe, thousands, wrap};
 use super::{View, table, time};
 
 /// What stands for nothing.
@@ -16,8 +17,9 @@ pub fn draw(report: &StatusReport, view: View) -> String {
     let mut text = match (report.keys.is_empty(), report.total) {
         (true, 0) => "No key was applied yet: `keywheel plan` shows what an apply would do.\n".to_owned(),
         (true, _) => "No key matches.\n".to_owned(),
-        (false, _) => keys(&report.keys, report.as_of, view),
+        (false, _) => list(&report.keys, report.as_of, view, true),
     };
+    text += &findings(&report.findings, view);
     if !report.rotation_enabled {
         text += &format!("{} KEY_ROTATION_ENABLED=false: nothing starts\n", paint(style::WARNING, "!"));
     }
@@ -44,9 +46,29 @@ fn summary(report: &StatusReport) -> String {
     format!("{shown}{of}{standings}; as of {}", time::instant(report.as_of))
 }
 
+/// What a person should look at, a few lines each.
+fn findings(findings: &[Finding], view: View) -> String {
+    let columns = view.columns().saturating_sub(2);
+    let mut text = String::new();
+    for finding in findings {
+        let mark = if finding.severity == Severity::Info { paint(style::DIM, "-") } else { paint(style::WARNING, "!") };
+        let lines = wrap(&format!("{} [{}]", safe(&finding.message), finding.code), columns);
+        text += &format!("{mark} {}\n", lines.join("\n  "));
+        if let Some(help) = finding.help.as_ref().filter(|_| view.full) {
+            text += &format!("  {}\n", paint(style::DIM, &format!("help: {}", safe(help))));
+        }
+    }
+    text
+}
+
 /// A table of keys.
 #[must_use]
 pub fn keys(keys: &[StatusEntry], as_of: Timestamp, view: View) -> String {
+    list(keys, as_of, view, false)
+}
+
+/// The table, and below it what needs a person, unless findings tell of that.
+fn list(keys: &[StatusEntry], as_of: Timestamp, view: View, is_told: bool) -> String {
     let header = ["KEY", "STATE", "VERSION", "AGE", "LAST ROTATION", "NEXT ROTATION", "POLICY"];
     let rows = keys.iter().map(|key| {
         let version = key.primary_version.as_ref();
@@ -65,11 +87,16 @@ pub fn keys(keys: &[StatusEntry], as_of: Timestamp, view: View) -> String {
         if let Some(version) = key.primary_version.as_ref().filter(|_| view.full) {
             text += &format!("  {}  primary {}\n", name(key), safe(&version.provider_ref));
         }
-        let worth_a_line = view.full || matches!(key.state, Standing::Held | Standing::Parked | Standing::Pending);
+        let needs_a_person = match key.state {
+            Standing::Held | Standing::Parked => !is_told,
+            state => state == Standing::Pending,
+        };
+        let worth_a_line = view.full || needs_a_person;
         if let Some(reason) = key.reason.as_ref().filter(|_| worth_a_line) {
             text += &format!("{} {}: {}\n", paint(style::WARNING, "!"), name(key), safe(&reason.message));
         }
-        if let Some(error) = key.unfinished.as_ref().and_then(|unfinished| unfinished.error.as_ref()) {
+        let error = key.unfinished.as_ref().and_then(|unfinished| unfinished.error.as_ref());
+        if let Some(error) = error.filter(|_| view.full || !is_told) {
             text += &format!("{} {}: {}\n", paint(style::WARNING, "!"), name(key), safe(error));
         }
     }

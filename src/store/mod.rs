@@ -32,8 +32,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{
-    Address, AppliedPlan, AuditEntry, Delivery, DocumentRecord, KeyRecord, Name, ObjectRef, Phase, PolicyRecord,
-    Recorded, RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
+    Address, AppliedPlan, AuditEntry, Delivery, DocumentRecord, KeyRecord, Name, ObjectRef, PastRotation, Phase,
+    PolicyRecord, Recorded, RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
 };
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
@@ -114,6 +114,13 @@ pub trait ReadState: Send + Sync {
     /// # Errors
     /// See [`StoreError`].
     async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError>;
+
+    /// The last settled rotations of these keys, at most so many of each: by key, the newest first. What it costs goes with
+    /// the keys that are asked for, not with the history.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn last_rotations(&self, keys: &[Uuid], each: u32) -> Result<Vec<PastRotation>, StoreError>;
 
     /// The plan with this digest, if it was applied or begun.
     ///

@@ -10,6 +10,7 @@ use crate::support::moto::Moto;
 use crate::support::sandbox::Sandbox;
 
 mod accidents;
+mod alerts;
 mod approvals;
 mod audit;
 mod by_hand;

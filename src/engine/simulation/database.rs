@@ -15,7 +15,9 @@ use uuid::Uuid;
 use super::bugs::{self, Bug};
 use super::invariants;
 use super::world::{Call, Process, Side, World};
-use crate::model::{AppliedPlan, AuditEntry, Delivery, KeyRecord, Recorded, StepRecord, Timestamp, VersionRecord};
+use crate::model::{
+    AppliedPlan, AuditEntry, Delivery, KeyRecord, PastRotation, Recorded, StepRecord, Timestamp, VersionRecord,
+};
 use crate::store::{
     AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Holder, Identity, Lease, LeaseRecord, LeaseScope,
     Migrated, OldVersions, OutboxFilter, ReadState, State, StoreError, Table, Undelivered, Write,
@@ -76,6 +78,11 @@ impl ReadState for Connection {
     async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError> {
         let filter = filter.clone();
         self.ask("history", false, move |world| now(world.memory.history(&filter))).await
+    }
+
+    async fn last_rotations(&self, keys: &[Uuid], each: u32) -> Result<Vec<PastRotation>, StoreError> {
+        let keys = keys.to_vec();
+        self.ask("last_rotations", false, move |world| now(world.memory.last_rotations(&keys, each))).await
     }
 
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {

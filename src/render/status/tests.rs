@@ -18,7 +18,7 @@ fn keys_stand_in_a_table_with_what_needs_a_person_below() {
     KEY                                             STATE   VERSION  AGE    LAST ROTATION  NEXT ROTATION  POLICY
     healthcare-org-123/patient-data-encryption-key  active  7        1 day  1 day ago      in 21 hours    Daily PHI Key Rotation
     healthcare-org-123/card-vault                   parked  7        1 day  1 day ago      -              Daily PHI Key Rotation (suspended)
-    ! healthcare-org-123/card-vault: AccessDenied, five times
+    ! healthcare-org-123/card-vault is parked: AccessDenied, five times [alert/parked]
     ! 1 message given up: `keywheel outbox list --undelivered` says why
 
     2 keys of 12: 1 active, 1 parked; as of 2026-11-23T05:20:00Z
@@ -40,6 +40,7 @@ fn an_empty_record_says_what_to_do() {
         not_applied: 2,
         undelivered: Undelivered::default(),
         summary: BTreeMap::new(),
+        findings: Vec::new(),
         ..report()
     };
     insta::assert_snapshot!(plain(&draw(&empty, PLAIN)), @"
@@ -103,6 +104,10 @@ fn report() -> StatusReport {
         not_applied: 0,
         undelivered: Undelivered { waiting: 2, given_up: 1 },
         keys,
+        findings: vec![Finding::warning(
+            "alert/parked",
+            "healthcare-org-123/card-vault is parked: AccessDenied, five times",
+        )],
     }
 }
 

@@ -50,6 +50,7 @@ macro_rules! conformance {
             a_tampered_reference_is_refused
             history_is_filtered_by_each_field_and_by_all
             history_finds_a_key_by_its_present_and_its_earlier_name
+            the_last_settled_rotations_of_some_keys_are_found_the_newest_first
             documents_are_replaced_and_removed
             old_versions_are_shown_once_their_retention_has_passed
             applied_plans_are_found_by_digest_and_the_last_one_is_known

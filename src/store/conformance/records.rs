@@ -4,12 +4,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use uuid::Uuid;
 
 use super::samples::{
     any_key, any_policy, any_rotation, any_step, any_version, at, id, key, name, policy, rotation, step, version,
 };
 use super::{lease, write};
-use crate::model::{Address, NotificationSettings, Outcome, Phase, Recorded, Secret, Step, StepRecord};
+use crate::model::{
+    Address, NotificationSettings, Outcome, Phase, Recorded, RotationCause, Secret, Step, StepRecord, Workflow,
+};
 use crate::store::{ReadState, State, StoreError, Write};
 
 pub(crate) async fn an_empty_database_has_a_lineage_and_nothing_else(state: &impl State) {
@@ -303,6 +306,35 @@ pub(crate) async fn history_is_filtered_by_each_field_and_by_all(state: &impl St
     assert_eq!(found(every_field).await, [12]);
     let entry = state.history(&all()).await.unwrap().remove(0);
     assert_eq!((entry.duration_ms, entry.status), (Some(1_500), Phase::Abandoned));
+}
+
+pub(crate) async fn the_last_settled_rotations_of_some_keys_are_found_the_newest_first(state: &impl State) {
+    let keys = [1, 2, 3].map(|number| key(number, "acme", &format!("key-{number}")));
+    let mut writes: Vec<_> = keys.iter().map(|key| Write::Key(Box::new(key.clone()))).collect();
+    for number in 0..12_u64 {
+        let of = &keys[usize::try_from(number % 3).unwrap()];
+        let mut rotation = rotation(10 + number, of, Phase::Settled);
+        rotation.started_at = at(i64::try_from(number).unwrap() * 10);
+        rotation.slot = (number == 9).then(|| at(5));
+        // Of the first key: settled, settled, abandoned, settled. Of the second a rollback is the newest.
+        if number == 6 {
+            rotation.phase = Phase::Abandoned;
+        } else if number == 10 {
+            rotation.workflow = Workflow::Rollback;
+        }
+        writes.push(Write::Rotation(Box::new(rotation)));
+    }
+    write(state, &writes).await;
+    let found = async |ids: &[Uuid], each| -> Vec<(Uuid, i64)> {
+        let found = state.last_rotations(ids, each).await.unwrap();
+        found.into_iter().map(|past| (past.key_id, (past.at - at(0)).num_seconds())).collect()
+    };
+    let [one, two, _] = [keys[0].id, keys[1].id, keys[2].id];
+    assert_eq!(found(&[two, one], 2).await, [(two, 70), (two, 40), (one, 90), (one, 30)]);
+    assert_eq!(found(&[one], 20).await, [(one, 90), (one, 30), (one, 0)]);
+    assert_eq!(found(&[], 20).await, []);
+    let newest = state.last_rotations(&[one], 1).await.unwrap().remove(0);
+    assert_eq!((newest.slot, newest.cause), (Some(at(5)), RotationCause::Due));
 }
 
 pub(crate) async fn history_finds_a_key_by_its_present_and_its_earlier_name(state: &impl State) {

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{HeldLease, Memory, left_out};
 use crate::model::{
-    Address, AppliedPlan, Delivery, Disposition, KeyRecord, Name, ObjectKind, PolicyRecord, Recorded, RotationRecord,
-    StepRecord, Timestamp, VersionRecord, VersionState,
+    Address, AppliedPlan, Delivery, Disposition, KeyRecord, Name, ObjectKind, PastRotation, Phase, PolicyRecord,
+    Recorded, RotationRecord, StepRecord, Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::store::audit::{AuditCheck, AuditLink};
 use crate::store::rows::AuditRow;
@@ -121,6 +121,25 @@ impl ReadState for Memory {
         found.sort_by_key(|rotation| std::cmp::Reverse((rotation.started_at, rotation.id)));
         let limit = limit.map_or(usize::MAX, |limit| limit as usize);
         Ok(found.into_iter().take(limit).cloned().map(HistoryEntry::from).collect())
+    }
+
+    async fn last_rotations(&self, keys: &[Uuid], each: u32) -> Result<Vec<PastRotation>, StoreError> {
+        let tables = self.tables();
+        let mut found = Vec::new();
+        for key in keys {
+            let is_past = |it: &&RotationRecord| {
+                it.key_id == *key && it.workflow == Workflow::Rotate && it.phase == Phase::Settled
+            };
+            let mut own: Vec<&RotationRecord> = tables.rotations.values().map(|it| &**it).filter(is_past).collect();
+            own.sort_by_key(|rotation| std::cmp::Reverse(rotation.started_at));
+            found.extend(own.into_iter().take(each as usize).map(|rotation| PastRotation {
+                key_id: *key,
+                at: rotation.started_at,
+                slot: rotation.slot,
+                cause: rotation.cause,
+            }));
+        }
+        Ok(found)
     }
 
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {

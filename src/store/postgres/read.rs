@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use super::{Begin, COPY_TIMEOUT, Failure, Postgres, backup, lease, outbox, transaction};
 use crate::model::{
-    Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord,
-    StepRecord, Timestamp, VersionRecord,
+    Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PastRotation, PolicyRecord, Recorded,
+    RotationRecord, StepRecord, Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
-    AuditRow, ColumnType, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
-    VersionRow,
+    AuditRow, ColumnType, DocumentRow, KeyRow, Moment, PastRow, PlanRow, PolicyRow, RotationRow, Row, StepRow,
+    TenantOrAll, VersionRow,
 };
 use crate::store::tables::PAGE;
 use crate::store::{
@@ -69,6 +69,23 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
 
     async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError> {
         transaction!(self, Begin::Read, |connection| history(connection, filter))
+    }
+
+    async fn last_rotations(&self, keys: &[Uuid], each: u32) -> Result<Vec<PastRotation>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "SELECT {} FROM json_array_elements_text($1::json) WITH ORDINALITY AS wanted (id, place)
+                 CROSS JOIN LATERAL (
+                    SELECT * FROM rotations
+                    WHERE key_id = wanted.id::uuid AND workflow = 'rotate' AND phase = 'settled'
+                    ORDER BY started_at DESC LIMIT $2) AS rotations
+                 ORDER BY wanted.place, rotations.started_at DESC",
+                array::<PastRow>("rotations")
+            )
+        });
+        let keys = serde_json::to_string(keys).unwrap_or_default();
+        let query = || sqlx::query(SQL.as_str()).bind(keys.as_str()).bind(i64::from(each));
+        transaction!(self, Begin::Read, |connection| all::<PastRow, _>(query(), connection))
     }
 
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {

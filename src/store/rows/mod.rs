@@ -28,7 +28,7 @@ pub(super) use key::{KeyRow, VersionRow};
 pub(super) use ledger::{AuditRow, DocumentRow, PlanRow, TenantOrAll};
 pub(super) use outbox::{OutboxRow, concluded_rows};
 pub(super) use policy::PolicyRow;
-pub(super) use rotation::{RotationRow, StepRow};
+pub(super) use rotation::{PastRow, RotationRow, StepRow};
 
 /// A row of one table.
 pub(super) trait Row: Serialize + DeserializeOwned {

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::{Json, Moment, row};
 use crate::model::{
-    Address, Name, Outcome, Phase, RotationCause, RotationPolicy, RotationRecord, Step, StepRecord, Workflow,
+    Address, Name, Outcome, PastRotation, Phase, RotationCause, RotationPolicy, RotationRecord, Step, StepRecord,
+    Workflow,
 };
 
 row! {
@@ -60,6 +61,22 @@ impl From<&RotationRecord> for RotationRow {
             updated_at: Moment(record.updated_at),
             finished_at: record.finished_at.map(Moment),
         }
+    }
+}
+
+row! {
+    /// As much of a rotation as tells a key's habits.
+    PastRow of "rotations" {
+        key_id: Uuid,
+        started_at: Moment,
+        slot: Option<Moment>,
+        cause: RotationCause,
+    }
+}
+
+impl From<PastRow> for PastRotation {
+    fn from(row: PastRow) -> Self {
+        Self { key_id: row.key_id, at: row.started_at.0, slot: row.slot.map(|moment| moment.0), cause: row.cause }
     }
 }
 

@@ -14,12 +14,13 @@ use uuid::Uuid;
 use super::schema::NOW;
 use super::{Begin, Failure, Sqlite, backup, lease, outbox};
 use crate::model::{
-    Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PolicyRecord, Recorded, RotationRecord,
-    StepRecord, Timestamp, VersionRecord,
+    Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PastRotation, PolicyRecord, Recorded,
+    RotationRecord, StepRecord, Timestamp, VersionRecord,
 };
 use crate::store::audit::{AuditCheck, AuditLink, BrokenLink};
 use crate::store::rows::{
-    AuditRow, DocumentRow, KeyRow, Moment, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll, VersionRow,
+    AuditRow, DocumentRow, KeyRow, Moment, PastRow, PlanRow, PolicyRow, RotationRow, Row, StepRow, TenantOrAll,
+    VersionRow,
 };
 use crate::store::tables::PAGE;
 use crate::store::{
@@ -78,6 +79,23 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
 
     async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StoreError> {
         self.at(history(&mut self.session().await.connection, filter).await)
+    }
+
+    async fn last_rotations(&self, keys: &[Uuid], each: u32) -> Result<Vec<PastRotation>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "SELECT {} FROM json_each(?1) AS wanted
+                 JOIN rotations ON rotations.rowid IN (
+                    SELECT rowid FROM rotations
+                    WHERE key_id = wanted.value AND workflow = 'rotate' AND phase = 'settled'
+                    ORDER BY started_at DESC LIMIT ?2)
+                 ORDER BY wanted.key, rotations.started_at DESC",
+                array::<PastRow>("rotations")
+            )
+        });
+        let keys = serde_json::to_string(keys).unwrap_or_default();
+        let query = sqlx::query(SQL.as_str()).bind(keys).bind(i64::from(each));
+        self.at(all::<PastRow, _>(query, &mut self.session().await.connection).await)
     }
 
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {
