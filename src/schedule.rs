@@ -253,6 +253,13 @@ impl Timing {
         openings.hold(now).map_or(Ok(()), |hold| Err((hold, openings.first(now))))
     }
 
+    /// The first slot that a key has still to serve, whatever holds it; none if nothing makes it due by time.
+    #[must_use]
+    pub fn first_due(&self, history: &KeyHistory) -> Option<Timestamp> {
+        let pending = self.cadence.as_ref()?.pending(&history.reckoned())?;
+        Some(pending.first.at)
+    }
+
     /// The key's next rotation, if it happens when it can start; none if it can never start.
     #[must_use]
     pub fn next(&self, key: &Address, history: &KeyHistory, freezes: &[&Freeze], now: Timestamp) -> Option<Occurrence> {

@@ -11,6 +11,7 @@ mod args;
 mod attest;
 mod audit;
 mod completions;
+mod compliance;
 mod data;
 mod destroy;
 mod drift;
@@ -92,6 +93,7 @@ enum Command {
     Explain(explain::Explain),
     Drift(drift::DriftCommand),
     Audit(audit::Audit),
+    Compliance(compliance::Compliance),
     Lock(lock::Lock),
     Outbox(outbox::Outbox),
     State(state::State),
@@ -156,6 +158,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Explain(command) => command.run(global),
         Command::Drift(command) => command.run(global),
         Command::Audit(command) => command.run(global),
+        Command::Compliance(command) => command.run(global),
         Command::Lock(command) => command.run(global),
         Command::Outbox(command) => command.run(global),
         Command::State(command) => command.run(global),

@@ -22,7 +22,7 @@ mod defaults;
 mod format;
 mod kind;
 mod load;
-mod packs;
+pub mod packs;
 mod reach;
 mod read;
 mod redact;

@@ -140,8 +140,14 @@ pub fn alerts(inputs: &AlertInputs<'_>, concerns: impl Fn(&ObjectRef) -> bool) -
         let key = &located.value;
         used.extend(key.rotation_policy.as_ref().map(|policy| (&address.tenant_id, policy)));
         let record = continued_key(inputs.documents, inputs.recorded, address, key).map(|(_, record)| record);
-        let looked_at =
-            Key { address, key, policy: policy_of(inputs.documents, key), record, timings: &timings, now: inputs.now };
+        let looked_at = Key {
+            address,
+            document: key,
+            policy: policy_of(inputs.documents, key),
+            record,
+            timings: &timings,
+            now: inputs.now,
+        };
         looked_at.standing(&errors, &mut found);
         looked_at.end(&mut found);
         let past = record.and_then(|record| inputs.past.get(&record.id));
@@ -195,7 +201,7 @@ impl Alert {
 /// A key that is looked at.
 struct Key<'a> {
     address: &'a Address,
-    key: &'a EncryptionKey,
+    document: &'a EncryptionKey,
     policy: Option<&'a RotationPolicy>,
     record: Option<&'a KeyRecord>,
     timings: &'a KeyTiming<'a>,
@@ -265,7 +271,7 @@ impl Key<'_> {
     fn end(&self, found: &mut Vec<Alert>) {
         let (address, today) = (self.address, self.now.date_naive());
         let is_rotated = self.policy.is_some_and(|policy| policy.status == PolicyStatus::Active);
-        match self.key.expires_at {
+        match self.document.expires_at {
             Some(last) if last < today => {
                 let message = format!("{address} should not be used any more: its last day was {last}");
                 found.push(self.alert(EXPIRED, message, "are past their last day"));
@@ -280,7 +286,7 @@ impl Key<'_> {
                 let many = "end within 30 days, and no active policy rotates them";
                 found.push(self.alert(EXPIRES_WITHOUT_POLICY, message, many).help("give it a policy, or a successor"));
             }
-            _ if self.key.rotation_policy.is_none() => {
+            _ if self.document.rotation_policy.is_none() => {
                 let message = format!("no policy rotates {address}");
                 let help = "add `rotation_policy: NAME`; without one it rotates by hand only";
                 found.push(self.alert(KEY_WITHOUT_POLICY, message, "have no policy").help(help));

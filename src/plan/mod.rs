@@ -13,6 +13,7 @@ mod build;
 pub mod burst;
 mod cases;
 mod compare;
+pub mod compliance;
 mod consequences;
 pub mod cost;
 mod due;

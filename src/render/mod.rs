@@ -7,6 +7,7 @@
 //! Must not know: which command asked, where the text goes.
 
 pub mod audit;
+pub mod compliance;
 pub mod drift;
 pub mod events;
 pub mod explain;

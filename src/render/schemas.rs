@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::document;
 use crate::engine::{
-    ApproveReport, AuditReport, AuditVerified, BackupReport, CheckpointReport, CopyReport, Explained, HistoryReport,
-    LockReport, MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport, VerifyReport,
-    Versioned, Why,
+    ApproveReport, AuditReport, AuditVerified, BackupReport, CheckpointReport, ComplianceReport, CopyReport, Explained,
+    HistoryReport, LockReport, MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport,
+    VerifyReport, Versioned, Why,
 };
 use crate::plan::{Forecast, PlanDocument, StateSnapshot};
 
@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("audit-list.v1.json", output::<Versioned<AuditReport>>()),
         ("audit-verify.v1.json", output::<Versioned<AuditVerified>>()),
         ("audit-why.v1.json", output::<Versioned<Why>>()),
+        ("compliance-report.v1.json", output::<Versioned<ComplianceReport>>()),
         ("drift.v1.json", output::<Versioned<DriftDocument>>()),
         ("explain.v1.json", output::<Versioned<Explained>>()),
         ("forecast.v1.json", output::<Versioned<Forecast>>()),

@@ -16,6 +16,7 @@ mod audit;
 mod by_hand;
 mod changes;
 mod checkpoints;
+mod compliance;
 mod crashes;
 mod databases;
 mod flags;

@@ -192,6 +192,10 @@ impl World {
             &["audit", "checkpoint", "--sign-with", key.to_str().unwrap(), "--out", "kept/audit.json", "-vvv"],
             &[0],
         );
+        for format in ["text", "json", "markdown", "html", "csv"] {
+            let report = ["compliance", "report", "--framework", "HIPAA", "--format", format, "-vvv"];
+            self.exits(&report, &[0]);
+        }
         for format in ["text", "json", "markdown", "html", "ics"] {
             self.exits(&["forecast", "--format", format, "-vvv"], &[0, 7]);
         }

@@ -1,0 +1,188 @@
+//! `compliance report`: a year of a key's life, as an auditor reads it.
+
+use serde_json::{Value, json};
+
+use super::{NOON, Sandbox};
+use crate::support::python;
+
+const APPLY: &[&str] = &["apply", "--auto-approve"];
+
+fn documents(fields: &str) -> String {
+    format!(
+        "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: Monthly\nkey_type: phi_data\n\
+         compliance_tags: [HIPAA]\n{fields}---\n\
+         apiVersion: keywheel/v1\nkind: EncryptionKey\ntenant_id: acme\nkey_name: patients\nkey_type: phi_data\n\
+         rotation_policy: Monthly\n---\n\
+         apiVersion: keywheel/v1\nkind: EncryptionKey\ntenant_id: acme\nkey_name: lunch-menu\nkey_type: phi_data\n"
+    )
+}
+
+const THIRTY: &str = "rotation_interval_days: 30\nrotation_time_of_day: \"02:00:00\"\n";
+
+fn report(sandbox: &Sandbox, at: &str, more: &[&str]) -> Value {
+    let command = ["compliance", "report", "--framework", "HIPAA", "--format", "json"];
+    sandbox.at(at, &[&command, more].concat()).exits(0).json()
+}
+
+fn gaps(report: &Value) -> Vec<String> {
+    let gaps = report["keys"][0]["gaps"].as_array().unwrap().iter();
+    gaps.map(|gap| format!("{} {} {}", text(&gap["code"]), &text(&gap["from"])[..16], &text(&gap["until"])[..16]))
+        .collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+#[test]
+fn a_key_that_rotates_in_time_has_no_gap_and_every_rotation_is_there() {
+    let sandbox = Sandbox::with("", &documents(THIRTY));
+    sandbox.at(NOON, APPLY).exits(0);
+    // Late by hours, and by just under the day that is allowed.
+    for at in ["2026-03-31 08:00:00", "2026-05-01 01:59:00"] {
+        sandbox.at(at, APPLY).exits(0);
+    }
+    let before = sandbox.state();
+    let said = report(&sandbox, "2026-05-20 12:00:00", &[]);
+    assert!(sandbox.state() == before, "a report writes nothing");
+    assert_eq!(said["keys"].as_array().unwrap().len(), 1, "{said:#}");
+    let key = &said["keys"][0];
+    assert_eq!((&key["key_name"], &key["gaps"]), (&json!("patients"), &json!([])), "{said:#}");
+    assert_eq!((&said["summary"]["rate_percent"], &said["summary"]["untagged_keys"]), (&json!(100.0), &json!(1)));
+    assert_eq!((&key["days"], &key["days_within"]), (&json!(80.0), &json!(80.0)));
+    let rotations = key["rotations"].as_array().unwrap();
+    let history = sandbox.at("2026-05-20 12:00:00", &["history", "--format", "json"]).exits(0).json();
+    let history = history["rotations"].as_array().unwrap();
+    assert_eq!(rotations.len(), 2);
+    for rotation in rotations {
+        let known = history.iter().find(|known| known["rotation_id"] == rotation["rotation_id"]).unwrap();
+        for field in ["started_at", "duration_ms", "correlation_id", "commit", "cause", "from_ref", "to_ref"] {
+            assert_eq!(known[field], rotation[field], "{field}");
+        }
+        assert_eq!(rotation["result"], "settled");
+    }
+    let verified = sandbox.at("2026-05-20 12:00:00", &["audit", "verify", "--format", "json"]).exits(0).json();
+    assert_eq!((&said["audit"]["heads"], &said["audit"]["whole"]), (&verified["heads"], &json!(true)), "{verified:#}");
+}
+
+#[test]
+fn a_gap_lasts_from_a_day_after_the_slot_until_the_rotation() {
+    let sandbox = Sandbox::with("", &documents(THIRTY));
+    sandbox.at(NOON, APPLY).exits(0);
+    // Due on 31 March at two; parked, and rotated ten days later.
+    let park = ["park", "acme/patients", "--reason", "an outage", "--auto-approve"];
+    sandbox.at("2026-03-15 12:00:00", &park).exits(0);
+    let resume = ["resume", "acme/patients", "--reason", "it is over", "--auto-approve"];
+    sandbox.at("2026-04-10 12:00:00", &resume).exits(0);
+    sandbox.at("2026-04-10 12:00:00", APPLY).exits(0);
+    let said = report(&sandbox, "2026-04-20 12:00:00", &[]);
+    assert_eq!(gaps(&said), ["late 2026-04-01T02:00 2026-04-10T12:00"], "{said:#}");
+    let gap = &said["keys"][0]["gaps"][0];
+    assert_eq!(
+        (&gap["meanwhile"], &gap["message"]),
+        (&json!(["it was parked"]), &json!("it was due on 2026-03-31T02:00:00Z"))
+    );
+    let rate = said["summary"]["rate_percent"].as_f64().unwrap();
+    // Nine days and ten hours of fifty.
+    assert!((rate - 81.16).abs() < 0.02, "{rate}");
+    assert_eq!(said["summary"]["keys_without_gap"], 0);
+    // A period that ends before knows of none, and one that begins within it counts its own part alone.
+    assert!(gaps(&report(&sandbox, "2026-04-20 12:00:00", &["--to", "2026-03-31"])).is_empty());
+    let within = report(&sandbox, "2026-04-20 12:00:00", &["--from", "2026-04-05", "--to", "2026-04-06"]);
+    assert_eq!(gaps(&within), ["late 2026-04-05T00:00 2026-04-07T00:00"]);
+    assert_eq!((&within["summary"]["rate_percent"], &within["keys"][0]["days"]), (&json!(0.0), &json!(2.0)));
+}
+
+#[test]
+fn what_was_in_force_counts_and_not_what_the_documents_say_today() {
+    let sandbox = Sandbox::with("", &documents("rotation_interval_days: 90\n"));
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox.commit(&documents("rotation_interval_days: 90\nstatus: suspended\n"));
+    sandbox.at("2026-04-01 12:00:00", APPLY).exits(0);
+    sandbox.commit(&documents("rotation_trigger: manual\n"));
+    sandbox.at("2026-04-11 12:00:00", APPLY).exits(0);
+    sandbox.commit(&documents(THIRTY));
+    sandbox.at("2026-04-21 12:00:00", APPLY).exits(0);
+    sandbox.at("2026-04-22 12:00:00", APPLY).exits(0);
+    let said = report(&sandbox, "2026-04-23 12:00:00", &[]);
+    let expected = ["suspended 2026-04-01T12:00 2026-04-11T12:00", "unscheduled 2026-04-11T12:00 2026-04-21T12:00"];
+    let found = gaps(&said);
+    assert_eq!(&found[..2], expected, "{said:#}");
+    let versions = said["policies"][0]["versions"].as_array().unwrap();
+    let asks: Vec<_> =
+        versions.iter().map(|version| format!("{} {}", text(&version["status"]), text(&version["asks"]))).collect();
+    assert_eq!(
+        asks,
+        ["active every 90 days", "suspended every 90 days", "active by a person's hand", "active every 30 days"]
+    );
+    let commits = sandbox.git(&["log", "--format=%H", "-1"]);
+    assert_eq!(text(&versions[3]["commit"]), commits.trim());
+}
+
+#[test]
+fn rules_waivers_and_approvers_stand_in_it() {
+    let waived = "rotation_trigger: manual\nwaivers:\n- {rule: guardrail/hipaa-164-312-rotation-by-time, until: \"2026-12-31\", \
+                  reason: a device without a clock, approver: ada@example.org}\n";
+    let sandbox = Sandbox::with("", &documents(waived));
+    sandbox.at(NOON, APPLY).exits(0);
+    let said = report(&sandbox, "2026-03-10 12:00:00", &[]);
+    let rule = said["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|rule| rule["code"] == "guardrail/hipaa-164-312-rotation-by-time");
+    assert_eq!(rule.unwrap()["waived"], json!(["acme/Monthly until 2026-12-31 by ada@example.org"]), "{said:#}");
+    assert_eq!(said["policies"][0]["waivers"][0]["reason"], "a device without a clock");
+    // As an approved plan leaves it.
+    sandbox.commit(&documents(THIRTY));
+    sandbox.at("2026-03-11 12:00:00", APPLY).exits(0);
+    sandbox.at("2026-04-20 12:00:00", APPLY).exits(0);
+    assert_eq!(report(&sandbox, "2026-04-21 12:00:00", &[])["keys"][0]["rotations"][0]["approvers"], json!([]));
+}
+
+#[test]
+fn spreadsheets_people_and_printers_read_it() {
+    let sandbox = Sandbox::with("", &documents(THIRTY));
+    sandbox.at(NOON, APPLY).exits(0);
+    let rotate = ["rotate", "acme/patients", "--reason", "=HYPERLINK(\"http://evil\")", "--auto-approve"];
+    sandbox.at("2026-03-10 12:00:00", &rotate).exits(0);
+    let form = |form: &str| {
+        sandbox
+            .at("2026-03-20 12:00:00", &["compliance", "report", "--framework", "hipaa", "--format", form])
+            .exits(0)
+            .stdout
+    };
+    let rows = python::Script::start("csv_file.py").ask(&json!(form("csv")));
+    let rows = rows.as_array().unwrap();
+    let rotation = rows.iter().find(|row| row["record"] == "rotation").unwrap();
+    assert_eq!((&rotation["object"], &rotation["result"]), (&json!("acme/patients"), &json!("settled")), "{rows:#?}");
+    assert_eq!(rotation["message"], "'=HYPERLINK(\"http://evil\")", "no spreadsheet runs it");
+    assert!(
+        rows.iter().any(|row| row["record"] == "audit" && row["digest"].as_str().unwrap().len() == 64),
+        "{rows:#?}"
+    );
+    let supports = "Key rotation evidence that supports an assessment under HIPAA";
+    for (name, text) in ["text", "markdown", "html"].map(|name| (name, form(name))) {
+        assert!(text.contains(supports) && text.contains("acme/patients"), "{name}: {text}");
+        assert!(!text.contains("certif") && !text.contains(" meets "), "{name} claims nothing: {text}");
+    }
+}
+
+#[test]
+fn mistakes_are_told_and_a_broken_log_is_no_evidence() {
+    let sandbox = Sandbox::with("", &documents(THIRTY));
+    sandbox.at(NOON, APPLY).exits(0);
+    let at = "2026-03-20 12:00:00";
+    let ask = |more: &[&str]| sandbox.at(at, &[&["compliance", "report"], more].concat());
+    ask(&["--framework", "GDPR"]).exits(1).error("compliance/framework");
+    ask(&["--framework", "HIPAA", "--tenant", "acm"]).exits(1).error("names/unknown-tenant");
+    ask(&["--framework", "HIPAA", "--from", "2026-03-19", "--to", "2026-03-18"]).exits(1).error("compliance/period");
+    ask(&["--framework", "HIPAA", "--from", "2027-01-01"]).exits(1).error("compliance/period");
+    ask(&["--framework", "PCI-DSS"])
+        .exits(0)
+        .says("No key was under a policy with the tag PCI-DSS")
+        .says("compliance_tags");
+    sandbox.tamper("DROP TRIGGER audit_log_is_never_changed");
+    sandbox.tamper("UPDATE audit_log SET actor = 'nobody' WHERE seq = 2 AND tenant_id = 'acme'");
+    ask(&["--framework", "HIPAA"]).exits(1).says("THE AUDIT LOG IS BROKEN");
+}
