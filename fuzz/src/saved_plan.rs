@@ -20,7 +20,7 @@ pub fn run(input: &[u8]) -> bool {
         }
     }
     for approval in &saved.approvals {
-        let _ = approval.signer(&plan.digest);
+        let _ = approval.claimed_key(&plan.digest);
     }
     let written = write(saved.clone());
     let again = plan::parse(written.as_slice()).expect("what was written is read");

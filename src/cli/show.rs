@@ -46,7 +46,7 @@ impl Show {
         self.format.print(&saved.plan, global.view())?;
         if self.format.is_text() && saved.plan.not_applicable.is_none() {
             for approval in &saved.approvals {
-                output::note(&match approval.signer(&saved.plan.digest) {
+                output::note(&match approval.claimed_key(&saved.plan.digest) {
                     Ok(key) => format!("\nApproved with {key} at {}.", render::time::instant(approval.approved_at)),
                     Err(why) => format!("\nAn approval does not hold: {why}."),
                 });

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::Duration;
 
 use crate::model::{Address, ObjectRef, Recorded, Timestamp};
-use crate::plan::approvals::{Approval, LIFETIME, Need, needs, settings};
+use crate::plan::approvals::{Approval, LIFETIME, Need, PURPOSE, needs, settings};
 use crate::plan::{Plan, Refusal, instant};
 use crate::store::Write;
 
@@ -116,9 +116,12 @@ impl Judge<'_> {
     /// The owner who signed, and the key.
     fn approver(&self, need: &Need, approval: &Approval) -> Result<(String, String), String> {
         let at = approval.approved_at;
-        let key =
-            approval.signer(self.digest).map_err(|why| format!("that of {} does not hold: {why}", instant(at)))?;
-        let fingerprint = key.to_string();
+        let signed = self.owners.verify(&approval.signature, PURPOSE, approval.statement(self.digest).as_bytes());
+        let signed = signed.map_err(|refused| match refused {
+            Refused::Broken(why) => format!("that of {} does not hold: {why}", instant(at)),
+            refused => not_an_owners(refused),
+        })?;
+        let fingerprint = signed.to_string();
         if at - self.now > MAX_CLOCK_SKEW {
             return Err(format!("that of {fingerprint} is of the future, {}", instant(at)));
         }
@@ -130,12 +133,7 @@ impl Judge<'_> {
             ));
         }
         let whose = whose(need);
-        let owner = self.owners.owner(key, &whose, &[at, self.now]).map_err(|refused| match refused {
-            Refused::Other { principal, of } => format!("{principal} is an owner of {}", of.join(", ")),
-            Refused::Standing { principal, standing } => format!("the key of {principal} {standing}"),
-            Refused::Unknown(key) => format!("{key} is no owner's key"),
-            Refused::Unsigned | Refused::Broken(_) => "it is not signed".to_owned(),
-        })?;
+        let owner = self.owners.owner(&signed, &whose, &[at, self.now]).map_err(not_an_owners)?;
         match self.authors.commit_of(&whose, &owner.principal) {
             Some(commit) => Err(format!("{} wrote commit {commit}, which it is about", owner.principal)),
             None => Ok((owner.principal.clone(), fingerprint)),
@@ -174,6 +172,15 @@ impl Judge<'_> {
             message: format!("{}, which needs {}, and {there_are}{not_counted}", need.what(), need.asked()),
             help,
         }
+    }
+}
+
+fn not_an_owners(refused: Refused) -> String {
+    match refused {
+        Refused::Other { principal, of } => format!("{principal} is an owner of {}", of.join(", ")),
+        Refused::Standing { principal, standing } => format!("the key of {principal} {standing}"),
+        Refused::Unknown(key) => format!("{key} is no owner's key"),
+        Refused::Unsigned | Refused::Broken(_) => "it is not signed".to_owned(),
     }
 }
 

@@ -53,8 +53,9 @@ pub fn approve(
         other => return Err(failed(format!("gpg.format is {other:?}: approvals are signed with ssh or openpgp"))),
     };
     let approval = Approval { approved_at, signature };
-    let key = approval.signer(digest).map_err(|error| failed(format!("what was signed cannot be checked: {error}")))?;
-    Ok((approval, key.to_string()))
+    let key =
+        approval.claimed_key(digest).map_err(|error| failed(format!("what was signed cannot be checked: {error}")))?;
+    Ok((approval, key))
 }
 
 /// As git takes it: `ssh-ed25519 AAAA...`, with `key::` in front or not.

@@ -14,7 +14,7 @@ use crate::diagnostic::{Finding, Place};
 use crate::document::Config;
 use crate::model::{Name, ObjectKind, Origin, Owner, Recorded, Tenant, Timestamp};
 use crate::plan;
-use crate::signature::{self, GIT, Key, SignatureError, Standing};
+use crate::signature::{self, GIT, Key, SignatureError, Signed, Standing, openpgp};
 use crate::source::{self, CommitSignature, Since};
 
 use super::apply::short;
@@ -61,9 +61,16 @@ pub(super) struct Owners(BTreeMap<Whose, Vec<(Owner, Key)>>);
 pub(super) enum Refused {
     Unsigned,
     Broken(SignatureError),
-    Unknown(Key),
-    Other { principal: String, of: Vec<String> },
-    Standing { principal: String, standing: Standing },
+    /// With its fingerprint.
+    Unknown(String),
+    Other {
+        principal: String,
+        of: Vec<String>,
+    },
+    Standing {
+        principal: String,
+        standing: Standing,
+    },
 }
 
 impl Owners {
@@ -110,31 +117,51 @@ impl Owners {
         instants: &[Timestamp],
     ) -> Result<&Owner, Refused> {
         let signature = signature.ok_or(Refused::Unsigned)?;
-        let key = signature::verify(&signature.armour, GIT, &signature.signed).map_err(Refused::Broken)?;
-        self.owner(key, whose, instants)
+        self.owner(&self.verify(&signature.armour, GIT, &signature.signed)?, whose, instants)
     }
 
-    /// The owner whose key it is, if they may change these files.
-    pub(super) fn owner(&self, key: Key, whose: &Whose, instants: &[Timestamp]) -> Result<&Owner, Refused> {
-        // Whoever says that a key is lost is believed, whosever list it stands on.
-        if let Some((_, owner, _)) = self.all().find(|(_, owner, other)| **other == key && owner.revoked) {
+    /// The owner who signed a commit, whosever files they may change.
+    fn signer_of(&self, change: &source::Change) -> Option<String> {
+        let signature = change.signature.as_ref()?;
+        let signed = self.verify(&signature.armour, GIT, &signature.signed).ok()?;
+        let of =
+            |(_, owner, key): &(&Whose, &Owner, &Key)| key.made(&signed) && !signature::is_revoked(owner, key, &signed);
+        self.all().find(of).map(|(_, owner, _)| owner.principal.clone())
+    }
+
+    /// Whose signature it is, whatever they may.
+    pub(super) fn verify(&self, armour: &str, purpose: &str, message: &[u8]) -> Result<Signed, Refused> {
+        let keys = self.all().map(|(_, _, key)| key);
+        signature::verify(armour, purpose, message, keys).map_err(|error| match error {
+            SignatureError::OpenPgp(openpgp::SignatureError::Unknown(key)) => Refused::Unknown(key),
+            error => Refused::Broken(error),
+        })
+    }
+
+    /// The owner whose key signed, if they may change these files.
+    pub(super) fn owner(&self, signed: &Signed, whose: &Whose, instants: &[Timestamp]) -> Result<&Owner, Refused> {
+        // That a key is lost, the owners of the repository say for everybody; another tenant says it for its own files
+        // alone, or it could take everybody's rights away.
+        let everybody = self.0.get(&Whose::Everybody).map_or(&[][..], Vec::as_slice);
+        let mut lists = self.of_files(whose).iter().chain(everybody);
+        if let Some((owner, _)) = lists.find(|(owner, key)| signature::is_revoked(owner, key, signed)) {
             return Err(Refused::Standing { principal: owner.principal.clone(), standing: Standing::Revoked });
         }
         let mut refused = None;
-        for (owner, _) in self.of_files(whose).iter().filter(|(_, other)| *other == key) {
-            match signature::standing(owner, instants) {
+        for (owner, key) in self.of_files(whose).iter().filter(|(_, key)| key.made(signed)) {
+            match signature::standing(owner, key, signed, instants) {
                 Ok(()) => return Ok(owner),
                 Err(standing) => refused = Some(Refused::Standing { principal: owner.principal.clone(), standing }),
             }
         }
         Err(refused.unwrap_or_else(|| {
-            let others: Vec<_> = self.all().filter(|(_, _, other)| **other == key).collect();
+            let others: Vec<_> = self.all().filter(|(_, _, key)| key.made(signed)).collect();
             match others.first() {
                 Some((_, owner, _)) => Refused::Other {
                     principal: owner.principal.clone(),
                     of: others.iter().map(|(whose, _, _)| whose.to_string()).collect(),
                 },
-                None => Refused::Unknown(key),
+                None => Refused::Unknown(signed.to_string()),
             }
         }))
     }
@@ -165,9 +192,7 @@ pub(super) fn examine(
     let changes = repo.changes(since, commit)?;
     let judge = Judge { owners: &owners, now, last: last.unwrap_or_default() };
     let head = &changes.head;
-    let key = head.signature.as_ref().and_then(|it| signature::verify(&it.armour, GIT, &it.signed).ok());
-    let signer = owners.all().find(|(_, owner, other)| Some(*other) == key.as_ref() && !owner.revoked);
-    let signer = signer.map(|(_, owner, _)| owner.principal.clone());
+    let signer = owners.signer_of(head);
     let mut findings = Vec::new();
     if config.require_signed {
         if origin.commit.ends_with("-dirty") {
@@ -313,8 +338,9 @@ impl Authors {
     }
 
     fn wrote(&mut self, owners: &Owners, change: &source::Change, files: &[String]) {
-        let key = change.signature.as_ref().and_then(|it| signature::verify(&it.armour, GIT, &it.signed).ok());
-        let signers = owners.all().filter(|(_, _, other)| Some(*other) == key.as_ref());
+        let signature = change.signature.as_ref();
+        let signed = signature.and_then(|it| owners.verify(&it.armour, GIT, &it.signed).ok());
+        let signers = owners.all().filter(|(_, _, key)| signed.as_ref().is_some_and(|signed| key.made(signed)));
         let signers: Vec<_> = signers.map(|(_, owner, _)| owner.principal.clone()).collect();
         for whose in by_owner(files).into_keys() {
             let wrote = self.0.entry(whose).or_default();

@@ -455,8 +455,10 @@ pub struct Owner {
     /// The person's or machine's principal, as in git's allowed signers.
     #[schemars(length(min = 1, max = 256), example = &"alice@example.org")]
     pub principal: String,
-    /// An SSH public key that signs for the principal, as it stands in its `.pub` file.
-    #[schemars(length(min = 1), example = &"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBrJq/X/POHmPtnu7iS3efJ78yiBj+frByWhj9n+R2D1")]
+    /// The public key that signs for the principal: an SSH key as it stands in its `.pub` file, or an OpenPGP key as a block of
+    /// text (`signing_key: |`), as `gpg --armor --export KEY` prints it. When an OpenPGP key was revoked, or given another
+    /// date, print and name it anew.
+    #[schemars(length(min = 1, max = 65536), example = &"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBrJq/X/POHmPtnu7iS3efJ78yiBj+frByWhj9n+R2D1")]
     pub signing_key: String,
     /// Nothing that this key signed counts, whenever it was signed: it was lost, or somebody else has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::Finding;
 use crate::document::{Approvals, Repository};
 use crate::model::{Name, Recorded, Timestamp};
-use crate::signature::{self, Key, SignatureError};
+use crate::signature::{self, SignatureError};
 
 use super::{Action, Change, Reason, Waiting, applied_config};
 
@@ -38,12 +38,18 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// The key that signed a plan's digest.
+    /// The fingerprint of the key that signed a plan's digest, as far as can be told without the owners' keys.
     ///
     /// # Errors
     /// The signature does not hold.
-    pub fn signer(&self, digest: &str) -> Result<Key, SignatureError> {
-        signature::verify(&self.signature, PURPOSE, statement(digest, self.approved_at).as_bytes())
+    pub fn claimed_key(&self, digest: &str) -> Result<String, SignatureError> {
+        signature::claimed(&self.signature, PURPOSE, self.statement(digest).as_bytes())
+    }
+
+    /// The text that is signed.
+    #[must_use]
+    pub fn statement(&self, digest: &str) -> String {
+        statement(digest, self.approved_at)
     }
 }
 

@@ -45,15 +45,19 @@ pub(crate) enum KeyError {
 
 /// Why a signature does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SignatureError {
+pub enum SignatureError {
+    /// It cannot be read.
     #[error("it is no signature of OpenSSH")]
     Form,
+    /// Its key is of another kind.
     #[error(
         "it was made with a key of a kind that does not count: ssh-ed25519, ecdsa-sha2-nistp*, ssh-rsa and those of security keys (sk-) do"
     )]
     Kind,
+    /// It is for something else.
     #[error("it was made for another purpose")]
     Namespace,
+    /// It is of something else.
     #[error("it is not a signature of this file: one of them was changed")]
     Wrong,
 }

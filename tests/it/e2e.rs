@@ -33,6 +33,7 @@ mod review;
 mod saved_plans;
 mod secrets;
 mod signed;
+mod signed_openpgp;
 mod state;
 mod story;
 mod tenants;

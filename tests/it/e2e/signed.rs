@@ -153,6 +153,27 @@ fn what_holds_for_everybody_belongs_to_the_owners_of_the_repository() {
 }
 
 #[test]
+fn no_tenant_takes_the_rights_of_others_away() {
+    let signed = Signed::new();
+    let lost = |person: &str| {
+        format!("- principal: {person}@example.org\n  signing_key: {}\n  revoked: true\n", signed.public(person))
+    };
+    let more = [lost("root"), lost("ada")].concat();
+    signed.sandbox.write("policies/globex/tenant.yaml", &signed.tenant("globex", "bob", &more));
+    signed.commit(Some("bob"), "their keys are lost, I say");
+    signed.applies();
+    signed.change("acme", 7, Some("ada"));
+    signed.applies();
+    // The owners of the repository say it for everybody.
+    let config = signed.config("require_signed: true\n").replace("owners: [", "owners:\n- ").replace("}]", "}");
+    signed.sandbox.write("keywheel.yaml", &format!("{config}{}", lost("ada")));
+    signed.commit(Some("root"), "hers is lost");
+    signed.applies();
+    signed.change("acme", 14, Some("ada"));
+    assert!(signed.refused("signature/owners-key").contains("is revoked"));
+}
+
+#[test]
 fn a_new_tenant_is_added_by_the_owners_of_the_repository() {
     let signed = Signed::new();
     signed.sandbox.write("policies/initech/tenant.yaml", &signed.tenant("initech", "eve", ""));
@@ -392,9 +413,9 @@ fn owners_that_cannot_sign_are_found_at_validation() {
     let sandbox = Sandbox::with("require_signed: true\n", NIGHTLY);
     sandbox.keywheel(&["validate"]).exits(1).says("config/no-owners");
     for (key, why) in [
-        ("ssh-ed25519 AAAA", "it is no SSH public key"),
+        ("ssh-ed25519 AAAA", "it is no public key"),
         ("ssh-dss AAAAB3NzaC1kc3M=", "of a kind whose signatures are not checked"),
-        ("\"-----BEGIN PGP PUBLIC KEY BLOCK-----\"", "OpenPGP"),
+        ("\"-----BEGIN PGP PUBLIC KEY BLOCK-----\"", "it is no OpenPGP public key"),
     ] {
         let owner = format!("owners: [{{principal: ada@example.org, signing_key: {key}}}]\n");
         sandbox.write("keywheel.yaml", &format!("apiVersion: keywheel/v1\nkind: Config\n{owner}"));
