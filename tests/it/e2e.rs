@@ -9,6 +9,7 @@ use crate::support::kms::Kms;
 use crate::support::moto::Moto;
 use crate::support::sandbox::Sandbox;
 
+mod access;
 mod accidents;
 mod alerts;
 mod approvals;

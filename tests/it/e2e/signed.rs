@@ -9,8 +9,8 @@ use super::{NIGHTLY, NOON, Sandbox};
 const APPLY: &[&str] = &["apply", "--auto-approve"];
 
 /// A repository in which changes are signed, and the keys of the people around it.
-struct Signed {
-    sandbox: Sandbox,
+pub(super) struct Signed {
+    pub(super) sandbox: Sandbox,
     keys: tempfile::TempDir,
 }
 
@@ -19,7 +19,7 @@ const OWNERS: &[(&str, &str)] = &[("root", "root"), ("acme", "ada"), ("globex", 
 
 impl Signed {
     /// Applied once; then everybody's changes count only where they are signed by their owners.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let signed = Self { sandbox: Sandbox::new(""), keys: tempfile::tempdir().unwrap() };
         for person in ["root", "ada", "bob", "eve"] {
             signed.key(person, "ed25519");
@@ -34,14 +34,14 @@ impl Signed {
         signed
     }
 
-    fn config(&self, more: &str) -> String {
+    pub(super) fn config(&self, more: &str) -> String {
         let key = self.public("root");
         format!(
             "apiVersion: keywheel/v1\nkind: Config\n{more}owners: [{{principal: root@example.org, signing_key: {key}}}]\n"
         )
     }
 
-    fn tenant(&self, tenant: &str, owner: &str, more: &str) -> String {
+    pub(super) fn tenant(&self, tenant: &str, owner: &str, more: &str) -> String {
         let key = self.public(owner);
         format!(
             "apiVersion: keywheel/v1\nkind: Tenant\ntenant_id: {tenant}\nowners:\n- principal: {owner}@example.org\n  \
@@ -49,7 +49,7 @@ impl Signed {
         )
     }
 
-    fn key(&self, person: &str, kind: &str) {
+    pub(super) fn key(&self, person: &str, kind: &str) {
         let mut command = Command::new("ssh-keygen");
         command.args(["-q", "-t", kind, "-C", "", "-N", "", "-f"]).arg(self.path(person));
         assert!(command.status().expect("ssh-keygen is not installed: tests/run installs it").success());
@@ -59,7 +59,7 @@ impl Signed {
         self.keys.path().join(person)
     }
 
-    fn public(&self, person: &str) -> String {
+    pub(super) fn public(&self, person: &str) -> String {
         fs::read_to_string(self.keys.path().join(format!("{person}.pub"))).unwrap().trim().to_owned()
     }
 
@@ -71,7 +71,7 @@ impl Signed {
         self.sandbox.git(&[&["-c", "gpg.format=ssh", "-c", &sign, "-c", &key][..], arguments].concat());
     }
 
-    fn commit(&self, signer: Option<&str>, message: &str) {
+    pub(super) fn commit(&self, signer: Option<&str>, message: &str) {
         self.sandbox.git(&["add", "-A"]);
         self.git(signer, &["commit", "-qm", message]);
     }
@@ -84,7 +84,7 @@ impl Signed {
         self.commit(signer, &format!("{tenant}: {days}"));
     }
 
-    fn applies(&self) {
+    pub(super) fn applies(&self) {
         self.sandbox.at(NOON, APPLY).exits(0);
     }
 
