@@ -4,7 +4,7 @@
 //! owners have signed the digest of the plan that they are in. How many are needed counts as it was applied last: a
 //! change does not lower its own bar.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Duration, SecondsFormat};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Finding;
 use crate::document::{Approvals, Repository};
-use crate::model::{Name, Recorded, Timestamp};
+use crate::model::{Name, Owner, Recorded, Timestamp};
 use crate::signature::{self, SignatureError};
 
 use super::{Action, Change, Reason, Waiting, applied_config};
@@ -171,6 +171,30 @@ pub fn findings(needs: &[Need]) -> Vec<Finding> {
         finding
     };
     needs.iter().map(say).collect()
+}
+
+/// Names whose changes could never be approved, since they have too few owners: found out now, and not on the day.
+pub(super) fn too_few_owners(desired: &Repository, settings: Approvals) -> Option<Finding> {
+    let required = settings.required as usize;
+    let people = |owners: &[Owner]| {
+        let counts = owners.iter().filter(|owner| !owner.revoked);
+        counts.map(|owner| owner.principal.to_lowercase()).collect::<BTreeSet<_>>().len()
+    };
+    let of_all = &desired.config.owners;
+    let tenants: BTreeSet<&Name> = desired.keys.keys().map(|address| &address.tenant_id).collect();
+    let owners = |tenant: &Name| desired.tenants.get(tenant).map(|it| &it.value.owners).filter(|own| !own.is_empty());
+    let short: Vec<String> = tenants
+        .into_iter()
+        .filter(|tenant| people(owners(tenant).unwrap_or(of_all)) < required)
+        .map(ToString::to_string)
+        .collect();
+    let (first, more) = (short.first()?, short.len() - 1);
+    let more = if more > 0 { format!(" and {more} more tenants") } else { String::new() };
+    let message = format!(
+        "{required} approvals are asked for, and tenant {first}{more} has fewer owners: nothing of it could be approved"
+    );
+    let help = "name more `owners` of the tenant, or of keywheel.yaml for tenants without their own; whoever writes a change does not count";
+    Some(Finding::warning("plan/too-few-owners", message).help(help))
 }
 
 /// Takes out what needs approvals, and lets it wait: what is left of the plan needs nobody's.

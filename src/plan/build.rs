@@ -46,7 +46,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         let key = change.object.address().and_then(|key| inputs.desired.keys.get(&key));
         change.place = key.map(|key| key.place.clone());
     }
-    let needs = approvals::needs(&draft.changes, approvals::settings(inputs.desired, inputs.recorded));
+    let settings = approvals::settings(inputs.desired, inputs.recorded);
+    draft.diagnostics.extend(approvals::too_few_owners(inputs.desired, settings));
+    let needs = approvals::needs(&draft.changes, settings);
     if inputs.unapproved_waits {
         approvals::withhold(&mut draft.changes, &needs, &mut draft.waiting);
     } else {

@@ -73,8 +73,7 @@ const WHAT: &[(&str, Option<&str>, Change)] = &[
 
 const RULE: &str =
     "apiVersion: keywheel/v1\nkind: Guardrail\nname: A year\nrule: plan.rotations <= 1000\nmessage: too many\n";
-const ACCOUNT: &str =
-    "require_signed: true\nproviders: {aws_kms: {tenants: {acme: {role_arn: \"arn:aws:iam::123456789012:role/keywheel\"}}}}\n";
+const ACCOUNT: &str = "require_signed: true\nproviders: {aws_kms: {tenants: {acme: {role_arn: \"arn:aws:iam::123456789012:role/keywheel\"}}}}\n";
 
 impl Signed {
     fn write(&self, path: &str, text: &str) {

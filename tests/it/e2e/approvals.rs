@@ -306,6 +306,22 @@ fn what_is_only_to_be_read_is_not_approved_and_nobody_is_asked_blindly() {
 }
 
 #[test]
+fn too_few_owners_to_approve_anything_are_told_of_before() {
+    let house = House::with("approvals: {required: 3}\n", DOCUMENTS);
+    let plan = house.sandbox.at(NOON, &["plan"]).exits(0);
+    assert!(!plan.stdout.contains("too-few-owners"), "three own it: {}", plan.stdout);
+    house.tenant(&["ada", "ben"].map(|person| house.owner(person, person, "")).concat());
+    house.sandbox.commit_all("she left");
+    let told = "3 approvals are asked for, and tenant acme has fewer owners";
+    house.sandbox.at(NOON, &["plan"]).exits(0).says("plan/too-few-owners").says(told);
+    // One that is revoked is nobody.
+    let cleo = house.owner("cleo", "cleo", "  revoked: true\n");
+    house.tenant(&(["ada", "ben"].map(|person| house.owner(person, person, "")).concat() + &cleo));
+    house.sandbox.commit_all("hers is lost");
+    house.sandbox.at(NOON, &["plan"]).exits(0).says("plan/too-few-owners");
+}
+
+#[test]
 fn an_orphan_is_destroyed_by_hand_with_approvals_of_that_very_plan() {
     let house = House::new();
     house.sandbox.at(RETAINED, OUT).exits(0);
