@@ -63,6 +63,12 @@ impl Approve {
                 let message = format!("{} is another plan: {}", copy.display(), other.plan.digest);
                 return Err(CliError::new("approve/another-plan", message).help("approvals are of one plan alone"));
             }
+            if other.approvals.is_empty() {
+                let message = format!("{} has no approvals to take", copy.display());
+                return Err(
+                    CliError::new("approve/none", message).help("its owner signs it first: keywheel approve COPY")
+                );
+            }
             (other.approvals, None)
         } else {
             if !self.is_meant(global, &saved)? {

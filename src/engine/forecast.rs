@@ -1,5 +1,7 @@
 //! What is to come: the documents and the record, and time that passes. No key manager is asked.
 
+use std::collections::BTreeSet;
+
 use chrono::Duration;
 
 use crate::model::{Name, Timestamp};
@@ -8,7 +10,7 @@ use crate::plan::{self, Forecast, ForecastInputs};
 use crate::provider::capabilities;
 
 use super::load::{Known, load_at};
-use super::{EngineError, Workspace, clock, planning, retire};
+use super::{EngineError, Workspace, clock, leases, names, planning, retire};
 
 /// Which forecast is meant.
 #[derive(Debug, Clone, Default)]
@@ -26,13 +28,22 @@ pub struct ForecastOptions {
 /// Makes a forecast, and writes nothing anywhere.
 ///
 /// # Errors
-/// The documents that hold for everybody have errors, or the record could not be read.
+/// The documents that hold for everybody have errors, nobody knows the tenant, or the record could not be read.
 pub async fn forecast(workspace: &Workspace, options: &ForecastOptions) -> Result<Forecast, EngineError> {
     let now = options.as_of.unwrap_or_else(clock::now);
     let Known { desired, state, recorded } = load_at(workspace, options.state.as_deref(), now).await?;
     if desired.repository.failed {
         let message = "keywheel.yaml or a document for all tenants has errors: what is to come cannot be told";
         return Err(EngineError::new("forecast/documents", message).help("`keywheel validate` shows them"));
+    }
+    if let Some(tenant) = &options.tenant_id {
+        let documents = &desired.repository;
+        let keys = documents.keys.keys().chain(documents.policies.keys()).map(|address| &address.tenant_id);
+        let known = keys.chain(documents.tenants.keys()).chain(&documents.failed_tenants);
+        let known: BTreeSet<&Name> = known.chain(leases::tenants(&recorded)).collect();
+        if !known.contains(tenant) {
+            return Err(names::unknown_tenant(tenant, known.into_iter()));
+        }
     }
     let days = options.days.min(MAX_DAYS);
     let until = now + Duration::days(days.into());

@@ -188,11 +188,17 @@ pub(super) fn too_few_owners(desired: &Repository, settings: Approvals) -> Optio
         .filter(|tenant| people(owners(tenant).unwrap_or(of_all)) < required)
         .map(ToString::to_string)
         .collect();
-    let (first, more) = (short.first()?, short.len() - 1);
-    let more = if more > 0 { format!(" and {more} more tenants") } else { String::new() };
-    let message = format!(
-        "{required} approvals are asked for, and tenant {first}{more} has fewer owners: nothing of it could be approved"
-    );
+    let shown = short.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    let message = match short.len() {
+        0 => return None,
+        1..=3 => format!(
+            "{required} approvals are asked for, and there are fewer owners of {shown}: nothing could be approved"
+        ),
+        all => format!(
+            "{required} approvals are asked for, and there are fewer owners of {shown} and {} more tenants: nothing could be approved",
+            all - 3
+        ),
+    };
     let help = "name more `owners` of the tenant, or of keywheel.yaml for tenants without their own; whoever writes a change does not count";
     Some(Finding::warning("plan/too-few-owners", message).help(help))
 }

@@ -29,9 +29,9 @@ use self::timeline::{Links, Policies, Span};
 pub const GRACE: Duration = Duration::days(1);
 
 /// How the rate is reckoned, as every form of the report says it.
-pub const DEFINITION: &str = "A key-day is within where, for the whole of it, a policy with the framework's tag was in force that makes the key due by time, \
-     and the key was at most a day behind what that policy asked. The rate is the share of such days in all days on which the \
-     key was under a policy with the tag.";
+pub const DEFINITION: &str = "A key is within while a policy with the framework's tag is in force that makes it due by time, and the key is at most a \
+     day behind what that policy asks. The rate is the share of that time in all time for which keys were under a policy with the \
+     tag; both are given in days of one key.";
 
 /// What a report cannot show.
 pub const LIMITS: &str = "This report supports an assessment; it does not make one. It shows what keywheel recorded of the keys in its care: not keys that it \
@@ -461,7 +461,7 @@ fn rules(tenant: &Name, past: &Past<'_>, is_tagged: &dyn Fn(&RotationPolicy) -> 
         let code = code(guardrail);
         let new = || RuleEvidence {
             code: code.clone(),
-            message: guardrail.message.clone(),
+            message: format!("{}: {}", guardrail.name, guardrail.description.as_ref().unwrap_or(&guardrail.message)),
             kept: 0,
             broken_by: Vec::new(),
             waived: Vec::new(),

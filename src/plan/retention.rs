@@ -26,7 +26,7 @@ use crate::schedule::{Hold, frozen_at};
 use super::build::{Draft, observation};
 use super::due::{KeyTiming, instant};
 use super::keys::version_state;
-use super::{Action, Change, Inputs, Precondition, Reason, Waiting};
+use super::{Action, Change, Inputs, Precondition, Reason, Waiting, burst};
 
 /// The old versions that a plan looks at.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -113,7 +113,11 @@ pub fn next(version: &VersionRecord, terms: &Retention) -> Option<Due> {
             let disabled_at = version.disabled_at?;
             let days = terms.destroy_after_disabled_days?;
             let until = disabled_at.checked_add_signed(Duration::try_days(days.into())?)?;
-            let why = format!("disabled since {}, for {days} days and more", instant(disabled_at));
+            let why = format!(
+                "disabled since {}, for {} and more",
+                instant(disabled_at),
+                burst::words(Duration::days(days.into()))
+            );
             work(Action::ScheduleDestruction, VersionState::PendingDestruction, until, why)
         }
         VersionState::PendingDestruction if disposition != Disposition::Destroy => {
@@ -200,7 +204,7 @@ pub fn evidence(
             Ok(format!("it was last used on {}", instant(*used)))
         }
         Some(LastUse { at: Some(used), .. }) => {
-            Err(format!("it was used on {}, within the last {} days", instant(*used), quiet.num_days()))
+            Err(format!("it was used on {}, within the last {}", instant(*used), burst::words(quiet)))
         }
     }
 }

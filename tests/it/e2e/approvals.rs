@@ -213,6 +213,7 @@ fn two_people_approve_two_copies() {
     let house = House::new();
     house.sandbox.at(RETAINED, OUT).exits(0);
     fs::copy(house.sandbox.path("plan.json"), house.sandbox.path("copy.json")).unwrap();
+    house.sandbox.at(RETAINED, &["approve", "plan.json", "--take-from", "copy.json"]).exits(1).error("approve/none");
     house.approve(RETAINED, "ben");
     fs::rename(house.sandbox.path("plan.json"), house.sandbox.path("bens.json")).unwrap();
     fs::rename(house.sandbox.path("copy.json"), house.sandbox.path("plan.json")).unwrap();
@@ -312,7 +313,7 @@ fn too_few_owners_to_approve_anything_are_told_of_before() {
     assert!(!plan.stdout.contains("too-few-owners"), "three own it: {}", plan.stdout);
     house.tenant(&["ada", "ben"].map(|person| house.owner(person, person, "")).concat());
     house.sandbox.commit_all("she left");
-    let told = "3 approvals are asked for, and tenant acme has fewer owners";
+    let told = "3 approvals are asked for, and there are fewer owners of acme";
     house.sandbox.at(NOON, &["plan"]).exits(0).says("plan/too-few-owners").says(told);
     // One that is revoked is nobody.
     let cleo = house.owner("cleo", "cleo", "  revoked: true\n");

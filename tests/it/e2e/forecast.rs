@@ -168,8 +168,8 @@ fn what_an_apply_would_be_refused_for_and_what_takes_too_long_is_said_before() {
     // One key less than the limit, and quick enough.
     sandbox.commit(&format!("{policy}{}", keys(300)));
     assert_eq!(forecast(&sandbox, NOON, &["--days", "61"])["problems"], json!([]));
-    // A person may have nothing but the tenant that they ask for.
-    assert_eq!(forecast(&sandbox, NOON, &["--tenant", "globex"])["keys"], 0);
+    assert_eq!(forecast(&sandbox, NOON, &["--tenant", "acme"])["keys"], 300);
+    sandbox.at(NOON, &["forecast", "--tenant", "acm"]).exits(1).error("names/unknown-tenant");
 }
 
 #[test]
