@@ -13,7 +13,9 @@ mod name;
 mod observed;
 mod policy;
 mod record;
+mod rule;
 mod secret;
+mod tenant;
 
 pub use case::{
     ACTIONS, Case, Expectation, ExpectedChange, ExpectedFinding, ExpectedWait, Given, GivenRecord, Matching,
@@ -24,15 +26,18 @@ pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
 pub use observed::{LastUse, Observation, ObservedKey, ObservedVersion};
 pub(crate) use policy::words;
 pub use policy::{
-    Disposition, EncryptionKey, Freeze, Guardrail, KmsProvider, NOT_INHERITED, NotificationSettings, Owner,
-    PolicyDefaults, PolicyStatus, RotationEvent, RotationPolicy, RotationStrategy, RotationTrigger, RotationWindow,
-    Severity, Tenant, TimeOfDay, Waiver, Weekday,
+    Disposition, EncryptionKey, KmsProvider, NOT_INHERITED, NotificationSettings, PolicyDefaults, PolicyStatus,
+    RotationEvent, RotationPolicy, RotationStrategy, RotationTrigger, RotationWindow, Severity, TimeOfDay, Waiver,
+    Weekday,
 };
 pub use record::{
     AppliedPlan, AuditEntry, DocumentRecord, KeyRecord, KeyState, Origin, Outcome, PastRotation, Phase, PolicyRecord,
-    Recorded, Retention, RotationCause, RotationRecord, Step, StepRecord, VersionRecord, VersionState, Workflow,
+    Recorded, Retention, RotationCause, RotationRecord, Step, StepRecord, UsageCounter, VersionRecord, VersionState,
+    Workflow,
 };
+pub use rule::{Freeze, Guardrail};
 pub use secret::{Secret, serialize_redacted};
+pub use tenant::{Owner, Tenant};
 
 /// An instant, always in UTC. Stored and printed as RFC 3339 with a `Z`.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -136,13 +136,15 @@ pub struct Occurrence {
     pub slot: Timestamp,
     /// The first slot that is missed, if more than one has passed by then.
     pub overdue_since: Option<Timestamp>,
-    /// What it waits for at its slot, if it does.
+    /// What it waits for from its slot on, if it does.
     pub hold: Option<Hold>,
 }
 
-/// What holds a due key back.
+/// What holds a due key back, by weight.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
+    /// It was adopted overdue: it waits for the policy's first slot after adoption.
+    FirstSlotAfterAdoption,
     /// Its share of `rotation_spread_minutes`.
     Spread,
     /// The minimum gap since its last rotation.
@@ -151,8 +153,6 @@ pub enum Hold {
     Window,
     /// A freeze, by name.
     Freeze(String),
-    /// It was adopted overdue: it waits for the policy's first slot after adoption.
-    FirstSlotAfterAdoption,
 }
 
 /// The first slot that a key has still to serve.
@@ -253,6 +253,25 @@ impl Timing {
         openings.hold(now).map_or(Ok(()), |hold| Err((hold, openings.first(now))))
     }
 
+    /// May a rotation start at `now` that no slot asks for, because a key was used too often? If not, what holds it back, and
+    /// until when. A policy without slots keeps the largest minimum gap.
+    ///
+    /// # Errors
+    /// As [`Timing::open_at`], and the minimum gap since the last rotation.
+    pub fn free_at(
+        &self,
+        history: &KeyHistory,
+        freezes: &[&Freeze],
+        now: Timestamp,
+    ) -> Result<(), (Hold, Option<Timestamp>)> {
+        let (history, now) = (history.reckoned(), reckoned(now));
+        let gap = self.cadence.as_ref().map_or(MAX_MINIMUM_GAP, Cadence::minimum_gap);
+        let gap_until = history.last_rotation.map(|last| last.at + gap).filter(|until| now < *until);
+        let openings = self.openings(freezes);
+        let hold = openings.hold(now).or(gap_until.map(|_| Hold::MinimumGap));
+        hold.map_or(Ok(()), |hold| Err((hold, openings.first(gap_until.unwrap_or(now)))))
+    }
+
     /// The first slot that a key has still to serve, whatever holds it; none if nothing makes it due by time.
     #[must_use]
     pub fn first_due(&self, history: &KeyHistory) -> Option<Timestamp> {
@@ -263,23 +282,22 @@ impl Timing {
     /// The key's next rotation, if it happens when it can start; none if it can never start.
     #[must_use]
     pub fn next(&self, key: &Address, history: &KeyHistory, freezes: &[&Freeze], now: Timestamp) -> Option<Occurrence> {
-        let (at, hold) = match self.decide(key, history, freezes, now) {
+        let decide = |at| self.decide(key, history, freezes, at);
+        let (waits_from, at) = match decide(now) {
             Decision::Unscheduled => return None,
-            Decision::Due { .. } => (reckoned(now), None),
-            Decision::Waiting { starts_at, hold, .. } => (starts_at?, Some(hold)),
-            Decision::NotDue { slot, starts_at } => {
-                let at = starts_at?;
-                let hold = || match self.decide(key, history, freezes, slot) {
-                    Decision::Waiting { hold, .. } => Some(hold),
-                    _ => None,
-                };
-                (at, if at > slot { hold() } else { None })
+            Decision::Due { .. } => (None, reckoned(now)),
+            Decision::Waiting { slot, starts_at, .. } | Decision::NotDue { slot, starts_at } => {
+                (Some(slot), starts_at?)
             }
         };
-        match self.decide(key, history, freezes, at) {
-            Decision::Due { slot, overdue_since } => Some(Occurrence { at, slot, overdue_since, hold }),
+        let Decision::Due { slot, overdue_since } = decide(at) else { return None };
+        // It may wait for one thing after the other: the weightiest is why it is late.
+        let looked_at = waits_from.into_iter().flat_map(|first| [first, slot, at - Duration::seconds(1)]);
+        let holds = looked_at.filter(|instant| *instant < at).filter_map(|instant| match decide(instant) {
+            Decision::Waiting { hold, .. } => Some(hold),
             _ => None,
-        }
+        });
+        Some(Occurrence { at, slot, overdue_since, hold: holds.max() })
     }
 
     /// The end of the opening that holds an instant, where it holds one.

@@ -7,7 +7,7 @@ use crate::model::{Name, Timestamp};
 use crate::plan::forecast::MAX_DAYS;
 use crate::render;
 
-use super::args::{Global, instant};
+use super::args::{Global, StateArg, instant};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -33,10 +33,8 @@ pub struct ForecastCommand {
     /// Begin at another instant than now
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     as_of: Option<Timestamp>,
-    /// Another state database than keywheel.yaml names, as sqlite:PATH, a postgres:// URL without a password, or '${NAME}' of an
-    /// environment variable that holds either
-    #[arg(long, visible_alias = "state-url", value_name = "URL")]
-    state: Option<String>,
+    #[command(flatten)]
+    state: StateArg,
     /// Write the result to standard output as text, json, markdown, html (a page to read and to print) or ics (iCalendar, for
     /// the calendars of people)
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
@@ -68,7 +66,7 @@ impl ForecastCommand {
             days: self.days,
             tenant_id: self.tenant.clone(),
             as_of: self.as_of,
-            state: self.state.clone(),
+            state: self.state.state.clone(),
         };
         let forecast = block_on(engine::forecast(&global.workspace(self.reference.as_deref()), &options))?;
         match self.format {

@@ -43,6 +43,7 @@ mod show;
 mod state;
 mod status;
 mod test;
+mod usage;
 mod validate;
 mod version;
 
@@ -85,6 +86,7 @@ enum Command {
     Park(park::Park),
     Resume(resume::Resume),
     Attest(attest::Attest),
+    Usage(usage::Usage),
     Enable(enable::Enable),
     Destroy(destroy::Destroy),
     Forecast(forecast::ForecastCommand),
@@ -150,6 +152,7 @@ fn dispatch(cli: &Cli) -> Result<ExitStatus, CliError> {
         Command::Park(command) => command.run(global),
         Command::Resume(command) => command.run(global),
         Command::Attest(command) => command.run(global),
+        Command::Usage(command) => command.run(global),
         Command::Enable(command) => command.run(global),
         Command::Destroy(command) => command.run(global),
         Command::Forecast(command) => command.run(global),

@@ -77,7 +77,12 @@ pub async fn apply(
             // Somebody may have applied a newer commit while this one waited for the lock.
             not_older(workspace, &desired, recorded, options)?;
             ownership::signed(&ownership::examine(workspace, &desired, recorded, clock::now())?)?;
-            Ok(Wanted::Everything(approval::authors(workspace, &desired, recorded)?))
+            // Without a plan that somebody approved, nobody asks who wrote it.
+            let authors = match options.saved {
+                Some(_) => approval::authors(workspace, &desired, recorded)?,
+                None => Authors::default(),
+            };
+            Ok(Wanted::Everything(authors))
         })
         .await
     })

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::document::packs;
-use crate::model::{AuditEntry, Name, ObjectKind, Origin, Timestamp, Workflow};
+use crate::model::{AuditEntry, Name, ObjectKind, Phase, Timestamp, Workflow};
 use crate::plan::compliance::{DEFINITION, KeyEvidence, LIMITS, Past, PolicyEvidence, RuleEvidence, Turn, of_tenant};
 use crate::store::{AuditHead, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, ReadState};
 
@@ -135,7 +135,7 @@ pub async fn compliance(workspace: &Workspace, options: &ComplianceOptions) -> R
         until,
         as_of: now,
         lineage: recorded.lineage,
-        commit: recorded.last_applied.as_ref().map(|last| commit(&last.origin)),
+        commit: recorded.last_applied.as_ref().map(|last| last.origin.commit.clone()),
         definition: DEFINITION,
         limits: LIMITS,
         summary: ComplianceSummary::default(),
@@ -184,14 +184,10 @@ impl ComplianceSummary {
         self.rate_percent =
             (self.key_days > 0.0).then(|| (self.key_days_within / self.key_days * 10_000.0).floor() / 100.0);
         let rotations = || keys.iter().flat_map(|key| &key.rotations).filter(|turn| turn.workflow == Workflow::Rotate);
-        self.rotations = rotations().filter(|turn| turn.result == crate::model::Phase::Settled).count();
-        self.failed_rotations = rotations().filter(|turn| turn.result == crate::model::Phase::Abandoned).count();
+        self.rotations = rotations().filter(|turn| turn.result == Phase::Settled).count();
+        self.failed_rotations = rotations().filter(|turn| turn.result == Phase::Abandoned).count();
         self.gaps = keys.iter().map(|key| key.gaps.len()).sum();
     }
-}
-
-fn commit(origin: &Origin) -> String {
-    origin.commit.clone()
 }
 
 /// What the log tells of policies, of which policy a key has, of what stops keys, and of approvals; each tenant's in

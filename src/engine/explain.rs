@@ -19,7 +19,7 @@ use crate::document::Repository;
 use crate::model::{
     Address, EncryptionKey, KeyRecord, Name, ObjectRef, PolicyRecord, Recorded, Timestamp, VersionRecord, VersionState,
 };
-use crate::plan::{KeyTiming, continued_key, continued_policy, key_timing};
+use crate::plan::{KeyTiming, Verdict, continued_key, continued_policy, verdict};
 use crate::store::{HistoryEntry, HistoryFilter};
 
 pub use due::Due;
@@ -223,17 +223,16 @@ impl<'a> View<'a> {
             let policy = Address::new(address.tenant_id.clone(), name.clone());
             repository.policies.get_key_value(&policy).map(|(address, policy)| (address, &policy.value))
         });
-        let decision = policy
-            .zip(record)
-            .and_then(|((policy, _), record)| key_timing(&timings, policy, address, &key.value, record, self.now));
         let of = KeyOf { address, document: &key.value, record };
+        let under = policy.and_then(|(address, policy)| self.under(address, policy, &of));
+        let (decision, verdict) = under.map_or((None, Verdict::Quiet), |under| verdict(&timings, &under, self.now));
         Some(Explanation {
             object: ObjectRef::key(address),
             applied,
             place: self.place(&key.place, applied),
             fields,
             timezone: policy.map(|(_, policy)| policy.timezone.clone()),
-            due: due::key_due(&of, policy.map(|(_, policy)| policy), decision.as_ref(), self.now),
+            due: due::key_due(&of, under.as_ref(), decision.as_ref(), &verdict),
             upcoming: policy.map(|(policy, _)| self.upcoming_of_key(&timings, policy, &of)).unwrap_or_default(),
             upcoming_once: upcoming::once_key(applied, record, policy.map(|(_, policy)| policy)),
             keys: Vec::new(),

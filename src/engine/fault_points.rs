@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::model::{
     AppliedPlan, AuditEntry, Delivery, EncryptionKey, KeyRecord, LastUse, Observation, PastRotation, Recorded,
-    StepRecord, Timestamp, VersionRecord,
+    StepRecord, Timestamp, UsageCounter, VersionRecord,
 };
 use crate::provider::{CreateVersion, Found, KeyHandle, KeyManager, Observe, Owned, ProviderError};
 use crate::store::{
@@ -124,6 +124,10 @@ impl State for Watched<dyn State> {
 
     async fn conclude(&self, concluded: &[(u32, Delivery)]) -> Result<(), StoreError> {
         around("conclude", self.0.conclude(concluded)).await
+    }
+
+    async fn report_usage(&self, counter: &UsageCounter) -> Result<u64, StoreError> {
+        around("report_usage", self.0.report_usage(counter)).await
     }
 
     fn migrated(&self) -> Option<&Migrated> {

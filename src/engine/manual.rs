@@ -311,20 +311,7 @@ fn left(desired: &Desired, recorded: &Recorded, address: &Address, whose: &str) 
 }
 
 fn manual(address: &Address, record: &KeyRecord, action: Action, code: &str, why: &str) -> Change {
-    Change {
-        object: ObjectRef::key(address),
-        action,
-        version: None,
-        reason: Reason::new(code, why),
-        before: None,
-        after: None,
-        place: None,
-        precondition: Precondition {
-            revision: record.revision,
-            primary: record.primary_version.as_ref().map(|version| version.provider_ref.clone()),
-            rotation_id: None,
-        },
-    }
+    Change::new(ObjectRef::key(address), action, Reason::new(code, why), Precondition::of(record))
 }
 
 fn refused(code: &'static str, message: String) -> EngineError {

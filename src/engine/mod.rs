@@ -50,6 +50,7 @@ mod state_snapshot;
 mod state_verify;
 mod status;
 mod test;
+mod usage;
 mod versioned;
 mod workflow;
 
@@ -84,6 +85,7 @@ pub use state_snapshot::snapshot_state;
 pub use state_verify::{VerifyReport, verify_state};
 pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
 pub use test::{CaseReport, TEST_ENDINGS, TestReport, run_tests};
+pub use usage::{UsageOptions, UsageReport, report_usage};
 pub use versioned::{OUTPUT_VERSION, Versioned};
 
 pub use crate::store::{

@@ -16,7 +16,7 @@ use crate::model::{
     Address, KeyRecord, KeyState, KmsProvider, Name, ObjectKind, ObjectRef, Origin, Phase, PolicyStatus, Recorded,
     RotationCause, RotationPolicy, RotationRecord, Timestamp, VersionRecord, Workflow, words,
 };
-use crate::plan::{KeyTiming, Reason, Verdict, continued_key, key_timing, verdict};
+use crate::plan::{KeyTiming, KeyUnder, Reason, Verdict, continued_key, verdict};
 use crate::schedule::{Decision, TZ_VERSION};
 
 use super::load::{Known, load_with_record};
@@ -147,6 +147,9 @@ pub struct PrimaryVersion {
     pub created_at: Timestamp,
     /// Its age in whole days.
     pub age_days: i64,
+    /// How often it was used, as far as that was reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_count: Option<u64>,
 }
 
 /// A workflow that has begun and not ended.
@@ -211,8 +214,9 @@ pub(super) fn report(
         })
         .map(|(address, record)| {
             let policy = policy_of(&applied, address, record);
-            let outlook = outlook(&timings, policy, address, record, rotation_enabled, now);
-            entry(record, policy, outlook, recorded.unfinished_of(record.id), now)
+            let used = recorded.usage_of(record);
+            let outlook = outlook(&timings, policy, address, record, used, rotation_enabled, now);
+            entry(record, used, policy, outlook, recorded.unfinished_of(record.id), now)
         })
         .filter(|entry| filter.state.is_none_or(|state| state == entry.state))
         .collect();
@@ -283,14 +287,19 @@ pub(super) fn outlook(
     policy: Option<(&Address, &RotationPolicy)>,
     address: &Address,
     record: &KeyRecord,
+    used: u64,
     rotation_enabled: bool,
     now: Timestamp,
 ) -> Outlook {
-    let decision = policy.and_then(|(policy, _)| key_timing(timings, policy, address, &record.key, record, now));
-    let verdict = match (&decision, policy) {
-        (Some(decision), Some((_, policy))) => verdict(decision, policy, now),
-        _ => Verdict::Quiet,
-    };
+    let under = policy.map(|(policy_address, policy)| KeyUnder {
+        policy_address,
+        policy,
+        address,
+        document: &record.key,
+        record,
+        used,
+    });
+    let (decision, verdict) = under.map_or((None, Verdict::Quiet), |under| verdict(timings, &under, now));
     let suspended = policy.is_some_and(|(_, policy)| policy.status == PolicyStatus::Suspended);
     let held = |code| record.state_reason.clone().map(|why| Reason::new(code, why));
     let (standing, reason) = match (record.state, verdict) {
@@ -319,6 +328,7 @@ pub(super) fn outlook(
 
 fn entry(
     record: &KeyRecord,
+    used: u64,
     policy: Option<(&Address, &RotationPolicy)>,
     outlook: Outlook,
     unfinished: Option<&RotationRecord>,
@@ -333,20 +343,21 @@ fn entry(
         reason: outlook.reason,
         rotation_policy: record.key.rotation_policy.clone(),
         suspended: policy.is_some_and(|(_, policy)| policy.status == PolicyStatus::Suspended),
-        primary_version: record.primary_version.as_ref().map(|version| primary(version, now)),
+        primary_version: record.primary_version.as_ref().map(|version| primary(version, used, now)),
         last_rotation_at: record.last_rotation_at,
         next_rotation_at: outlook.next,
         unfinished: unfinished.map(unfinished_rotation),
     }
 }
 
-fn primary(version: &VersionRecord, now: Timestamp) -> PrimaryVersion {
+fn primary(version: &VersionRecord, used: u64, now: Timestamp) -> PrimaryVersion {
     let created_at = version.provider_created_at.or(version.activated_at).unwrap_or(version.created_at);
     PrimaryVersion {
         number: version.number,
         provider_ref: version.provider_ref.clone(),
         created_at,
         age_days: (now - created_at).num_days().max(0),
+        usage_count: Some(used).filter(|used| *used > 0),
     }
 }
 

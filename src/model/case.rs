@@ -84,6 +84,10 @@ pub struct RecordedKey {
     /// Its state.
     #[serde(default = "RecordedKey::default_state")]
     pub state: KeyState,
+    /// How often its primary version was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &900_000)]
+    pub usage_count: Option<u64>,
     /// Its versions before the primary one that are not destroyed, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("examples" = [[{"deactivated_at": "2026-09-01T02:00:00Z"}]]))]

@@ -1,4 +1,4 @@
-//! What people write: policies, keys, tenants, guardrails and freezes, with every default resolved by serde.
+//! Policies and keys as people write them, with every default resolved by serde.
 //!
 //! One struct serves the document, its JSON schema, the recorded row and the plan's diff. The settings of
 //! `keywheel.yaml` and of the tenant are merged in *before* a document becomes one of these, so a value here is always
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{NaiveDate, NaiveTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -298,7 +298,7 @@ impl RotationPolicy {
     fn default_time_of_day() -> TimeOfDay {
         TimeOfDay(NaiveTime::MIN)
     }
-    fn default_timezone() -> String {
+    pub(super) fn default_timezone() -> String {
         "UTC".to_owned()
     }
     const fn default_rollback_hours() -> u32 {
@@ -446,136 +446,6 @@ pub struct EncryptionKey {
     /// The name that this key had until now: a rename that keeps its history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_name: Option<Name>,
-}
-
-/// Who may change a tenant's documents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Owner {
-    /// The person's or machine's principal, as in git's allowed signers.
-    #[schemars(length(min = 1, max = 256), example = &"alice@example.org")]
-    pub principal: String,
-    /// The public key that signs for the principal: an SSH key as it stands in its `.pub` file, or an OpenPGP key as a block of
-    /// text (`signing_key: |`), as `gpg --armor --export KEY` prints it. When an OpenPGP key was revoked, or given another
-    /// date, print and name it anew.
-    #[schemars(length(min = 1, max = 65536), example = &"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBrJq/X/POHmPtnu7iS3efJ78yiBj+frByWhj9n+R2D1")]
-    pub signing_key: String,
-    /// Nothing that this key signed counts, whenever it was signed: it was lost, or somebody else has it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub revoked: bool,
-    /// The first day on which the key counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("format" = "date"))]
-    pub valid_after: Option<NaiveDate>,
-    /// The last day on which the key counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("format" = "date"))]
-    pub valid_before: Option<NaiveDate>,
-}
-
-/// A tenant: its owners, and the defaults of its documents.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tenant {
-    /// The tenant: the name of the folder that holds the document.
-    pub tenant_id: Name,
-    /// Who the tenant is, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Who may change the tenant's documents.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub owners: Vec<Owner>,
-    /// Policy fields that the tenant's policies take where they say nothing themselves.
-    #[serde(
-        default,
-        skip_serializing_if = "serde_json::Map::is_empty",
-        serialize_with = "super::secret::serialize_redacted"
-    )]
-    #[schemars(with = "super::policy::PolicyDefaults")]
-    pub defaults: serde_json::Map<String, Value>,
-}
-
-/// A rule over policies, keys and plans.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Guardrail {
-    /// The rule's name.
-    pub name: Name,
-    /// What the rule is for, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// What a broken rule does.
-    #[serde(default = "Guardrail::default_severity")]
-    pub severity: Severity,
-    /// The tenants that it holds for; absent means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tenants: Vec<Name>,
-    /// The classes of data that it holds for; absent means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub key_types: Vec<String>,
-    /// The rule, an expression in CEL that is true where it is kept.
-    #[schemars(length(min = 1, max = 4096), example = &"policy.rotation_interval_days <= 90")]
-    pub rule: String,
-    /// What is said when it is broken.
-    #[schemars(length(min = 1))]
-    pub message: String,
-    /// What to do then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-}
-
-impl Guardrail {
-    /// Does it hold for this class of data of this tenant?
-    #[must_use]
-    pub fn selects(&self, tenant_id: &Name, key_type: &str) -> bool {
-        selects(&self.tenants, &self.key_types, tenant_id, key_type)
-    }
-
-    const fn default_severity() -> Severity {
-        Severity::Error
-    }
-}
-
-/// Do lists of tenants and of classes of data, of which an absent one means all, select this one?
-fn selects(tenants: &[Name], key_types: &[String], tenant_id: &Name, key_type: &str) -> bool {
-    (tenants.is_empty() || tenants.contains(tenant_id))
-        && (key_types.is_empty() || key_types.iter().any(|class| class == key_type))
-}
-
-impl Freeze {
-    /// Does it hold for this class of data of this tenant?
-    #[must_use]
-    pub fn selects(&self, tenant_id: &Name, key_type: &str) -> bool {
-        selects(&self.tenants, &self.key_types, tenant_id, key_type)
-    }
-}
-
-/// A span of local time in which nothing starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Freeze {
-    /// The freeze's name.
-    #[schemars(example = &"Year-end change freeze")]
-    pub name: Name,
-    /// Why.
-    #[schemars(length(min = 1))]
-    pub reason: String,
-    /// Its first instant, local time in `timezone`: `YYYY-MM-DDTHH:MM:SS`.
-    #[schemars(with = "String", example = &"2026-12-20T00:00:00")]
-    pub from: NaiveDateTime,
-    /// The instant at which it has ended, local time in `timezone`: `YYYY-MM-DDTHH:MM:SS`.
-    #[schemars(with = "String", example = &"2027-01-05T00:00:00")]
-    pub until: NaiveDateTime,
-    /// The IANA time zone of `from` and `until`.
-    #[serde(default = "RotationPolicy::default_timezone")]
-    #[schemars(length(min = 1, max = 50))]
-    pub timezone: String,
-    /// The tenants that it holds for; absent means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tenants: Vec<Name>,
-    /// The classes of data that it holds for; absent means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub key_types: Vec<String>,
 }
 
 /// The policy fields that `keywheel.yaml` and a tenant may set for the policies below them, in the schema's form.

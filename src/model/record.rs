@@ -372,6 +372,19 @@ impl Retention {
     }
 }
 
+/// A row of `usage_counters`: how often one version was used, as one source counts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageCounter {
+    /// The version.
+    pub key_version_id: Uuid,
+    /// Who counts: a service, a host.
+    pub source: String,
+    /// How often in all, since the version was made. A report that comes twice, or late, changes nothing.
+    pub total: u64,
+    /// When that was reported.
+    pub reported_at: Timestamp,
+}
+
 /// A row of `rotations`: one run of a workflow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RotationRecord {
@@ -511,6 +524,8 @@ pub struct Recorded {
     pub documents: BTreeMap<ObjectRef, DocumentRecord>,
     /// Rotations that are neither settled nor abandoned.
     pub unfinished: Vec<RotationRecord>,
+    /// How often primary versions were used, all sources together, by their ids; those that nobody reported are left out.
+    pub usage: BTreeMap<Uuid, u64>,
     /// The plan that was applied last.
     pub last_applied: Option<AppliedPlan>,
 }
@@ -520,6 +535,12 @@ impl Recorded {
     #[must_use]
     pub fn unfinished_of(&self, key_id: Uuid) -> Option<&RotationRecord> {
         self.unfinished.iter().find(|rotation| rotation.key_id == key_id)
+    }
+
+    /// How often the primary version of a key was used, as far as that was reported.
+    #[must_use]
+    pub fn usage_of(&self, key: &KeyRecord) -> u64 {
+        key.primary_version.as_ref().and_then(|version| self.usage.get(&version.id)).copied().unwrap_or(0)
     }
 
     /// Has it neither policies nor keys, as before the first apply?

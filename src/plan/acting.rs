@@ -15,8 +15,6 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
         }
     };
     for policy in repository.policies.values().map(|policy| &policy.value) {
-        count("max_usage_count", policy.max_usage_count.is_some());
-        count("usage_threshold_warning", policy.usage_threshold_warning.is_some());
         count("rotation_events", !policy.rotation_events.is_empty());
         if let Some(settings) = &policy.notification_settings {
             count("notification_settings.email", !settings.email.is_empty());
@@ -25,7 +23,6 @@ pub(super) fn not_yet(repository: &Repository) -> Option<Finding> {
             count("notification_settings with a literal secret", secrets.iter().any(is_literal));
         }
         count("authorized_services", !policy.authorized_services.is_empty());
-        count("rotation_trigger: usage_based", policy.rotation_trigger == RotationTrigger::UsageBased);
         count("rotation_trigger: event_based", policy.rotation_trigger == RotationTrigger::EventBased);
     }
     if counts.is_empty() {

@@ -4,8 +4,8 @@
 //! [`alerts`] is pure. It looks at each key once; only of the keys that [`to_look_up`] names does it need the past, and of
 //! those the last [`LOOKED_AT`] rotations. An alert never stops anything: it is a warning, or worth knowing.
 //!
-//! The thresholds: see [`EXPIRES_WITHIN`], [`RECENT`], [`KNOWN_FROM`], [`MORE_OFTEN`], [`LATER`] and [`OTHER_HOURS`]. What
-//! keys were used for is not recorded, so that nothing can be said about `usage_threshold_warning`.
+//! The thresholds: see [`EXPIRES_WITHIN`], [`RECENT`], [`KNOWN_FROM`], [`MORE_OFTEN`], [`LATER`] and [`OTHER_HOURS`]; that of
+//! usage is its policy's `usage_threshold_warning`.
 //!
 //! Must not know: a clock, a database; how anything is drawn.
 
@@ -18,7 +18,7 @@ use chrono::{Duration, NaiveTime, Timelike};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use super::due::{KeyTiming, history, instant};
+use super::due::{KeyTiming, history, instant, usage_limit};
 use super::{burst::words, keys::continued_key};
 use crate::diagnostic::Finding;
 use crate::document::Repository;
@@ -71,6 +71,7 @@ pub const CODES: &[(&str, &str)] = &[
     (UNUSUAL_DELAY, "A key that only a person rotates was not rotated for twice as long as it usually takes."),
     (UNUSUAL_FREQUENCY, "A key was rotated after less than a quarter of the time that usually lies between."),
     (UNUSUAL_HOUR, "A key was rotated three hours or more away from the time of day of each earlier rotation."),
+    (USAGE, "The primary version of a key was used as often as its policy's usage_threshold_warning says, or more."),
 ];
 
 const EXPIRED: &str = "alert/expired";
@@ -85,6 +86,7 @@ const ROTATION_FAILED: &str = "alert/rotation-failed";
 const UNUSUAL_DELAY: &str = "alert/unusual-delay";
 const UNUSUAL_FREQUENCY: &str = "alert/unusual-frequency";
 const UNUSUAL_HOUR: &str = "alert/unusual-hour";
+const USAGE: &str = "alert/usage";
 
 /// Findings about documents that say the same of the same object.
 const SAME: &[(&str, &str)] =
@@ -149,6 +151,7 @@ pub fn alerts(inputs: &AlertInputs<'_>, concerns: impl Fn(&ObjectRef) -> bool) -
             now: inputs.now,
         };
         looked_at.standing(&errors, &mut found);
+        found.extend(record.and_then(|record| looked_at.usage(inputs.recorded.usage_of(record))));
         looked_at.end(&mut found);
         let past = record.and_then(|record| inputs.past.get(&record.id));
         looked_at.habits(past.map_or(&[][..], Vec::as_slice), &mut found);
@@ -265,6 +268,25 @@ impl Key<'_> {
             instant(missed)
         );
         Some(self.alert(OVERDUE, message, "are overdue").help("`keywheel explain` says what holds it back"))
+    }
+
+    /// How often it was used, from what its policy warns of on. Beyond the limit it is due, and that is not said twice.
+    fn usage(&self, used: u64) -> Option<Alert> {
+        let policy = self.policy?;
+        let warning = policy.usage_threshold_warning.filter(|warning| used >= *warning)?;
+        let limit = usage_limit(policy);
+        if limit.is_some_and(|limit| used >= limit) && policy.status == PolicyStatus::Active {
+            return None;
+        }
+        let next = match limit {
+            Some(limit) if policy.status == PolicyStatus::Suspended => {
+                format!("its policy, which is suspended, rotates it at {limit}")
+            }
+            Some(limit) => format!("it rotates at {limit}"),
+            None => "no max_usage_count rotates it".to_owned(),
+        };
+        let message = format!("{} was used {used} times, {warning} or more, and {next}", self.address);
+        Some(self.alert(USAGE, message, "were used as often as their policies warn of"))
     }
 
     /// Its last day, and whether anything rotates it.

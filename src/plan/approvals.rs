@@ -228,16 +228,9 @@ mod tests {
 
     fn changes(tenant: &str, action: Action, count: u32) -> Vec<Change> {
         let address = format!("{tenant}/key").parse().unwrap();
-        let change = |number| Change {
-            object: ObjectRef::key(&address),
-            action,
-            version: Some(number),
-            reason: Reason::new("due", "it is due"),
-            before: None,
-            after: None,
-            place: None,
-            precondition: Precondition::default(),
-        };
+        let reason = Reason::new("due", "it is due");
+        let change = Change::new(ObjectRef::key(&address), action, reason, Precondition::default());
+        let change = |number| Change { version: Some(number), ..change.clone() };
         (0..count).map(change).collect()
     }
 

@@ -14,7 +14,7 @@ use crate::model::{
 use crate::schedule::{Decision, TZ_VERSION, Timing};
 
 use super::compare::{FieldDiff, compare, fields};
-use super::due::{KeyTiming, Verdict, finish_held_back, held_back, instant, key_timing, verdict};
+use super::due::{KeyTiming, KeyUnder, Verdict, finish_held_back, held_back, instant, key_timing, verdict};
 use super::guardrails;
 use super::keys::{self, Extent};
 use super::{Action, Change, Inputs, Plan, Precondition, Reason, Waiting, acting, approvals, digest, limits};
@@ -42,10 +42,6 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         draft.diagnostics.extend(acting::not_yet(inputs.desired));
     }
     sort(&mut draft.changes);
-    for change in draft.changes.iter_mut().filter(|change| change.action.is_destructive()) {
-        let key = change.object.address().and_then(|key| inputs.desired.keys.get(&key));
-        change.place = key.map(|key| key.place.clone());
-    }
     let settings = approvals::settings(inputs.desired, inputs.recorded);
     draft.diagnostics.extend(approvals::too_few_owners(inputs.desired, settings));
     let needs = approvals::needs(&draft.changes, settings);
@@ -147,20 +143,10 @@ fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
             ),
             None => format!("its {} was interrupted when it was {}", rotation.workflow, rotation.phase),
         };
-        draft.changes.push(Change {
-            object: ObjectRef::key(&rotation.address),
-            action: Action::Finish,
-            version: None,
-            reason: Reason::new("interrupted", reason),
-            before: None,
-            after: None,
-            place: None,
-            precondition: Precondition {
-                revision: 0,
-                primary: rotation.from_ref.clone(),
-                rotation_id: Some(rotation.id),
-            },
-        });
+        let precondition =
+            Precondition { revision: 0, primary: rotation.from_ref.clone(), rotation_id: Some(rotation.id) };
+        let (object, reason) = (ObjectRef::key(&rotation.address), Reason::new("interrupted", reason));
+        draft.changes.push(Change::new(object, Action::Finish, reason, precondition));
     }
 }
 
@@ -404,7 +390,7 @@ fn consequence(
     (due, delayed)
 }
 
-/// What the clock asks of a key that is in order.
+/// What the clock and the counts ask of a key that is in order.
 pub(super) fn due_work(
     inputs: &Inputs<'_>,
     timings: &KeyTiming<'_>,
@@ -416,11 +402,16 @@ pub(super) fn due_work(
     let Some(policy_name) = &document.rotation_policy else { return };
     let address = Address::new(key.tenant_id.clone(), policy_name.clone());
     let Some(policy) = inputs.desired.policies.get(&address) else { return };
-    let Some(decision) = key_timing(timings, &address, key, document, record, inputs.now) else { return };
-    let verdict = match (
-        verdict(&decision, &policy.value, inputs.now),
-        held_back(inputs.desired, inputs.recorded, record, inputs.now),
-    ) {
+    let under = KeyUnder {
+        policy_address: &address,
+        policy: &policy.value,
+        address: key,
+        document,
+        record,
+        used: inputs.recorded.usage_of(record),
+    };
+    let (_, verdict) = verdict(timings, &under, inputs.now);
+    let verdict = match (verdict, held_back(inputs.desired, inputs.recorded, record, inputs.now)) {
         (Verdict::Quiet, _) => return,
         (_, Some((reason, starts_at))) => Verdict::Wait { reason, starts_at },
         (Verdict::Rotate { .. }, _) if !inputs.rotation_enabled => Verdict::Wait {
@@ -432,20 +423,10 @@ pub(super) fn due_work(
     match verdict {
         Verdict::Quiet => {}
         Verdict::Wait { reason, starts_at } => wait(draft, key, Action::Rotate, reason, starts_at),
-        Verdict::Rotate { cause, reason } => draft.changes.push(Change {
-            object: ObjectRef::key(key),
-            action: Action::Rotate,
-            version: None,
-            reason: Reason::new(cause.as_str(), reason),
-            before: None,
-            after: None,
-            place: None,
-            precondition: Precondition {
-                revision: record.revision,
-                primary: record.primary_version.as_ref().map(|version| version.provider_ref.clone()),
-                rotation_id: None,
-            },
-        }),
+        Verdict::Rotate { cause, reason } => {
+            let reason = Reason::new(cause.as_str(), reason);
+            draft.changes.push(Change::new(ObjectRef::key(key), Action::Rotate, reason, Precondition::of(record)));
+        }
     }
 }
 
@@ -455,30 +436,14 @@ pub(super) fn wait(draft: &mut Draft, key: &Address, action: Action, reason: Rea
 
 /// Something new.
 pub(super) fn created(object: ObjectRef, document: &impl Serialize, reason: Reason) -> Change {
-    Change {
-        object,
-        action: Action::Create,
-        version: None,
-        reason,
-        before: None,
-        after: Some(fields(document)),
-        place: None,
-        precondition: Precondition::default(),
-    }
+    let change = Change::new(object, Action::Create, reason, Precondition::default());
+    Change { after: Some(fields(document)), ..change }
 }
 
 /// Something that changes in some fields.
 pub(super) fn updated(object: ObjectRef, action: Action, diff: FieldDiff, revision: u64, reason: Reason) -> Change {
-    Change {
-        object,
-        action,
-        version: None,
-        reason,
-        before: Some(diff.before),
-        after: Some(diff.after),
-        place: None,
-        precondition: Precondition { revision, ..Precondition::default() },
-    }
+    let change = Change::new(object, action, reason, Precondition { revision, ..Precondition::default() });
+    Change { before: Some(diff.before), after: Some(diff.after), ..change }
 }
 
 /// Something that leaves.
@@ -489,16 +454,9 @@ pub(super) fn removed(
     revision: u64,
     why: &str,
 ) -> Change {
-    Change {
-        object,
-        action,
-        version: None,
-        reason: Reason::new("document_gone", why),
-        before: Some(fields(document)),
-        after: None,
-        place: None,
-        precondition: Precondition { revision, ..Precondition::default() },
-    }
+    let reason = Reason::new("document_gone", why);
+    let change = Change::new(object, action, reason, Precondition { revision, ..Precondition::default() });
+    Change { before: Some(fields(document)), ..change }
 }
 
 /// The changed fields, for a sentence.

@@ -86,6 +86,7 @@ impl Situation<'_> {
             let old = old_versions(address, record.id, key);
             let mut versions = old.iter().map(|(version, _)| observed_version(version)).collect::<Vec<_>>();
             if let Some(primary) = &mut record.primary_version {
+                recorded.usage.extend(key.usage_count.map(|used| (primary.id, used)));
                 primary.provider_ref = format!("{address} version {}", primary.number);
                 primary.state = VersionState::Active;
                 versions.push(observed_version(primary));

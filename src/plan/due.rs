@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::document::Repository;
 use crate::model::{
     Address, EncryptionKey, Freeze, KeyRecord, KeyState, Phase, PolicyStatus, Recorded, RotationCause, RotationPolicy,
-    RotationRecord, Timestamp,
+    RotationRecord, RotationTrigger, Timestamp,
 };
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing, freeze_applies};
 
@@ -25,7 +25,7 @@ pub enum Verdict {
     Quiet,
     /// Rotate now.
     Rotate {
-        /// Due or overdue.
+        /// Due, overdue or used too often.
         cause: RotationCause,
         /// Since when, in words.
         reason: String,
@@ -75,6 +75,13 @@ pub fn history(record: &KeyRecord) -> KeyHistory {
     }
 }
 
+/// How often a version may be used under a policy. None where usage makes no key due.
+#[must_use]
+pub fn usage_limit(policy: &RotationPolicy) -> Option<u64> {
+    let counts = matches!(policy.rotation_trigger, RotationTrigger::TimeBased | RotationTrigger::UsageBased);
+    policy.max_usage_count.filter(|_| counts)
+}
+
 /// What a schedule says about a recorded key at `now`. None where its policy has no timing.
 #[must_use]
 pub fn key_timing(
@@ -89,16 +96,64 @@ pub fn key_timing(
     Some(timings.of(policy)?.decide(key, &history(record), &freezes, now))
 }
 
-/// The verdict on a key whose policy is `policy`.
+/// A recorded key under its policy.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyUnder<'a> {
+    /// The policy's address.
+    pub policy_address: &'a Address,
+    /// The policy.
+    pub policy: &'a RotationPolicy,
+    /// The key's address.
+    pub address: &'a Address,
+    /// The key's document.
+    pub document: &'a EncryptionKey,
+    /// The key's record.
+    pub record: &'a KeyRecord,
+    /// How often its primary version was used.
+    pub used: u64,
+}
+
+/// The verdict on a key, and what its schedule says: time or usage makes it due, whichever lets it rotate first.
 #[must_use]
-pub fn verdict(decision: &Decision, policy: &RotationPolicy, now: Timestamp) -> Verdict {
-    let suspended = policy.status == PolicyStatus::Suspended;
+pub fn verdict(timings: &KeyTiming<'_>, key: &KeyUnder<'_>, now: Timestamp) -> (Option<Decision>, Verdict) {
+    let decision = key_timing(timings, key.policy_address, key.address, key.document, key.record, now);
+    let by_time = decision.as_ref().map_or(Verdict::Quiet, |decision| by_time(decision, key.policy, now));
+    if matches!(by_time, Verdict::Rotate { .. }) {
+        return (decision, by_time);
+    }
+    let verdict = match by_usage(timings, key, now) {
+        Verdict::Quiet => by_time,
+        by_usage => by_usage,
+    };
+    (decision, verdict)
+}
+
+fn by_usage(timings: &KeyTiming<'_>, key: &KeyUnder<'_>, now: Timestamp) -> Verdict {
+    let Some(limit) = usage_limit(key.policy).filter(|limit| key.used >= *limit) else { return Verdict::Quiet };
+    let Some(timing) = timings.of(key.policy_address) else { return Verdict::Quiet };
+    if key.policy.status == PolicyStatus::Suspended {
+        return suspended(key.policy);
+    }
+    let freezes = timings.freezes(key.address, &key.document.key_type);
+    match timing.free_at(&history(key.record), &freezes, now) {
+        Ok(()) => Verdict::Rotate {
+            cause: RotationCause::Usage,
+            reason: format!("used {} times, and max_usage_count is {limit}", key.used),
+        },
+        Err((hold, starts_at)) => Verdict::Wait { reason: hold_reason(&hold), starts_at },
+    }
+}
+
+fn suspended(policy: &RotationPolicy) -> Verdict {
+    let reason = Reason::new("suspended", format!("policy {} is suspended", policy.policy_name));
+    Verdict::Wait { reason, starts_at: None }
+}
+
+fn by_time(decision: &Decision, policy: &RotationPolicy, now: Timestamp) -> Verdict {
+    let is_suspended = policy.status == PolicyStatus::Suspended;
     match decision {
         Decision::Unscheduled | Decision::NotDue { .. } => Verdict::Quiet,
-        Decision::Due { .. } | Decision::Waiting { .. } if suspended => Verdict::Wait {
-            reason: Reason::new("suspended", format!("policy {} is suspended", policy.policy_name)),
-            starts_at: None,
-        },
+        Decision::Due { .. } | Decision::Waiting { .. } if is_suspended => suspended(policy),
         Decision::Due { slot, overdue_since: None } => {
             Verdict::Rotate { cause: RotationCause::Due, reason: format!("due since {}", instant(*slot)) }
         }

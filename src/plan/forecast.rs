@@ -179,10 +179,7 @@ struct Course<'a> {
     timing: Option<&'a Timing>,
     freezes: Vec<&'a Freeze>,
     strategy: RotationStrategy,
-    waiting_days: u32,
-    /// What its key manager does and says by itself.
-    by_itself: bool,
-    says_last_use: bool,
+    capabilities: Capabilities,
     history: KeyHistory,
     /// How many rotations its primary has behind it.
     rotations: u64,
@@ -190,35 +187,23 @@ struct Course<'a> {
     rotates: bool,
     retires: bool,
     next: Option<Occurrence>,
-    old: BinaryHeap<Reverse<Old>>,
-    /// The terms of versions: first those of its policy, which every version to come is under.
-    terms: Vec<Retention>,
+    /// Old versions, by when something comes to them; the number keeps two of one instant apart.
+    old: BTreeMap<(Timestamp, u64), Old>,
+    /// The terms of every version to come.
+    terms: Retention,
+    /// How often something was planned for an old version.
+    planned: u64,
     /// When a version could be disabled for which nothing will ever show that it is not needed.
     unshown: Option<Timestamp>,
 }
 
 /// An old version, and what comes to it next.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Old {
-    at: Timestamp,
+    version: VersionRecord,
     action: Action,
     if_unused: bool,
-    life: Life,
-    /// Which of the course's terms it is under.
-    terms: usize,
-}
-
-/// As much of a version's record as its terms ask about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Life {
-    state: VersionState,
-    orphan: bool,
-    deactivated_at: Option<Timestamp>,
-    retain_until: Option<Timestamp>,
-    disabled_at: Option<Timestamp>,
-    destroy_at: Option<Timestamp>,
-    rewrapped_at: Option<Timestamp>,
-    needed_at: Option<Timestamp>,
+    /// Its own terms; none where they are those of every version to come.
+    terms: Option<Box<Retention>>,
 }
 
 /// Something that happens to one key.
@@ -299,9 +284,7 @@ impl<'a> Course<'a> {
             timing: policy.and_then(|(_, timing, _)| timing),
             freezes: timings.freezes(address, &key.key_type),
             strategy: strategy.or(capabilities.strategies.first().copied()).unwrap_or(RotationStrategy::NewVersion),
-            waiting_days: capabilities.waiting_days,
-            by_itself: capabilities.destroys_by_itself,
-            says_last_use: capabilities.last_use,
+            capabilities,
             history: record.map_or(made_now, history),
             rotations: record
                 .and_then(|record| record.primary_version.as_ref())
@@ -309,8 +292,9 @@ impl<'a> Course<'a> {
             rotates: idle.is_none(),
             retires: idle.is_none_or(|(code, _)| matches!(code, "held" | "no_policy")),
             next: None,
-            old: BinaryHeap::new(),
-            terms: vec![policy.map_or_else(Retention::keep, |(_, _, policy)| Retention::of(policy))],
+            old: BTreeMap::new(),
+            terms: policy.map_or_else(Retention::keep, |(_, _, policy)| Retention::of(policy)),
+            planned: 0,
             unshown: None,
         };
         // A key that failed is tried again later.
@@ -335,7 +319,7 @@ impl<'a> Course<'a> {
 
     /// When something happens next.
     fn at(&self) -> Option<Timestamp> {
-        let old = self.old.peek().map(|Reverse(old)| old.at);
+        let old = self.old.first_key_value().map(|((at, _), _)| *at);
         let next = self.next.as_ref().map(|next| next.at);
         match (next, old) {
             (Some(next), Some(old)) => Some(next.min(old)),
@@ -346,7 +330,7 @@ impl<'a> Course<'a> {
     /// Lets the next thing happen.
     fn step(&mut self) -> Option<Item> {
         let rotation = self.next.as_ref().map(|next| next.at);
-        let old = self.old.peek().map(|Reverse(old)| old.at);
+        let old = self.old.first_key_value().map(|((at, _), _)| *at);
         if old.is_some_and(|old| rotation.is_none_or(|rotation| old < rotation)) {
             return self.retire();
         }
@@ -355,8 +339,9 @@ impl<'a> Course<'a> {
         self.history.last_rotation = Some(Served { at, slot: Some(occurrence.slot) });
         let usd = cost::a_month(self.key.kms_provider, self.strategy, 1, Some(self.rotations));
         self.rotations += 1;
-        let life = Life { deactivated_at: Some(at), ..Life::new() };
-        self.plan(life, 0, at);
+        let nobodys = VersionRecord::new(Uuid::nil(), Uuid::nil(), 0, String::new(), at);
+        let version = VersionRecord { state: VersionState::Deactivated, deactivated_at: Some(at), ..nobodys };
+        self.plan(version, None, at);
         self.look_ahead(at);
         Some(Item { at, action: Action::Rotate, occurrence: Some(occurrence), if_unused: false, usd: usd.map(signed) })
     }
@@ -368,18 +353,18 @@ impl<'a> Course<'a> {
 
     /// Lets the next thing happen to an old version.
     fn retire(&mut self) -> Option<Item> {
-        let Reverse(Old { at, action, if_unused, mut life, terms }) = self.old.pop()?;
-        let destroyed_later = at.checked_add_signed(Duration::days(self.waiting_days.into()));
+        let ((at, _), Old { mut version, action, if_unused, terms }) = self.old.pop_first()?;
+        let destroyed_later = at.checked_add_signed(Duration::days(self.capabilities.waiting_days.into()));
         match action {
-            Action::Disable => (life.state, life.disabled_at) = (VersionState::Disabled, Some(at)),
+            Action::Disable => (version.state, version.disabled_at) = (VersionState::Disabled, Some(at)),
             Action::ScheduleDestruction => {
-                (life.state, life.destroy_at) = (VersionState::PendingDestruction, destroyed_later);
+                (version.state, version.destroy_at) = (VersionState::PendingDestruction, destroyed_later);
             }
-            Action::CancelDestruction => (life.state, life.destroy_at) = (VersionState::Disabled, None),
-            Action::Enable => (life.state, life.disabled_at) = (VersionState::Deactivated, None),
-            _ => life.state = VersionState::Destroyed,
+            Action::CancelDestruction => (version.state, version.destroy_at) = (VersionState::Disabled, None),
+            Action::Enable => (version.state, version.disabled_at) = (VersionState::Deactivated, None),
+            _ => version.state = VersionState::Destroyed,
         }
-        self.plan(life, terms, at);
+        self.plan(version, terms, at);
         // A key whose deletion is scheduled costs nothing any more; material inside a key never leaves by itself.
         let usd = (action == Action::ScheduleDestruction)
             .then(|| cost::a_month(self.key.kms_provider, RotationStrategy::NewKey, 1, None))
@@ -390,17 +375,16 @@ impl<'a> Course<'a> {
     /// A version that is old already.
     fn keep(&mut self, version: &VersionRecord, now: Timestamp) {
         let Some(terms) = retention::terms(version, self.policy.map(|(_, policy)| policy)) else { return };
-        self.terms.push(terms);
-        self.plan(Life::of(version), self.terms.len() - 1, now);
+        self.plan(version.clone(), Some(Box::new(terms)), now);
     }
 
     /// What comes to an old version next, from `now` on.
-    fn plan(&mut self, life: Life, index: usize, now: Timestamp) {
-        let Some(terms) = self.terms.get(index).filter(|_| self.retires) else { return };
-        if life.state == VersionState::Deactivated && terms.old_key_disposition == Disposition::Keep {
+    fn plan(&mut self, version: VersionRecord, own: Option<Box<Retention>>, now: Timestamp) {
+        let terms = own.as_deref().unwrap_or(&self.terms);
+        let is_kept = version.state == VersionState::Deactivated && terms.old_key_disposition == Disposition::Keep;
+        if is_kept || !self.retires {
             return;
         }
-        let version = life.version();
         let Some(due) = retention::next(&version, terms) else { return };
         let mut at = due.at.max(now);
         let mut if_unused = false;
@@ -410,10 +394,10 @@ impl<'a> Course<'a> {
             if !shown(at) {
                 let old_enough = terms
                     .data_max_age_days
-                    .and_then(|days| life.deactivated_at?.checked_add_signed(Duration::try_days(days.into())?));
+                    .and_then(|days| version.deactivated_at?.checked_add_signed(Duration::try_days(days.into())?));
                 match old_enough.filter(|at| shown(*at)) {
                     Some(later) => at = later,
-                    None if self.says_last_use => if_unused = true,
+                    None if self.capabilities.last_use => if_unused = true,
                     None => {
                         self.unshown = Some(self.unshown.map_or(at, |first| first.min(at)));
                         return;
@@ -421,9 +405,10 @@ impl<'a> Course<'a> {
                 }
             }
         }
-        let opens = if due.action == Action::Destroy && self.by_itself { Some(at) } else { self.opens(at) };
-        if let Some(at) = opens {
-            self.old.push(Reverse(Old { at, action: due.action, if_unused, life, terms: index }));
+        let by_itself = due.action == Action::Destroy && self.capabilities.destroys_by_itself;
+        if let Some(at) = if by_itself { Some(at) } else { self.opens(at) } {
+            self.planned += 1;
+            self.old.insert((at, self.planned), Old { version, action: due.action, if_unused, terms: own });
         }
     }
 
@@ -458,63 +443,6 @@ fn idle(
         None => Some(("no_policy", "no policy rotates them")),
         Some(policy) if policy.status == PolicyStatus::Suspended => Some(("suspended", "their policy is suspended")),
         Some(_) => None,
-    }
-}
-
-impl Life {
-    /// That of a version that stops being primary.
-    const fn new() -> Self {
-        Self {
-            state: VersionState::Deactivated,
-            orphan: false,
-            deactivated_at: None,
-            retain_until: None,
-            disabled_at: None,
-            destroy_at: None,
-            rewrapped_at: None,
-            needed_at: None,
-        }
-    }
-
-    const fn of(version: &VersionRecord) -> Self {
-        let VersionRecord {
-            state,
-            orphan,
-            deactivated_at,
-            retain_until,
-            disabled_at,
-            destroy_at,
-            rewrapped_at,
-            needed_at,
-            ..
-        } = version;
-        Self {
-            state: *state,
-            orphan: *orphan,
-            deactivated_at: *deactivated_at,
-            retain_until: *retain_until,
-            disabled_at: *disabled_at,
-            destroy_at: *destroy_at,
-            rewrapped_at: *rewrapped_at,
-            needed_at: *needed_at,
-        }
-    }
-
-    fn version(self) -> VersionRecord {
-        let Self { state, orphan, deactivated_at, retain_until, disabled_at, destroy_at, rewrapped_at, needed_at } =
-            self;
-        let nobodys = VersionRecord::new(Uuid::nil(), Uuid::nil(), 0, String::new(), Timestamp::UNIX_EPOCH);
-        VersionRecord {
-            state,
-            orphan,
-            deactivated_at,
-            retain_until,
-            disabled_at,
-            destroy_at,
-            rewrapped_at,
-            needed_at,
-            ..nobodys
-        }
     }
 }
 

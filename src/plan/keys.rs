@@ -241,16 +241,10 @@ fn adopted_key(
     }
     let FieldDiff { before, after: settings, .. } = differing;
     after.extend(settings);
-    draft.changes.push(Change {
-        object: ObjectRef::key(address),
-        action: Action::Adopt,
-        version: None,
-        reason: Reason::new("new", message),
-        before: Some(before).filter(|before| !before.is_empty()),
-        after: Some(after),
-        place: None,
-        precondition: Precondition::default(),
-    });
+    let reason = Reason::new("new", message);
+    let change = Change::new(ObjectRef::key(address), Action::Adopt, reason, Precondition::default());
+    let before = Some(before).filter(|before| !before.is_empty());
+    draft.changes.push(Change { before, after: Some(after), ..change });
 }
 
 /// The recorded key that has a version as its primary.

@@ -35,7 +35,9 @@ use uuid::Uuid;
 
 pub use build::{applied_config, continued_policy, plan};
 pub use cases::{Mismatch, Situation, mismatches};
-pub use due::{KeyTiming, Verdict, finish_held_back, held_back, history, instant, key_timing, verdict};
+pub use due::{
+    KeyTiming, KeyUnder, Verdict, finish_held_back, held_back, history, instant, key_timing, usage_limit, verdict,
+};
 pub use forecast::{Forecast, ForecastInputs, forecast};
 pub use keys::{continued_key, version_drift};
 pub use retention::{Due, Retired, due, evidence, is_vetoed, needs_last_use, terms, version_after, version_before};
@@ -45,7 +47,9 @@ pub use snapshot::{KeyAge, ParseSnapshotError, StateSnapshot};
 
 use crate::diagnostic::{Finding, Place};
 use crate::document::{Capabilities, Repository};
-use crate::model::{Address, KmsProvider, Name, ObjectRef, Observation, Recorded, RotationCause, Timestamp, Workflow};
+use crate::model::{
+    Address, KeyRecord, KmsProvider, Name, ObjectRef, Observation, Recorded, RotationCause, Timestamp, Workflow,
+};
 
 /// Everything that a plan depends on.
 #[derive(Debug, Clone, Copy)]
@@ -276,7 +280,22 @@ pub struct Precondition {
     pub rotation_id: Option<Uuid>,
 }
 
+impl Precondition {
+    /// That a key is as it is recorded.
+    #[must_use]
+    pub fn of(record: &KeyRecord) -> Self {
+        let primary = record.primary_version.as_ref().map(|version| version.provider_ref.clone());
+        Self { revision: record.revision, primary, rotation_id: None }
+    }
+}
+
 impl Change {
+    /// A change of something as it is recorded, with no fields yet.
+    #[must_use]
+    pub const fn new(object: ObjectRef, action: Action, reason: Reason, precondition: Precondition) -> Self {
+        Self { object, action, version: None, reason, before: None, after: None, place: None, precondition }
+    }
+
     /// What a saved and a fresh plan know it by: no plan has two changes with the same.
     #[must_use]
     pub fn identity(&self) -> (&ObjectRef, Action, Option<u32>) {

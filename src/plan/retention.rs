@@ -247,7 +247,11 @@ pub(super) fn work(
                 .and_then(|()| shown(inputs, version, &terms, policy, &due))
         };
         match verdict {
-            Ok(shown) => draft.changes.push(change(key, version, &due, &shown)),
+            Ok(shown) => {
+                let place = inputs.desired.keys.get(key).filter(|_| due.action.is_destructive());
+                let place = place.map(|key| key.place.clone());
+                draft.changes.push(Change { place, ..change(key, version, &due, &shown) });
+            }
             Err((reason, starts_at)) => draft.waiting.push(Waiting {
                 object: ObjectRef::key(key),
                 action: due.action,
@@ -351,15 +355,12 @@ fn change(key: &Address, version: &VersionRecord, due: &Due, shown: &str) -> Cha
         _ => format!("version {number} is enabled again, and decrypts"),
     };
     let shown = if shown.is_empty() { String::new() } else { format!("; {shown}") };
+    let reason = Reason::new(due.action.as_str(), format!("{what} ({}{shown})", due.why));
     Change {
-        object: ObjectRef::key(key),
-        action: due.action,
         version: Some(number),
-        reason: Reason::new(due.action.as_str(), format!("{what} ({}{shown})", due.why)),
         before: Some(version_before(version)),
         after: Some(version_after(version, due.to)),
-        place: None,
-        precondition: Precondition::default(),
+        ..Change::new(ObjectRef::key(key), due.action, reason, Precondition::default())
     }
 }
 

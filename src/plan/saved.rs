@@ -356,15 +356,11 @@ mod tests {
     fn plan(lineage: Option<Uuid>, kinds: &[ObjectKind]) -> Plan {
         let changes: Vec<Change> = kinds
             .iter()
-            .map(|kind| Change {
-                object: ObjectRef { kind: *kind, tenant_id: None, name: "x".parse().unwrap() },
-                action: Action::Create,
-                version: None,
-                reason: Reason::new("new", "it is new"),
-                before: None,
-                after: Some(Map::new()),
-                place: None,
-                precondition: Precondition::default(),
+            .map(|kind| {
+                let object = ObjectRef { kind: *kind, tenant_id: None, name: "x".parse().unwrap() };
+                let reason = Reason::new("new", "it is new");
+                let change = Change::new(object, Action::Create, reason, Precondition::default());
+                Change { after: Some(Map::new()), ..change }
             })
             .collect();
         Plan {

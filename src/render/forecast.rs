@@ -246,9 +246,8 @@ fn entries(forecast: &Forecast, view: View) -> String {
     }
     let shown = if view.full { forecast.entries.len() } else { SHOWN };
     let rows = forecast.entries.iter().take(shown).map(|entry| {
-        let what = if is_loss(entry.action) { paint(style::REMOVE, &what(entry)) } else { what(entry) };
         let whose = when(entry).map_or_else(|| whose(entry), |when| format!("{} ({when})", whose(entry)));
-        vec![time::instant(entry.at), what, safe(&whose).into_owned()]
+        vec![time::instant(entry.at), what(entry), safe(&whose).into_owned()]
     });
     let mut out = table::draw(&["WHEN", "WHAT", "WHOSE"], rows, view);
     let more = forecast.entries.len().saturating_sub(shown) + forecast.entries_left_out;

@@ -32,6 +32,7 @@ pub mod table;
 pub mod test;
 pub mod text;
 pub mod time;
+pub mod usage;
 
 /// How a text is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

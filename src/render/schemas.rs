@@ -8,7 +8,7 @@ use crate::document;
 use crate::engine::{
     ApproveReport, AuditReport, AuditVerified, BackupReport, CheckpointReport, ComplianceReport, CopyReport, Explained,
     HistoryReport, LockReport, MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport,
-    VerifyReport, Versioned, Why,
+    UsageReport, VerifyReport, Versioned, Why,
 };
 use crate::plan::{Forecast, PlanDocument, StateSnapshot};
 
@@ -44,6 +44,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("state-verify.v1.json", output::<Versioned<VerifyReport>>()),
         ("status.v1.json", output::<Versioned<StatusReport>>()),
         ("test.v1.json", output::<Versioned<TestReport>>()),
+        ("usage-report.v1.json", output::<Versioned<UsageReport>>()),
         ("validate.v1.json", output::<findings::Report<'_>>()),
         ("version.v1.json", output::<VersionDocument>()),
     ]

@@ -59,6 +59,7 @@ pub(crate) struct Tables {
     audit: BTreeMap<Option<Name>, Vec<Arc<AuditRow>>>,
     plans: Vec<Arc<AppliedPlan>>,
     outbox: BTreeMap<(Uuid, Channel, String), Arc<Delivery>>,
+    usage: BTreeMap<(Uuid, String), u64>,
     leases: BTreeMap<i64, HeldLease>,
     last_token: i64,
 }
@@ -94,6 +95,17 @@ impl Tables {
     /// The keys that are not forgotten.
     pub(crate) fn keys(&self) -> impl Iterator<Item = KeyRecord> {
         self.keys.values().filter(|key| key.removed_at.is_none()).map(|key| self.joined(&key.record))
+    }
+
+    /// How often each primary version was used.
+    fn usage(&self) -> BTreeMap<Uuid, u64> {
+        let primaries: BTreeSet<Uuid> = self.keys().filter_map(|key| Some(key.primary_version?.id)).collect();
+        let mut sums = BTreeMap::new();
+        for ((version, _), total) in self.usage.iter().filter(|((version, _), _)| primaries.contains(version)) {
+            let sum: &mut u64 = sums.entry(*version).or_default();
+            *sum = sum.saturating_add(*total);
+        }
+        sums
     }
 
     /// The unfinished rotations.

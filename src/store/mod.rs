@@ -33,7 +33,8 @@ use uuid::Uuid;
 
 use crate::model::{
     Address, AppliedPlan, AuditEntry, Delivery, DocumentRecord, KeyRecord, Name, ObjectRef, PastRotation, Phase,
-    PolicyRecord, Recorded, RotationCause, RotationRecord, StepRecord, Timestamp, VersionRecord, Workflow,
+    PolicyRecord, Recorded, RotationCause, RotationRecord, StepRecord, Timestamp, UsageCounter, VersionRecord,
+    Workflow,
 };
 
 pub use audit::{AuditCheck, AuditHead, AuditLink, BrokenLink};
@@ -264,6 +265,14 @@ pub trait State: ReadState {
     /// # Errors
     /// See [`StoreError`].
     async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError>;
+
+    /// Records how often a version was used, as one source counts it, and gives the sum of all sources. A total that is lower
+    /// than the recorded one of its source changes nothing, so that reports may come twice, late and in any order; no lease
+    /// is needed for the same reason.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if there is no such version; see [`StoreError`]. Nothing is written then.
+    async fn report_usage(&self, counter: &UsageCounter) -> Result<u64, StoreError>;
 
     /// What opening it has changed, if its schema was an older one.
     fn migrated(&self) -> Option<&Migrated>;

@@ -22,6 +22,7 @@ mod lease;
 mod outbox;
 mod read;
 mod schema;
+mod usage;
 mod write;
 
 use std::marker::PhantomData;

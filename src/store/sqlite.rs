@@ -25,6 +25,7 @@ mod outbox;
 mod read;
 mod rescue;
 mod schema;
+mod usage;
 mod write;
 
 use std::fs;

@@ -38,6 +38,7 @@ mod signed_openpgp;
 mod state;
 mod story;
 mod tenants;
+mod usage;
 
 /// A day's noon, and the slots after it.
 const NOON: &str = "2026-03-01 12:00:00";

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{Address, RotationPolicy, Timestamp};
-use crate::plan::{self, KeyTiming, Reason, Verdict, key_timing, verdict};
+use crate::plan::{self, KeyTiming, KeyUnder, Reason, Verdict, usage_limit, verdict};
 use crate::schedule::{Decision, KeyHistory};
 
 use super::{KeyOf, View};
@@ -12,7 +12,7 @@ use super::{KeyOf, View};
 /// Whether something is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Due {
-    /// Has a slot come that was not served?
+    /// Has a slot come that was not served, or was it used too often?
     pub is_due: bool,
     /// Why, or why not.
     pub reason: Reason,
@@ -36,9 +36,8 @@ impl View<'_> {
         keys: &[KeyOf<'_>],
     ) -> Due {
         let is_due = |key: &&KeyOf<'_>| {
-            let decision =
-                key.record.and_then(|record| key_timing(timings, address, key.address, key.document, record, self.now));
-            decision.is_some_and(|decision| verdict(&decision, policy, self.now) != Verdict::Quiet)
+            let under = self.under(address, policy, key);
+            under.is_some_and(|under| verdict(timings, &under, self.now).1 != Verdict::Quiet)
         };
         let due = keys.iter().filter(is_due).count();
         let reason = match (keys.len(), due) {
@@ -51,37 +50,59 @@ impl View<'_> {
         };
         Due::new(due > 0, reason)
     }
+
+    /// A recorded key under its policy.
+    pub(super) fn under<'a>(
+        &self,
+        policy_address: &'a Address,
+        policy: &'a RotationPolicy,
+        key: &KeyOf<'a>,
+    ) -> Option<KeyUnder<'a>> {
+        let record = key.record?;
+        let used = self.recorded.usage_of(record);
+        Some(KeyUnder { policy_address, policy, address: key.address, document: key.document, record, used })
+    }
 }
 
 pub(super) fn key_due(
     key: &KeyOf<'_>,
-    policy: Option<&RotationPolicy>,
+    under: Option<&KeyUnder<'_>>,
     decision: Option<&Decision>,
-    now: Timestamp,
+    verdict: &Verdict,
 ) -> Due {
-    let Some(record) = key.record else {
+    if key.record.is_none() {
         return Due::new(false, Reason::new("not_applied", "it is not applied yet"));
-    };
-    let Some(policy) = policy else {
+    }
+    let Some(under) = under else {
         let message = match &key.document.rotation_policy {
             None => "it names no policy: no time makes it due".to_owned(),
             Some(name) => format!("its policy {name} is gone: no time makes it due"),
         };
         return Due::new(false, Reason::new("no_policy", message));
     };
-    let (is_due, reason) = match decision {
-        None | Some(Decision::Unscheduled) => {
-            let message = format!("no time makes it due: its policy's trigger is {}", policy.rotation_trigger);
-            return Due::new(false, Reason::new("unscheduled", message));
+    let is_scheduled = decision.is_some_and(|decision| *decision != Decision::Unscheduled);
+    let (is_due, reason) = match (verdict, decision) {
+        (Verdict::Rotate { cause, reason }, _) => (true, Reason::new(cause.as_str(), reason)),
+        (Verdict::Wait { reason, .. }, _) => (true, reason.clone()),
+        (Verdict::Quiet, Some(Decision::NotDue { slot, starts_at })) => {
+            (false, Reason::new("not_due", next_slot(*slot, *starts_at) + &so_far(under)))
         }
-        Some(Decision::NotDue { slot, starts_at }) => (false, Reason::new("not_due", next_slot(*slot, *starts_at))),
-        Some(decision) => match verdict(decision, policy, now) {
-            Verdict::Quiet => (false, Reason::new("not_due", "nothing is due")),
-            Verdict::Rotate { cause, reason } => (true, Reason::new(cause.as_str(), reason)),
-            Verdict::Wait { reason, .. } => (true, reason),
-        },
+        (Verdict::Quiet, Some(Decision::Due { .. } | Decision::Waiting { .. })) => {
+            (false, Reason::new("not_due", "nothing is due"))
+        }
+        (Verdict::Quiet, None | Some(Decision::Unscheduled)) => {
+            let trigger = under.policy.rotation_trigger;
+            let message = format!("no time makes it due: its policy's trigger is {trigger}{}", so_far(under));
+            (false, Reason::new("unscheduled", message))
+        }
     };
-    Due { is_due, reason, counted_from: counted_from(&plan::history(record)) }
+    let counted_from = is_scheduled.then(|| counted_from(&plan::history(under.record))).flatten();
+    Due { is_due, reason, counted_from }
+}
+
+/// How much of what its policy allows a version was used, where usage counts.
+fn so_far(under: &KeyUnder<'_>) -> String {
+    usage_limit(under.policy).map_or_else(String::new, |limit| format!("; used {} of {limit} times", under.used))
 }
 
 fn next_slot(slot: Timestamp, starts_at: Option<Timestamp>) -> String {

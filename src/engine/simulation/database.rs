@@ -16,7 +16,8 @@ use super::bugs::{self, Bug};
 use super::invariants;
 use super::world::{Call, Process, Side, World};
 use crate::model::{
-    AppliedPlan, AuditEntry, Delivery, KeyRecord, PastRotation, Recorded, StepRecord, Timestamp, VersionRecord,
+    AppliedPlan, AuditEntry, Delivery, KeyRecord, PastRotation, Recorded, StepRecord, Timestamp, UsageCounter,
+    VersionRecord,
 };
 use crate::store::{
     AuditCheck, AuditFilter, AuditLink, HistoryEntry, HistoryFilter, Holder, Identity, Lease, LeaseRecord, LeaseScope,
@@ -194,6 +195,10 @@ impl State for Connection {
 
     async fn revive(&self, at: Timestamp, given_up: bool) -> Result<u64, StoreError> {
         now(self.world.memory.revive(at, given_up))
+    }
+
+    async fn report_usage(&self, counter: &UsageCounter) -> Result<u64, StoreError> {
+        now(self.world.memory.report_usage(counter))
     }
 
     fn migrated(&self) -> Option<&Migrated> {

@@ -3,7 +3,7 @@
 use super::super::review::as_recorded;
 use super::*;
 use crate::document::{self, Capabilities, SourceFile};
-use crate::model::{RotationCause, Workflow};
+use crate::model::{RotationCause, VersionRecord, Workflow};
 
 const NOW: &str = "2026-11-24T12:00:00Z";
 
@@ -186,6 +186,28 @@ fn a_key_that_ends_is_worth_knowing_where_a_policy_rotates_it_and_a_warning_wher
     };
     assert_eq!(ends("active"), (EXPIRES.to_owned(), Severity::Info));
     assert_eq!(ends("suspended"), (EXPIRES_WITHOUT_POLICY.to_owned(), Severity::Warning));
+}
+
+#[test]
+fn usage_is_told_from_the_warning_on_until_it_makes_the_key_due() {
+    let told = |fields: &str, used: u64| {
+        let mut fleet = Fleet::of(&format!("{DAILY}\nusage_threshold_warning: 900\n{fields}"));
+        let id = fleet.key().id;
+        fleet.key().primary_version = Some(VersionRecord::new(id, id, 1, String::new(), now()));
+        fleet.recorded.usage.insert(id, used);
+        fleet.look().into_iter().map(|finding| (finding.code.into_owned(), finding.message)).collect::<Vec<_>>()
+    };
+    let usage = |message: &str| vec![("alert/usage".to_owned(), format!("acme/k was used {message}"))];
+    let limited = "max_usage_count: 1000";
+    assert_eq!(told(limited, 899), []);
+    assert_eq!(told(limited, 900), usage("900 times, 900 or more, and it rotates at 1000"));
+    assert_eq!(told(limited, 999), usage("999 times, 900 or more, and it rotates at 1000"));
+    // Then it is due, and the plan says that.
+    assert_eq!(told(limited, 1000), []);
+    let suspended = format!("{limited}\nstatus: suspended");
+    let message = "1000 times, 900 or more, and its policy, which is suspended, rotates it at 1000";
+    assert_eq!(told(&suspended, 1000), usage(message));
+    assert_eq!(told("", 5000), usage("5000 times, 900 or more, and no max_usage_count rotates it"));
 }
 
 #[test]

@@ -417,17 +417,7 @@ fn updates() -> Plan {
 }
 
 fn change(object: ObjectRef, action: Action, why: &str) -> Change {
-    let reason = Reason::new("test", why);
-    Change {
-        object,
-        action,
-        version: None,
-        reason,
-        before: None,
-        after: None,
-        place: None,
-        precondition: Precondition::default(),
-    }
+    Change::new(object, action, Reason::new("test", why), Precondition::default())
 }
 
 fn create(object: ObjectRef, why: &str, after: Value) -> Change {

@@ -126,6 +126,7 @@ fn entry(name: &str) -> StatusEntry {
             provider_ref: "key:7".to_owned(),
             created_at: now() - Duration::days(1),
             age_days: 1,
+            usage_count: None,
         }),
         last_rotation_at: Some(now() - Duration::hours(27)),
         next_rotation_at: Some(now() + Duration::hours(21)),

@@ -146,3 +146,28 @@ fn keys_are_spread_evenly() {
     }
     assert!(minutes.iter().all(|keys| (50..=150).contains(keys)), "a hundred keys a minute would be even: {minutes:?}");
 }
+
+#[test]
+fn a_rotation_without_a_slot_waits_for_the_gap_then_for_a_window_and_never_for_spread() {
+    let fields = r#"{"rotation_interval_days": 7, "rotation_time_of_day": "02:00:00", "rotation_spread_minutes": 600,
+        "rotation_windows": [{"start": "20:00:00", "end": "06:00:00"}]}"#;
+    let history = rotated("2026-11-23T02:00:00Z", Some("2026-11-23T02:00:00Z"));
+    let free = |now| timing(fields).free_at(&history, &[], at(now));
+    let opens = Some(at("2026-11-23T20:00:00Z"));
+    assert_eq!(free("2026-11-23T03:00:00Z"), Err((Hold::MinimumGap, opens)));
+    assert_eq!(free("2026-11-23T15:00:00Z"), Err((Hold::Window, opens)));
+    assert_eq!(free("2026-11-23T20:00:00Z"), Ok(()));
+    let year_end = freeze("Year end", "2026-11-23T00:00:00", "2026-11-25T00:00:00");
+    let frozen = timing(fields).free_at(&history, &[&year_end], at("2026-11-23T20:00:00Z"));
+    assert_eq!(frozen, Err((Hold::Freeze("Year end".to_owned()), Some(at("2026-11-25T00:00:00Z")))));
+}
+
+#[test]
+fn a_policy_without_slots_keeps_twelve_hours_between_rotations() {
+    let by_usage = timing(r#"{"rotation_trigger": "usage_based", "max_usage_count": 1000}"#);
+    let history = rotated("2026-11-23T02:00:00Z", None);
+    let free = |now| by_usage.free_at(&history, &[], at(now));
+    assert_eq!(free("2026-11-23T13:59:59Z"), Err((Hold::MinimumGap, Some(at("2026-11-23T14:00:00Z")))));
+    assert_eq!(free("2026-11-23T14:00:00Z"), Ok(()));
+    assert_eq!(by_usage.free_at(&KeyHistory::default(), &[], at("2026-11-23T02:00:00Z")), Ok(()));
+}

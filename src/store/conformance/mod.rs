@@ -9,6 +9,7 @@ mod outbox;
 mod records;
 mod retention;
 pub(crate) mod samples;
+mod usage;
 
 pub(crate) use care::*;
 pub(crate) use leases::*;
@@ -16,6 +17,7 @@ pub(crate) use ledger::*;
 pub(crate) use outbox::*;
 pub(crate) use records::*;
 pub(crate) use retention::*;
+pub(crate) use usage::*;
 
 use std::collections::BTreeSet;
 
@@ -64,6 +66,8 @@ macro_rules! conformance {
             what_was_given_up_is_counted_and_can_be_tried_again
             the_outbox_is_filtered_by_each_field
             two_senders_at_once_do_not_get_the_same_message
+            usage_is_the_highest_total_of_each_source_and_counts_for_the_primary
+            usage_of_no_version_is_refused
             a_lease_is_held_by_one_until_it_is_given_back
             a_lease_is_listed_and_can_be_taken_away
             an_expired_lease_is_taken_over_with_a_higher_token

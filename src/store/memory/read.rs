@@ -32,6 +32,7 @@ impl ReadState for Memory {
             keys: tables.keys().map(|key| (key.address(), key)).collect(),
             documents: tables.documents.iter().map(|(object, record)| (object.clone(), (**record).clone())).collect(),
             unfinished,
+            usage: tables.usage(),
             // Of two that began at once, the one that was written last.
             last_applied: tables.plans.last().map(|plan| (**plan).clone()),
         })

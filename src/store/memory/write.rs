@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::{HeldLease, Memory, left_out, place};
-use crate::model::{AuditEntry, Delivery, Timestamp};
+use crate::model::{AuditEntry, Delivery, Timestamp, UsageCounter};
 use crate::store::lease::BROKEN;
 use crate::store::{Holder, Lease, LeaseScope, Migrated, ReadState, State, StoreError, Write};
 #[async_trait]
@@ -127,6 +127,18 @@ impl State for Memory {
             revived += 1;
         }
         Ok(revived)
+    }
+
+    async fn report_usage(&self, counter: &UsageCounter) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        let version = counter.key_version_id;
+        if !tables.versions.contains_key(&version) {
+            return Err(StoreError::Conflict { message: format!("there is no version {version}") });
+        }
+        let known = tables.usage.entry((version, counter.source.clone())).or_default();
+        *known = counter.total.max(*known);
+        let totals = tables.usage.iter().filter(|((of, _), _)| *of == version).map(|(_, total)| total);
+        Ok(totals.fold(0, |sum, total| sum.saturating_add(*total)))
     }
 
     fn migrated(&self) -> Option<&Migrated> {

@@ -14,8 +14,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::{Begin, COPY_TIMEOUT, Failure, Postgres, Writing, lease, outbox, transaction};
-use crate::model::{AuditEntry, Delivery, Name, Timestamp};
+use super::{Begin, COPY_TIMEOUT, Failure, Postgres, Writing, lease, outbox, transaction, usage};
+use crate::model::{AuditEntry, Delivery, Name, Timestamp, UsageCounter};
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
@@ -71,6 +71,10 @@ impl State for Postgres<Writing> {
 
     async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError> {
         transaction!(self, Begin::Write, |connection| outbox::revive(connection, now, given_up))
+    }
+
+    async fn report_usage(&self, counter: &UsageCounter) -> Result<u64, StoreError> {
+        transaction!(self, Begin::Write, |connection| usage::report(connection, counter))
     }
 
     fn migrated(&self) -> Option<&Migrated> {

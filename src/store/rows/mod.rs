@@ -11,6 +11,7 @@ mod ledger;
 mod outbox;
 mod policy;
 mod rotation;
+mod usage;
 
 use std::fmt;
 
@@ -29,6 +30,7 @@ pub(super) use ledger::{AuditRow, DocumentRow, PlanRow, TenantOrAll};
 pub(super) use outbox::{OutboxRow, concluded_rows};
 pub(super) use policy::PolicyRow;
 pub(super) use rotation::{PastRow, RotationRow, StepRow};
+pub(super) use usage::{UsageSum, integer};
 
 /// A row of one table.
 pub(super) trait Row: Serialize + DeserializeOwned {

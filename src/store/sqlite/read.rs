@@ -12,7 +12,7 @@ use sqlx::{QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::schema::NOW;
-use super::{Begin, Failure, Sqlite, backup, lease, outbox};
+use super::{Begin, Failure, Sqlite, backup, lease, outbox, usage};
 use crate::model::{
     Address, AppliedPlan, Delivery, DocumentRecord, KeyRecord, Name, PastRotation, PolicyRecord, Recorded,
     RotationRecord, StepRecord, Timestamp, VersionRecord,
@@ -205,12 +205,14 @@ async fn recorded(connection: &mut SqliteConnection) -> Result<Recorded, Failure
     let documents = all::<DocumentRow, DocumentRecord>(sqlx::query(DOCUMENTS.as_str()), &mut *connection).await?;
     let unfinished = all::<RotationRow, RotationRecord>(sqlx::query(UNFINISHED.as_str()), &mut *connection).await?;
     let mut last = all::<PlanRow, AppliedPlan>(sqlx::query(LAST.as_str()), &mut *connection).await?;
+    let usage = usage::of_primaries(connection).await?;
     Ok(Recorded {
         lineage: Some(lineage),
         policies: policies.into_iter().map(|record| (policy_address(&record), record)).collect(),
         keys: keys.into_iter().map(|record| (record.address(), record)).collect(),
         documents: documents.into_iter().map(|record| (record.object.clone(), record)).collect(),
         unfinished,
+        usage,
         last_applied: last.pop(),
     })
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Begin, Failure, Sqlite, Writing, lease, outbox};
-use crate::model::{AuditEntry, Delivery, Name, Timestamp};
+use super::{Begin, Failure, Sqlite, Writing, lease, outbox, usage};
+use crate::model::{AuditEntry, Delivery, Name, Timestamp, UsageCounter};
 use crate::store::audit::AuditHead;
 use crate::store::batch::{Batch, Kind};
 use crate::store::rows::{
@@ -75,6 +75,16 @@ impl State for Sqlite<Writing> {
 
     async fn revive(&self, now: Timestamp, given_up: bool) -> Result<u64, StoreError> {
         self.written(outbox::revive(&mut self.session().await.connection, now, given_up).await)
+    }
+
+    async fn report_usage(&self, counter: &UsageCounter) -> Result<u64, StoreError> {
+        let mut session = self.session().await;
+        let work = async {
+            session.begin(Begin::Write).await?;
+            let work = usage::report(&mut session.connection, counter).await;
+            session.end(work).await
+        };
+        self.written(work.await)
     }
 
     fn migrated(&self) -> Option<&Migrated> {

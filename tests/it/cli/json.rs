@@ -42,6 +42,7 @@ fn every_json_output_is_one_document_of_its_schema() {
             ("audit-verify", &["audit", "verify"]),
             ("audit-why", &["audit", "why", "my-team/first-key"]),
             ("lock-list", &["lock", "list"]),
+            ("usage-report", &["usage", "report", "my-team/first-key", "--source", "a", "--total", "3"]),
         ];
         for (schema, arguments) in outputs.iter().chain(of_state.iter().filter(|_| step > 0)) {
             let run = sandbox.keywheel(&[arguments, &["--format", "json"][..]].concat()).ends();

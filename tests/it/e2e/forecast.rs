@@ -75,6 +75,32 @@ fn what_is_to_come_is_what_plans_of_those_instants_have() {
 }
 
 #[test]
+fn what_a_late_rotation_waits_for_is_what_makes_it_late() {
+    // On Monday it serves Sunday's slot at two, and Monday's comes half an hour later: too soon after, until the window is closed.
+    let fields = "rotation_interval_days: 1\nrotation_time_of_day: \"02:30:00\"\ntimezone: Europe/Berlin\nrotation_windows:\n\
+                  - {days: [mon, tue, wed, thu, fri], start: \"02:00\", end: \"06:00\"}\n";
+    let sandbox = Sandbox::with("", &policy("Weekdays", fields));
+    sandbox.at(NOON, APPLY).exits(0);
+    let said = forecast(&sandbox, NOON, &["--days", "14"]);
+    let late: Vec<_> = entries(&said, "rotate").into_iter().filter(|it| !it["held_by"].is_null()).collect();
+    assert!(!late.is_empty(), "{said:#}");
+    assert!(late.iter().all(|it| it["held_by"] == "window"), "{late:#?}");
+    // At ten it serves the slot of two, and that of fourteen is too soon after, whatever the window.
+    let sandbox = Sandbox::with("", &policy("Twice", "rotation_schedule: \"0 2,14 * * *\"\n"));
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox.at("2026-03-02 10:00:00", APPLY).exits(0);
+    let later = "2026-03-02 10:01:00";
+    let said = forecast(&sandbox, later, &["--days", "3"]);
+    let held = |it: &Value| (it["at"].as_str().unwrap_or_default()[..16].to_owned(), it["held_by"].clone());
+    let first = entries(&said, "rotate").first().map(|it| held(it));
+    assert_eq!(first, Some(("2026-03-02T16:00".to_owned(), "minimum_gap".into())), "{said:#}");
+    let shown = sandbox.at(later, &["forecast", "--days", "3"]).exits(0).stdout;
+    let table = shown.lines().skip_while(|line| !line.starts_with("WHEN")).take_while(|line| !line.is_empty());
+    let columns: std::collections::BTreeSet<_> = table.map(|line| line.find("WHOSE").or(line.find("acme/"))).collect();
+    assert!(columns.len() == 1 && !columns.contains(&None), "{shown}");
+}
+
+#[test]
 fn the_end_of_old_versions_comes_when_it_was_said() {
     let terms = "rotation_interval_days: 90\nenable_rollback: false\nretain_old_keys_days: 3\n\
                  old_key_disposition: destroy\ndestroy_after_disabled_days: 2\ndata_max_age_days: 5\n";

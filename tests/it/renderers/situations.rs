@@ -211,17 +211,7 @@ fn shorter() -> Change {
 
 /// A change with a reason alone.
 pub fn change(object: ObjectRef, action: Action, why: &str) -> Change {
-    let reason = Reason::new("test", why);
-    Change {
-        object,
-        action,
-        version: None,
-        reason,
-        before: None,
-        after: None,
-        place: None,
-        precondition: Precondition::default(),
-    }
+    Change::new(object, action, Reason::new("test", why), Precondition::default())
 }
 
 /// The fields of a change.
