@@ -4,16 +4,18 @@
 //! of. It reads what it is given and nothing else: no clock, no file.
 //!
 //! # Invariant
-//! A rule is never true by accident. One that does not parse, speaks of something that there is not, or asks a document
-//! for a field that it lacks is an error, at the rule's place or the document's. Its size, its depth and its loops are
-//! bounded before it is parsed or judged.
+//! A rule is never true by accident. One that does not parse, speaks of something that there is not (a field of a field,
+//! too), or whose value hangs on a field that a document lacks is an error, at the rule's place or the document's. As
+//! everywhere in CEL, `true || x` and `false && x` do not hang on `x`. Its size, its depth and its loops are bounded
+//! before it is parsed or judged.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use cel::{Context, Program, Value};
+use cel::{Context, ExecutionError, Program, Value};
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Serialize;
 
 use crate::model::{EncryptionKey, Guardrail, RotationPolicy, Timestamp};
@@ -170,11 +172,34 @@ impl Rule {
     ///
     /// # Errors
     /// It cannot be judged for that, and why.
-    pub fn is_kept(&self, given: &Given<'_>) -> Result<bool, String> {
+    pub fn is_kept(&self, given: &Given<'_>) -> Result<bool, Mistake> {
         match self.program.execute(&given.0) {
             Ok(Value::Bool(kept)) => Ok(kept),
-            Ok(other) => Err(format!("it is {} and neither true nor false", kind(&other))),
-            Err(error) => Err(lower(&error.to_string())),
+            Ok(other) => {
+                let message = format!("it is {} and neither true nor false", kind(&other));
+                Err(Mistake::new(message, "compare it with something: a rule is true where it is kept"))
+            }
+            Err(error) => Err(self.unjudged(&error)),
+        }
+    }
+
+    /// Why it has no value for what it was given.
+    fn unjudged(&self, error: &ExecutionError) -> Mistake {
+        match error {
+            ExecutionError::NoSuchKey(field) => {
+                let subject = self.fields.iter().find(|(_, name)| *name == **field).map(|(subject, _)| subject);
+                let root = ROOTS.iter().find(|(_, of, _)| of.as_ref() == subject).map_or("policy", |(root, ..)| root);
+                let asked = if subject.is_some() { format!("{root}.{field}") } else { format!("{root}. ... .{field}") };
+                let help = format!("a rule that may meet a document without it asks `has({asked})` first");
+                Mistake::new(format!("{field} is not set"), help)
+            }
+            ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+                Mistake::new("it divides by zero", "ask first whether the divisor is zero")
+            }
+            ExecutionError::Overflow(..) => {
+                Mistake::new("a number in it becomes too large", "write it with smaller numbers")
+            }
+            other => Mistake::new(lower(&other.to_string()), "mend the rule: its parts do not fit together"),
         }
     }
 }
@@ -230,38 +255,56 @@ struct Reader<'p> {
     fields: Vec<(Subject, String)>,
 }
 
-/// The top-level fields of a type, by its schema.
-fn fields_of<T: JsonSchema>() -> Vec<String> {
-    let schema = schemars::schema_for!(T).to_value();
-    let fields = schema.get("properties").and_then(|properties| properties.as_object());
-    fields.map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
-}
+/// What is known of a part of a document: its JSON schema.
+type Shape = &'static serde_json::Value;
 
-/// What a rule may speak of: its name, what it makes the rule's subject, its fields.
-type Root = (&'static str, Option<Subject>, Vec<String>);
+/// What a rule may speak of: its name, what it makes the rule's subject, what it looks like.
+type Root = (&'static str, Option<Subject>, serde_json::Value);
 
 static ROOTS: LazyLock<[Root; 4]> = LazyLock::new(|| {
     [
-        ("policy", Some(Subject::Policy), fields_of::<RotationPolicy>()),
-        ("key", Some(Subject::Key), fields_of::<EncryptionKey>()),
-        ("plan", Some(Subject::Plan), fields_of::<PlanFacts>()),
-        ("now", None, Vec::new()),
+        ("policy", Some(Subject::Policy), shape_of::<RotationPolicy>()),
+        ("key", Some(Subject::Key), shape_of::<EncryptionKey>()),
+        ("plan", Some(Subject::Plan), shape_of::<PlanFacts>()),
+        ("now", None, serde_json::Value::Null),
     ]
 });
+
+fn shape_of<T: JsonSchema>() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// A part of a shape, also where it may be null.
+fn part(shape: Shape, name: &str) -> Option<Shape> {
+    let alternatives = ["anyOf", "oneOf"].into_iter().filter_map(|word| shape.get(word)?.as_array()).flatten();
+    std::iter::once(shape).chain(alternatives).find_map(|shape| shape.get(name))
+}
+
+/// The fields of an object; none for what is no object, or may have any field.
+fn fields(shape: Shape) -> Option<&'static serde_json::Map<String, serde_json::Value>> {
+    part(shape, "properties")?.as_object()
+}
+
+/// What the variables of a loop stand for.
+type Bound = Vec<(String, Option<Shape>)>;
 
 impl Reader<'_> {
     fn column(&self, id: u64) -> u32 {
         self.program.source_info().offset_for(id).map_or(1, |(start, _)| start + 1)
     }
 
-    fn read(&mut self, expression: &IdedExpr, bound: &mut Vec<String>, loops: usize) -> Result<(), Mistake> {
+    /// Reads an expression, and says what it looks like, where that is known.
+    fn read(&mut self, expression: &IdedExpr, bound: &mut Bound, loops: usize) -> Result<Option<Shape>, Mistake> {
         match &expression.expr {
-            Expr::Ident(name) if bound.contains(name) => Ok(()),
             Expr::Ident(name) => {
+                if let Some((_, shape)) = bound.iter().rev().find(|(bound, _)| bound == name) {
+                    return Ok(*shape);
+                }
                 let (subject, _) = self.root(name, expression.id)?;
                 // By another name its fields would go unchecked.
                 match subject {
-                    None => Ok(()),
+                    None => Ok(None),
                     Some(_) => Err(Mistake::new(
                         format!("the rule uses `{name}` as a whole, at column {}", self.column(expression.id)),
                         format!("name a field of it, or compare it with null: `{name} == null`"),
@@ -270,32 +313,50 @@ impl Reader<'_> {
             }
             Expr::Select(select) => {
                 if let Expr::Ident(name) = &select.operand.expr
-                    && !bound.contains(name)
+                    && !is_bound(bound, name)
                 {
-                    return self.field(name, &select.field, expression.id);
+                    return self.field(name, &select.field, expression.id).map(Some);
                 }
-                self.read(&select.operand, bound, loops)
+                match self.read(&select.operand, bound, loops)?.and_then(fields) {
+                    Some(known) => self.known(&name_of(&select.operand), known, &select.field, expression.id).map(Some),
+                    None => Ok(None),
+                }
             }
             Expr::Call(call) if matches!(call.func_name.as_str(), "_==_" | "_!=_") => {
-                call.args.iter().try_for_each(|it| match &it.expr {
-                    Expr::Ident(name) if !bound.contains(name) => self.root(name, it.id).map(drop),
-                    _ => self.read(it, bound, loops),
-                })
-            }
-            Expr::Call(call) => call
-                .target
-                .iter()
-                .map(|target| &**target)
-                .chain(&call.args)
-                .try_for_each(|it| self.read(it, bound, loops)),
-            Expr::List(list) => list.elements.iter().try_for_each(|it| self.read(it, bound, loops)),
-            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => {
-                    self.read(&entry.key, bound, loops)?;
-                    self.read(&entry.value, bound, loops)
+                for it in &call.args {
+                    match &it.expr {
+                        Expr::Ident(name) if !is_bound(bound, name) => drop(self.root(name, it.id)?),
+                        _ => drop(self.read(it, bound, loops)?),
+                    }
                 }
-                EntryExpr::StructField(field) => self.read(&field.value, bound, loops),
-            }),
+                Ok(None)
+            }
+            Expr::Call(call) => {
+                let mut shapes = Vec::new();
+                for it in call.target.iter().map(|target| &**target).chain(&call.args) {
+                    shapes.push(self.read(it, bound, loops)?);
+                }
+                let of_list = shapes.first().copied().flatten().and_then(|list| part(list, "items"));
+                Ok(of_list.filter(|_| call.func_name == "_[_]"))
+            }
+            Expr::List(list) => {
+                for it in &list.elements {
+                    self.read(it, bound, loops)?;
+                }
+                Ok(None)
+            }
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    match &entry.expr {
+                        EntryExpr::MapEntry(entry) => {
+                            self.read(&entry.key, bound, loops)?;
+                            self.read(&entry.value, bound, loops)?;
+                        }
+                        EntryExpr::StructField(field) => drop(self.read(&field.value, bound, loops)?),
+                    }
+                }
+                Ok(None)
+            }
             Expr::Struct(_) => Err(Mistake::new("the rule makes a message", "compare fields with plain values")),
             Expr::Comprehension(comprehension) => {
                 if loops > 0 {
@@ -304,10 +365,11 @@ impl Reader<'_> {
                         "its time would grow with the square of what it reads: write two rules",
                     ));
                 }
-                self.read(&comprehension.iter_range, bound, loops)?;
+                let range = self.read(&comprehension.iter_range, bound, loops)?;
+                let item = range.and_then(|list| part(list, "items"));
                 let before = bound.len();
-                bound.extend([comprehension.iter_var.clone(), comprehension.accu_var.clone()]);
-                bound.extend(comprehension.iter_var2.clone());
+                bound.extend([(comprehension.iter_var.clone(), item), (comprehension.accu_var.clone(), None)]);
+                bound.extend(comprehension.iter_var2.clone().map(|name| (name, None)));
                 for part in [
                     &comprehension.accu_init,
                     &comprehension.loop_cond,
@@ -317,41 +379,70 @@ impl Reader<'_> {
                     self.read(part, bound, loops + 1)?;
                 }
                 bound.truncate(before);
-                Ok(())
+                Ok(None)
             }
-            Expr::Literal(_) | Expr::Unspecified => Ok(()),
+            Expr::Literal(_) | Expr::Unspecified => Ok(None),
         }
     }
 
-    fn root(&mut self, name: &str, id: u64) -> Result<(Option<Subject>, &'static [String]), Mistake> {
-        let Some((root, subject, fields)) = ROOTS.iter().find(|(root, ..)| *root == name) else {
+    fn root(&mut self, name: &str, id: u64) -> Result<(Option<Subject>, Shape), Mistake> {
+        let Some((root, subject, shape)) = ROOTS.iter().find(|(root, ..)| *root == name) else {
             let message = format!("the rule speaks of `{name}`, at column {}", self.column(id));
             return Err(Mistake::new(message, "a rule may speak of `policy`, `key`, `plan` and `now`"));
         };
         self.roots.insert(root);
-        Ok((*subject, fields))
+        Ok((*subject, shape))
     }
 
-    fn field(&mut self, root: &str, field: &str, id: u64) -> Result<(), Mistake> {
-        let (subject, known) = self.root(root, id)?;
-        let Some(subject) = subject.filter(|_| known.iter().any(|known| known == field)) else {
-            let message = format!("`{root}` has no field `{field}`, at column {}", self.column(id));
-            let nearest = known
-                .iter()
-                .map(|known| (strsim::jaro_winkler(known, field), known))
-                .filter(|(likeness, _)| *likeness > 0.8)
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            let help = match nearest {
-                Some((_, known)) => format!("did you mean `{root}.{known}`?"),
-                None => format!("its fields are {}", known.join(", ")),
-            };
-            return Err(Mistake::new(message, help));
-        };
-        if !self.fields.iter().any(|(it, name)| *it == subject && name == field) {
+    fn field(&mut self, root: &str, field: &str, id: u64) -> Result<Shape, Mistake> {
+        static NONE: LazyLock<serde_json::Map<String, serde_json::Value>> = LazyLock::new(serde_json::Map::new);
+        let (subject, shape) = self.root(root, id)?;
+        let shape = self.known(root, fields(shape).unwrap_or(&NONE), field, id)?;
+        if let Some(subject) = subject
+            && !self.fields.iter().any(|(it, name)| *it == subject && name == field)
+        {
             self.fields.push((subject, field.to_owned()));
         }
-        Ok(())
+        Ok(shape)
     }
+
+    /// The shape of a field, or what it may have been meant to be.
+    fn known(
+        &self,
+        of: &str,
+        known: &'static serde_json::Map<String, serde_json::Value>,
+        field: &str,
+        id: u64,
+    ) -> Result<Shape, Mistake> {
+        if let Some(shape) = known.get(field) {
+            return Ok(shape);
+        }
+        let message = format!("`{of}` has no field `{field}`, at column {}", self.column(id));
+        let nearest = known
+            .keys()
+            .map(|known| (strsim::jaro_winkler(known, field), known))
+            .filter(|(likeness, _)| *likeness > 0.8)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let help = match nearest {
+            Some((_, known)) => format!("did you mean `{of}.{known}`?"),
+            None => format!("its fields are {}", known.keys().cloned().collect::<Vec<_>>().join(", ")),
+        };
+        Err(Mistake::new(message, help))
+    }
+}
+
+/// `policy.notification_settings`; of anything that is no plain name, the kind of thing that it is.
+fn name_of(expression: &IdedExpr) -> String {
+    match &expression.expr {
+        Expr::Ident(name) => name.clone(),
+        Expr::Select(select) => format!("{}.{}", name_of(&select.operand), select.field),
+        Expr::Call(call) => call.args.first().map_or_else(|| "it".to_owned(), |list| format!("{}[...]", name_of(list))),
+        _ => "it".to_owned(),
+    }
+}
+
+fn is_bound(bound: &Bound, name: &str) -> bool {
+    bound.iter().any(|(bound, _)| bound == name)
 }
 
 /// A document as CEL sees it: whole numbers are `int`, lists and maps are there when they are empty, and what is not set is

@@ -10,6 +10,7 @@ use crate::render::style::{self, paint};
 use crate::render::text::safe;
 
 use super::exit::ExitStatus;
+use super::output;
 
 /// Why a command could not do what was asked.
 #[derive(Debug)]
@@ -57,8 +58,7 @@ impl CliError {
 
     /// Prints it on standard error, and says how to exit.
     pub fn report(&self) -> ExitStatus {
-        // Where standard error is closed too, the status is all that is left to say.
-        let _ = io::Write::write_all(&mut anstream::stderr(), self.drawn().as_bytes());
+        output::note(self.drawn().trim_end_matches('\n'));
         self.status
     }
 

@@ -59,7 +59,8 @@ fn next_steps(global: &Global, report: &InitReport) -> String {
     let init = if report.needs_git { format!("  {git} init\n") } else { String::new() };
     format!(
         "{}\n\n{init}  {git} add .\n  {git} commit -m \"keywheel: first policies\"\n  {keywheel} plan\n  {keywheel} apply\n\n\
-         Then edit {}: an editor that knows yaml-language-server checks it as you type.\n",
+         Then edit {}: an editor that knows yaml-language-server checks it as you type. The jobs in .github/workflows\n\
+         want the address of your binary and your roles; without GitHub, remove them.\n",
         paint(style::HEADING, "What to type next:"),
         report.policies,
     )

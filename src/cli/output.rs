@@ -1,11 +1,12 @@
 //! Where text goes: results to standard output, everything else to standard error.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::render::View;
+use crate::render::{View, github};
 
 use super::error::CliError;
 
@@ -31,9 +32,15 @@ pub fn text(text: &str) -> Result<(), CliError> {
 pub fn shown(text: &str) -> Result<bool, CliError> {
     written(|| {
         let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
-        stdout.write_all(text.as_bytes())?;
+        stdout.write_all(for_log(text).as_bytes())?;
         stdout.flush()
     })
+}
+
+/// Text for people, as it may stand in the log of whoever runs this.
+fn for_log(text: &str) -> Cow<'_, str> {
+    let is_github = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+    if is_github { Cow::Owned(github::inert(text)) } else { Cow::Borrowed(text) }
 }
 
 /// Writes bytes as they are.
@@ -64,7 +71,7 @@ pub fn json_line(document: &impl Serialize) -> Result<bool, CliError> {
 /// Tells a person something that is no result.
 pub fn note(text: &str) {
     // Where standard error is closed, nobody is told.
-    let _ = anstream::stderr().write_all(format!("{text}\n").as_bytes());
+    let _ = anstream::stderr().write_all(format!("{}\n", for_log(text)).as_bytes());
 }
 
 /// The width of the terminal that either stream is on.

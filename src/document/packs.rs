@@ -58,7 +58,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::guardrail::{Facts, Subject, code};
+    use crate::guardrail::{Facts, Mistake, Subject, code};
     use crate::model::{EncryptionKey, RotationPolicy};
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(judged(encrypts, &days(1000), &signs), Ok(true), "a key that signs is under the other rule");
     }
 
-    fn judged(rule: &Rule, policy: &Value, key: &Value) -> Result<bool, String> {
+    fn judged(rule: &Rule, policy: &Value, key: &Value) -> Result<bool, Mistake> {
         let with = |mut base: Value, more: &Value| {
             base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             base

@@ -16,7 +16,7 @@ use super::set::{Item, Set};
 use super::subject::{about, span_of};
 use super::validate::{list, suggest};
 use crate::diagnostic::Finding;
-use crate::guardrail::{self, Facts, Rule, Subject};
+use crate::guardrail::{self, Facts, Mistake, Rule, Subject};
 use crate::model::{EncryptionKey, Guardrail, Name, RotationPolicy, Timestamp, Waiver};
 
 /// A rule, and where it stands.
@@ -199,7 +199,7 @@ fn judge(
 }
 
 /// What is said of a rule that a document does not keep, or that cannot be judged for it.
-fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<String>, now: Timestamp) -> Finding {
+fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<Mistake>, now: Timestamp) -> Finding {
     let own = if judged.key.is_some() { Subject::Key } else { Subject::Policy };
     let spec = match judged.key {
         Some(key) => serde_json::to_value(key),
@@ -218,8 +218,8 @@ fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<String>, no
     let waiver = waiver.into_iter().find(|waiver| waiver.rule == rule.code && now.date_naive() <= waiver.until);
     let mut finding = match (why, waiver) {
         (Some(why), _) => {
-            Finding::error("guardrail/not-judged", format!("{:?} cannot be judged: {why}", guardrail.name.as_str()))
-                .help("a rule that may meet a document without the field asks `has(policy.field)` first")
+            let message = format!("{:?} cannot be judged: {}", guardrail.name.as_str(), why.message);
+            Finding::error("guardrail/not-judged", message).help(why.help)
         }
         (None, Some(waiver)) => {
             let Waiver { until, approver, reason, .. } = waiver;
@@ -227,7 +227,9 @@ fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<String>, no
             Finding::info("guardrail/waived", message)
         }
         (None, None) => {
-            let mut finding = Finding::error("guardrail/broken", format!("{}: {values}", guardrail.message));
+            // A rule such as `policy != null` reads no field.
+            let values = if values.is_empty() { values } else { format!(": {values}") };
+            let mut finding = Finding::error("guardrail/broken", format!("{}{values}", guardrail.message));
             finding.code = Cow::Owned(rule.code.clone());
             finding.severity = guardrail.severity;
             finding.help.clone_from(&guardrail.help);

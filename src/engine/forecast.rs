@@ -32,6 +32,11 @@ pub struct ForecastOptions {
 pub async fn forecast(workspace: &Workspace, options: &ForecastOptions) -> Result<Forecast, EngineError> {
     let now = options.as_of.unwrap_or_else(clock::now);
     let Known { desired, state, recorded } = load_at(workspace, options.state.as_deref(), now).await?;
+    if options.state.is_some() && state.is_none() {
+        let message = "there is no state database where --state leads";
+        let help = "check the path; without --state, keywheel.yaml says where it is";
+        return Err(EngineError::new("state/missing", message).help(help));
+    }
     if desired.repository.failed {
         let message = "keywheel.yaml or a document for all tenants has errors: what is to come cannot be told";
         return Err(EngineError::new("forecast/documents", message).help("`keywheel validate` shows them"));

@@ -21,6 +21,16 @@ const SCHEMA: &str = "schema/keywheel.v1.json";
 /// What git must not keep: the state, the keys of the local provider, and saved plans.
 const IGNORED: &[&str] = &["/.keywheel/", "/plan.json"];
 
+/// Where GitHub looks for jobs.
+const WORKFLOWS: &str = ".github/workflows";
+
+/// A file of the examples for CI, which the tests run.
+macro_rules! example {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ci/", $name))
+    };
+}
+
 /// What stands for the tenant's name in the templates.
 const TENANT: &str = "TENANT";
 
@@ -50,7 +60,8 @@ pub fn init(dir: &Path, tenant: &Name) -> Result<InitReport, EngineError> {
         (policies.clone(), of_tenant(include_str!("init/keys.yaml"))),
         (format!("tests/{tenant}.test.yaml"), of_tenant(include_str!("init/test.yaml"))),
         (SCHEMA.to_owned(), format!("{:#}\n", document::schema())),
-        (".github/workflows/keywheel.yaml".to_owned(), include_str!("init/workflow.yaml").to_owned()),
+        (format!("{WORKFLOWS}/keywheel-review.yaml"), example!("github/keywheel-review.yaml").to_owned()),
+        (format!("{WORKFLOWS}/keywheel-apply.yaml"), example!("github/keywheel-apply.yaml").to_owned()),
     ];
     let is_in_git = |dir: &Path| dir.ancestors().any(|folder| folder.join(".git").exists());
     let needs_git = !std::path::absolute(dir).is_ok_and(|dir| is_in_git(&dir));

@@ -25,6 +25,17 @@ fn what_is_no_rule_is_told_with_its_column() {
     assert!(mistake("policy.status ==").message.contains("no expression in CEL, at column"));
     assert!(mistake("has(dyn(policy).typo)").message.ends_with("uses `policy` as a whole, at column 9"));
     assert!(mistake("[key].all(it, has(it.typo))").message.contains("as a whole"));
+    let nested = mistake("!has(policy.notification_settings.slack_webhok)");
+    assert!(nested.message.starts_with("`policy.notification_settings` has no field `slack_webhok`, at column"));
+    assert_eq!(nested.help, "did you mean `policy.notification_settings.slack_webhook`?");
+    for (rule, meant) in [
+        ("!policy.waivers.exists(w, has(w.untill))", "w.until"),
+        ("policy.waivers[0].aprover == 'x'", "policy.waivers[...].approver"),
+        ("policy.rotation_windows.all(w, w.strat < '03:00')", "w.start"),
+    ] {
+        assert_eq!(mistake(rule).help, format!("did you mean `{meant}`?"), "{rule}");
+    }
+    assert!(Rule::new("key.tags.team == 'a' && key.tags.all(tag, tag != '')").is_ok(), "tags have any name");
     assert!(mistake("true").message.contains("no policy, key or plan"));
     assert!(mistake("plan.rotations < 1 && key.multi_region").help.contains("two rules"));
     let nested = "policy.compliance_tags.all(a, policy.compliance_tags.all(b, a == b))";
@@ -51,8 +62,43 @@ fn a_rule_over_the_plan_counts() {
     assert_eq!(judged(3, 0), Ok(false));
     assert_eq!(judged(0, 1), Ok(false));
     let neither = Rule::new("plan.rotations").unwrap();
-    assert!(neither.is_kept(&facts.plan(&PlanFacts::default())).unwrap_err().contains("neither true nor false"));
-    assert!(Rule::new("plan.rotations / 0 == 1").unwrap().is_kept(&facts.plan(&PlanFacts::default())).is_err());
+    let why = neither.is_kept(&facts.plan(&PlanFacts::default())).unwrap_err();
+    assert!(why.message.contains("neither true nor false"), "{why:?}");
+}
+
+#[test]
+fn what_cannot_be_judged_is_told_in_the_words_of_its_cause() {
+    let policy = serde_json::from_value(serde_json::json!({
+        "tenant_id": "t", "policy_name": "p", "key_type": "t", "rotation_interval_days": 30,
+    }));
+    let (policy, facts): (RotationPolicy, _) = (policy.unwrap(), Facts::new(Timestamp::UNIX_EPOCH));
+    let why = |text: &str| Rule::new(text).unwrap().is_kept(&facts.policy(&policy)).unwrap_err();
+    let missing = why("policy.max_usage_count < 5");
+    assert_eq!(missing.message, "max_usage_count is not set");
+    assert_eq!(missing.help, "a rule that may meet a document without it asks `has(policy.max_usage_count)` first");
+    assert_eq!(why("policy.rotation_interval_days / 0 == 1").message, "it divides by zero");
+    assert_eq!(why("policy.rotation_interval_days % 0 == 1").message, "it divides by zero");
+    let large = why("policy.rotation_interval_days * 9223372036854775807 > 1");
+    assert_eq!(large.message, "a number in it becomes too large");
+    for text in
+        ["policy.rotation_interval_days / 0 == 1", "policy.key_type.matches('(') && true", "policy.key_type + 1 == 2"]
+    {
+        assert!(!why(text).help.contains("has("), "{text}: {:?}", why(text));
+    }
+}
+
+#[test]
+fn a_rule_may_ask_for_the_instant() {
+    let rule = Rule::new(
+        "plan.rotations == 0 || (now.getHours('Europe/Berlin') >= 2 && now < timestamp('2026-12-20T00:00:00Z'))",
+    );
+    let kept = |now: &str| {
+        let facts = Facts::new(now.parse().unwrap());
+        rule.as_ref().unwrap().is_kept(&facts.plan(&PlanFacts { rotations: 1, ..PlanFacts::default() }))
+    };
+    assert_eq!(kept("2026-12-01T01:00:00Z"), Ok(true));
+    assert_eq!(kept("2026-12-01T00:59:59Z"), Ok(false));
+    assert_eq!(kept("2026-12-20T01:00:00Z"), Ok(false));
 }
 
 proptest! {

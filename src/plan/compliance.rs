@@ -16,7 +16,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::document::packs::{Pack, pack};
-use crate::guardrail::{Facts, Subject, code};
+use crate::guardrail::{Facts, Mistake, Subject, code};
 use crate::model::{
     Address, AuditEntry, KeyRecord, KeyState, KmsProvider, Name, ObjectKind, Phase, PolicyStatus, Recorded,
     RotationCause, RotationPolicy, RotationTrigger, Timestamp, Workflow,
@@ -467,7 +467,7 @@ fn rules(tenant: &Name, past: &Past<'_>, is_tagged: &dyn Fn(&RotationPolicy) -> 
             waived: Vec::new(),
         };
         let entry = evidence.rules.entry(code.clone()).or_insert_with(new);
-        let mut judged = |kept: Result<bool, String>, name: String, policy: &RotationPolicy| {
+        let mut judged = |kept: Result<bool, Mistake>, name: String, policy: &RotationPolicy| {
             let today = past.now.date_naive();
             let waiver = policy.waivers.iter().find(|waiver| waiver.rule == code && today <= waiver.until);
             match (kept, waiver) {

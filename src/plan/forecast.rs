@@ -5,7 +5,7 @@
 //! and days, and not with what happens in them.
 //!
 //! It rests on [`Timing`] and on [`retention`](super::retention), which plans rest on too: what is forecast for an
-//! instant is what a plan for that instant has.
+//! instant is what a plan for that instant has, if everything before was done when it could be.
 
 mod book;
 #[cfg(test)]
@@ -125,10 +125,15 @@ pub struct Entry {
     /// By which policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_name: Option<Name>,
-    /// How many keys or versions.
+    /// How many keys rotate, or how many versions change.
     pub count: usize,
+    /// How many keys those are.
+    pub key_count: usize,
     /// The first few keys.
     pub keys: Vec<Name>,
+    /// What it makes old versions cost more, in US dollars a month at list prices; absent where no price is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd_a_month: Option<i64>,
     /// The slot that a rotation serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<Timestamp>,
@@ -145,8 +150,8 @@ pub struct Entry {
 /// Something that will not go as it should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
-    /// A stable code: `forecast/limit`, `forecast/burst`, `forecast/window-too-short`, `forecast/slot-missed`,
-    /// `forecast/frozen`.
+    /// A stable code: `forecast/limit`, `forecast/approvals`, `forecast/burst`, `forecast/clash`, `forecast/window-too-short`,
+    /// `forecast/slot-missed`, `forecast/frozen`, `forecast/no-evidence`.
     pub code: String,
     /// When it happens first.
     pub at: Timestamp,

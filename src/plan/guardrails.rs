@@ -94,7 +94,7 @@ fn over_plan(rule: &Rule, facts: &Facts, plan: &PlanFacts) -> Option<String> {
             let said = rule.fields.iter().map(|(_, field)| format!("plan.{field} is {}", value(field)));
             Some(said.collect::<Vec<_>>().join(", "))
         }
-        Err(why) => Some(format!("it cannot be judged: {why}")),
+        Err(why) => Some(format!("it cannot be judged: {}", why.message)),
     }
 }
 
@@ -128,7 +128,7 @@ fn by_change(
         match kept {
             Ok(true) => None,
             Ok(false) => Some(format!("{} does not keep it", change.object)),
-            Err(why) => Some(format!("for {} it cannot be judged: {why}", change.object)),
+            Err(why) => Some(format!("for {} it cannot be judged: {}", change.object, why.message)),
         }
     })
 }

@@ -139,14 +139,14 @@ pub(super) fn what(entry: &Entry) -> String {
 pub(super) fn whose(entry: &Entry) -> String {
     let policy = entry.policy_name.as_ref().map_or_else(String::new, |policy| format!("/{policy}"));
     let names = entry.keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let more = match entry.count.saturating_sub(entry.keys.len()) {
-        more if more > 0 && entry.action == Action::Rotate => format!(" and {} more", thousands(more)),
-        _ => String::new(),
+    let more = match entry.key_count.saturating_sub(entry.keys.len()) {
+        0 => String::new(),
+        more => format!(" and {} more", thousands(more)),
     };
     format!("{}{policy}: {names}{more}", entry.tenant_id)
 }
 
-/// What is special about when it happens.
+/// What is special about when it happens, and what it costs.
 pub(super) fn when(entry: &Entry) -> Option<String> {
     let mut said = Vec::new();
     if let Some(held_by) = entry.held_by.as_ref().filter(|held_by| *held_by != "spread") {
@@ -157,6 +157,13 @@ pub(super) fn when(entry: &Entry) -> Option<String> {
     }
     if let Some(missed) = entry.missed_since {
         said.push(format!("misses {}", time::instant(missed)));
+    }
+    match entry.usd_a_month {
+        None | Some(0) => {}
+        Some(usd) => {
+            let sign = if usd > 0 { '+' } else { '-' };
+            said.push(format!("{sign}{} USD a month", thousands(dollars(usd))));
+        }
     }
     (!said.is_empty()).then(|| said.join("; "))
 }

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use anstream::adapter::strip_str;
+
 use crate::model::Severity;
 
 use super::notices::Notice;
@@ -36,10 +38,36 @@ pub fn draw(notices: &[Notice<'_>]) -> String {
     out
 }
 
+/// Text for people as a job's log may show it. The runner obeys every line of a log that begins with `::`, blanks before it left
+/// out, and `##[` anywhere in a line: what a document says must not be obeyed.
+#[must_use]
+pub fn inert(text: &str) -> String {
+    let inert_line = |line: &str| {
+        let line = line.replace("##[", "##\\[");
+        let is_command = strip_str(&line).to_string().trim_start().starts_with("::");
+        if is_command { line.replacen("::", "\\::", 1) } else { line }
+    };
+    // A carriage return ends a line for the runner, too; `safe` lets none through.
+    text.split_inclusive('\n').map(inert_line).collect()
+}
+
 fn data(text: &str) -> String {
     safe(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inert;
+
+    #[test]
+    fn no_line_of_a_log_is_a_command() {
+        let log = "plan\n  ::add-mask::keywheel\nx ::error::y\n\u{3000}::stop-commands::z\nsee ##[error]this\n\u{1b}[31m::warning::w\u{1b}[0m";
+        let shown = "plan\n  \\::add-mask::keywheel\nx ::error::y\n\u{3000}\\::stop-commands::z\nsee ##\\[error]this\n\u{1b}[31m\\::warning::w\u{1b}[0m";
+        assert_eq!(inert(log), shown);
+        assert_eq!(inert("A::B stays, and #[this]\n"), "A::B stays, and #[this]\n");
+    }
 }

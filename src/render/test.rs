@@ -13,7 +13,7 @@ use super::View;
 use super::findings;
 use super::junit::escape;
 use super::style::{self, paint};
-use super::text::{count, safe};
+use super::text::{count, one_line, safe};
 use super::time;
 
 /// For a terminal.
@@ -27,7 +27,7 @@ pub fn draw(report: &TestReport, view: View) -> String {
             (file, test) = (&case.place.file, "");
         }
         if case.test != test {
-            let _ = writeln!(out, "  {}", paint(style::HEADING, &safe(&case.test)));
+            let _ = writeln!(out, "  {}", paint(style::HEADING, &one_line(&case.test)));
             test = &case.test;
         }
         draw_case(&mut out, case, view);
@@ -40,7 +40,7 @@ pub fn draw(report: &TestReport, view: View) -> String {
 }
 
 fn draw_case(out: &mut String, case: &CaseReport, view: View) {
-    let name = safe(&case.name);
+    let name = one_line(&case.name);
     if case.passed {
         let _ = writeln!(out, "    {}    {name}", paint(style::GOOD, "ok"));
         return;

@@ -182,7 +182,14 @@ pub(super) fn similar_reference(repository: &Repository, reference: &str) -> Opt
     for found in references.flatten() {
         let Ok(name) = found.shorthand() else { continue };
         let on_remote = found.is_remote() && name.split_once('/').is_some_and(|(_, branch)| branch == wanted);
-        let likeness = if on_remote { 1.0 } else { strsim::jaro_winkler(name, wanted) };
+        // Two branches of one remote are not alike for being of that remote.
+        let likeness = match (name.rsplit_once('/'), wanted.rsplit_once('/')) {
+            _ if on_remote => 1.0,
+            (Some((group, name)), Some((wanted_group, wanted))) if group == wanted_group => {
+                strsim::jaro_winkler(name, wanted)
+            }
+            _ => strsim::jaro_winkler(name, wanted),
+        };
         if likeness > 0.85 && best.as_ref().is_none_or(|(most, _)| likeness > *most) {
             best = Some((likeness, name.to_owned()));
         }

@@ -93,6 +93,11 @@ fn completions_know_the_commands() {
 fn what_init_writes_is_valid_and_laid_out_and_stays_when_it_runs_again() {
     let sandbox = Sandbox::empty();
     let first = sandbox.keywheel(&["init", "--tenant", "healthcare-org-123"]).exits(0).stdout;
+    // What a stranger proposes runs nowhere but where nothing is to be had.
+    let workflow = |name: &str| std::fs::read_to_string(sandbox.path(&format!(".github/workflows/{name}"))).unwrap();
+    let review = workflow("keywheel-review.yaml");
+    assert!(review.contains("ubuntu-latest") && !review.contains("id-token") && !review.contains("self-hosted"));
+    assert!(!workflow("keywheel-apply.yaml").contains("pull_request"));
     assert!(first.contains("+ keywheel.yaml") && first.contains("keywheel apply"), "{first}");
     assert!(sandbox.keywheel(&["validate"]).exits(0).stdout.contains("Valid."));
     let check = sandbox.keywheel(&["fmt", "--check"]).ends();

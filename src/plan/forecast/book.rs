@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 
-use crate::document::Config;
+use crate::document::{Approvals, Config};
 use crate::model::{Address, EncryptionKey, Name, RotationStrategy, Timestamp};
 use crate::schedule::Hold;
 
@@ -22,7 +22,7 @@ pub(super) struct Book<'a> {
     days: BTreeMap<NaiveDate, BTreeMap<Action, usize>>,
     /// The entries of the instant that is written.
     at: Timestamp,
-    now: BTreeMap<Group<'a>, Entry>,
+    now: BTreeMap<Group<'a>, (Entry, &'a Name)>,
     /// What one apply has to do.
     apply: Apply<'a>,
     problems: BTreeMap<(&'static str, String), Problem>,
@@ -123,22 +123,33 @@ impl<'a> Book<'a> {
             None => (None, None, None),
         };
         let group = (action, tenant, policy, if_unused, slot.map(|slot| (slot, missed_since, hold.clone())));
-        let entry = self.now.entry(group).or_insert_with(|| Entry {
+        let name = &course.address.name;
+        let new = || Entry {
             at,
             action,
             tenant_id: tenant.clone(),
             policy_name: policy.cloned(),
             count: 0,
+            key_count: 0,
             keys: Vec::new(),
+            usd_a_month: None,
             slot,
             held_by: hold.map(|hold| word(&hold)),
             missed_since,
             if_unused,
-        });
+        };
+        let (entry, last) = self.now.entry(group).or_insert_with(|| (new(), name));
+        // Whatever happens to one key at one instant is written in a row.
+        if entry.count == 0 || *last != name {
+            entry.key_count += 1;
+            *last = name;
+            if entry.keys.len() < NAMES {
+                entry.keys.push(name.clone());
+            }
+        }
         entry.count += 1;
-        let name = &course.address.name;
-        if entry.keys.len() < NAMES && entry.keys.last() != Some(name) {
-            entry.keys.push(name.clone());
+        if let Some(usd) = usd {
+            entry.usd_a_month = Some(entry.usd_a_month.unwrap_or(0).saturating_add(usd));
         }
     }
 
@@ -147,7 +158,7 @@ impl<'a> Book<'a> {
         if let Some(Hold::Freeze(name)) = &it.hold {
             let message =
                 format!("rotations wait from {} until {}: frozen by {name:?}", instant(it.slot), instant(it.at));
-            let help = "rotate before it by hand, or shorten it, where that is too late";
+            let help = "where that is too late, rotate by hand before the freeze, or let it end earlier";
             self.problem("forecast/frozen", name.clone(), it.at, message, help);
         }
         if let Some(missed) = it.overdue_since {
@@ -194,7 +205,7 @@ impl<'a> Book<'a> {
     }
 
     fn end_instant(&mut self) {
-        for entry in std::mem::take(&mut self.now).into_values() {
+        for (entry, _) in std::mem::take(&mut self.now).into_values() {
             if self.forecast.entries.len() < MAX_ENTRIES {
                 self.forecast.entries.push(entry);
             } else {
@@ -213,13 +224,32 @@ impl<'a> Book<'a> {
         let limits = self.limits;
         self.limit("rotations", "max_rotations", from, &tenants, limits.max_rotations);
         self.limit("versions to disable or destroy", "max_destructions", from, &destructions, limits.max_destructions);
-        let Some(length) = burst::length(rotations.iter().copied(), &self.config).filter(|it| *it > LONG_BURST) else {
-            return;
+        self.approvals(from, &rotations, &destructions);
+        let long = |rotations: &[(&'a EncryptionKey, RotationStrategy)]| {
+            burst::length(rotations.iter().copied(), &self.config).filter(|it| *it > LONG_BURST)
         };
+        let Some(length) = long(&rotations) else { return };
         let (count, words) = (rotations.len(), burst::words(length));
-        let message = format!("{count} rotations that are due from {} on take {words} at AWS's quotas", instant(from));
-        let help = "spread them (rotation_spread_minutes), or have the quotas raised";
-        self.problem("forecast/burst", String::new(), from, message, help);
+        let mut policies: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, strategy) in &rotations {
+            policies.entry((&key.tenant_id, &key.rotation_policy)).or_default().push((*key, *strategy));
+        }
+        if policies.len() > 1 && policies.values().all(|rotations| long(rotations).is_none()) {
+            let named = policies.keys().filter_map(|(tenant, policy)| Some(format!("{tenant}/{}", policy.as_ref()?)));
+            let message = format!(
+                "{count} rotations of {} policies ({}) are due from {} on, and together take {words} at AWS's quotas",
+                policies.len(),
+                some(named, policies.len()),
+                instant(from)
+            );
+            let help = "let them come at different times of day (rotation_time_of_day), or spread them";
+            self.problem("forecast/clash", String::new(), from, message, help);
+        } else {
+            let message =
+                format!("{count} rotations that are due from {} on take {words} at AWS's quotas", instant(from));
+            let help = "spread them (rotation_spread_minutes), or have the quotas raised";
+            self.problem("forecast/burst", String::new(), from, message, help);
+        }
         for ((tenant, policy), closes) in closes {
             if closes < from + length {
                 let message = format!(
@@ -231,6 +261,40 @@ impl<'a> Book<'a> {
                     "what does not fit waits for the next window: open it for longer, or spread less work into it";
                 self.problem("forecast/window-too-short", format!("{tenant}/{policy}"), from, message, help);
             }
+        }
+    }
+
+    /// What an apply without a plan lets wait until somebody has approved a plan of it.
+    fn approvals(
+        &mut self,
+        at: Timestamp,
+        rotations: &[(&'a EncryptionKey, RotationStrategy)],
+        destructions: &BTreeMap<&Name, usize>,
+    ) {
+        let Approvals { required, rotations_over } = self.config.approvals;
+        if required == 0 {
+            return;
+        }
+        let by = match required {
+            1 => "an owner has".to_owned(),
+            more => format!("{more} owners have"),
+        };
+        let help = "plan it with --out then, and have the plan approved (keywheel approve)";
+        let versions: usize = destructions.values().sum();
+        if versions > 0 {
+            let message = format!(
+                "versions to disable or destroy from {} on wait until {by} approved a plan of that: {versions}",
+                instant(at)
+            );
+            self.problem("forecast/approvals", "destructions".to_owned(), at, message, help);
+        }
+        if rotations_over.is_some_and(|most| rotations.len() > most as usize) {
+            let message = format!(
+                "{} rotations due from {} on wait until {by} approved a plan of that",
+                rotations.len(),
+                instant(at)
+            );
+            self.problem("forecast/approvals", "rotations".to_owned(), at, message, help);
         }
     }
 
@@ -262,6 +326,12 @@ impl<'a> Book<'a> {
             ..self.forecast
         }
     }
+}
+
+/// The first few names of several.
+fn some(names: impl Iterator<Item = String>, all: usize) -> String {
+    let shown = names.take(NAMES).collect::<Vec<_>>().join(", ");
+    if all > NAMES { format!("{shown} and {} more", all - NAMES) } else { shown }
 }
 
 /// What something waits for, in a word, or the freeze's name.

@@ -113,6 +113,9 @@ fn a_branch_that_only_the_remote_has_is_suggested() {
     fixture.git(&["branch", "release"]);
     let error = fixture.shallow_clone().repo().read_ref("release").unwrap_err();
     assert_eq!(error.help(), "did you mean \"origin/release\"?");
+    // One that was never fetched is not another one.
+    let error = fixture.shallow_clone().repo().read_ref("origin/trunk").unwrap_err();
+    assert!(error.help().contains("fetch-depth: 0"), "{}", error.help());
 }
 
 #[test]

@@ -186,6 +186,69 @@ fn what_cannot_be_reviewed_at_all_is_said_in_the_comment() {
 }
 
 #[test]
+fn a_repository_without_cases_of_its_own_is_reviewed_all_the_same() {
+    let (sandbox, forge) = (proposed(&weekly()), Forge::start(0));
+    let tests = sandbox.path("tests");
+    if tests.exists() {
+        fs::remove_dir_all(tests).unwrap();
+        sandbox.commit_all("no cases");
+    }
+    let mut machine = Machine::new(&sandbox, false);
+    machine.set("GITHUB_API_URL", forge.endpoint());
+    let ended = run(&mut machine, REVIEW, "review", PULL_REQUEST);
+    assert_eq!(ended.failed, None, "{}", ended.log);
+}
+
+#[test]
+fn no_document_and_no_case_gives_a_command_to_whoever_runs_the_job() {
+    let sandbox = proposed(&weekly());
+    let case =
+        "  - {name: \"x\\n::add-mask::rotation ##[error]y\", now: \"2026-12-01T02:00:00Z\", expect: {changes: []}}\n";
+    let test = format!("apiVersion: keywheel/v1\nkind: Test\nname: \"::stop-commands::t\"\ncases:\n{case}");
+    sandbox.write("tests/evil.test.yaml", &test);
+    let description = "description: \"a\\n::error::b\\n  ##[warning]c\"\nrotation_interval_days";
+    sandbox.commit(&weekly().replacen("rotation_interval_days", description, 1));
+    let mut machine = Machine::new(&sandbox, false);
+    machine.set("GITHUB_ACTIONS", "true");
+    for command in [
+        "keywheel test",
+        "keywheel plan --base origin/main",
+        "keywheel validate",
+        "keywheel fmt --check",
+        "keywheel explain acme/logs",
+    ] {
+        let done = machine.run(command, &BTreeMap::new());
+        for line in done.stdout.lines().chain(done.stderr.lines()) {
+            assert!(!line.trim_start().starts_with("::") && !line.contains("##["), "{command}: {line}");
+        }
+        assert!(!done.stdout.is_empty() || !done.stderr.is_empty() || command.contains("fmt"), "{command}");
+    }
+}
+
+#[test]
+fn the_clock_looks_every_fifteen_minutes_and_a_merge_alone_asks_for_a_plan() {
+    let workflow = yaml(&example("ci/github").join(APPLY));
+    assert_eq!(workflow["on"]["schedule"][0]["cron"], "*/15 * * * *");
+    assert_eq!(workflow["on"]["push"]["branches"], serde_json::json!(["main"]));
+    let runs = |job: &str, event: &str| match workflow["jobs"][job]["if"].as_str() {
+        // The second follows the plan, which does not run by the clock.
+        Some("github.event_name != 'schedule'" | "needs.plan.outputs.changes == 'true'") => event != "schedule",
+        Some("github.event_name == 'schedule'") => event == "schedule",
+        other => panic!("{job} has a condition that the test does not know: {other:?}"),
+    };
+    for (job, by_clock) in [("plan", false), ("apply", false), ("due", true)] {
+        assert_eq!((runs(job, "schedule"), runs(job, "push")), (by_clock, !by_clock), "{job}");
+    }
+    let drift = yaml(&example("ci/github").join("keywheel-drift.yaml"));
+    let cron = drift["on"]["schedule"][0]["cron"].as_str().unwrap();
+    let fields: Vec<&str> = cron.split(' ').collect();
+    assert!(
+        fields[0].parse::<u8>().is_ok() && fields[1].parse::<u8>().is_ok() && fields[2..] == ["*", "*", "*"],
+        "{cron}"
+    );
+}
+
+#[test]
 fn another_binary_than_the_one_that_was_agreed_on_is_not_run() {
     let sandbox = proposed(&weekly());
     let mut machine = Machine::new(&sandbox, false);

@@ -233,7 +233,7 @@ fn calendars_of_people_read_it_and_read_it_again() {
     let events = calendar["events"].as_array().unwrap();
     assert_eq!((&calendar["version"], events.len()), (&json!("2.0"), 10), "{calendar:#}");
     assert_eq!(events[0]["at"], "2026-03-02T02:00:00+00:00");
-    assert_eq!(events[0]["summary"], "rotate 1 key of acme");
+    assert_eq!(events[0]["summary"], "acme: rotate 1 key");
     assert!(first.lines().all(|line| line.len() <= 75), "RFC 5545, 3.1");
     // An hour later, everything is where it was, and is the same.
     let later = read(&ics("2026-03-01 13:00:00"));
@@ -242,6 +242,73 @@ fn calendars_of_people_read_it_and_read_it_again() {
     };
     assert_eq!(identities(&calendar), identities(&later));
     assert_eq!(first, ics(NOON), "the same inputs, the same bytes");
+    // With another key of the policy, and a freeze that moves a rotation, every slot is still itself.
+    let daily = policy("Daily", "rotation_interval_days: 1\nrotation_time_of_day: \"02:00:00\"\n");
+    let another = daily.split("---\n").nth(1).unwrap().replace("of-Daily", "another");
+    sandbox.commit(&format!("{daily}---\n{another}"));
+    let freeze = "apiVersion: keywheel/v1\nkind: Freeze\nname: Audit\nreason: an audit\nfrom: \"2026-03-05T00:00:00\"\nuntil: \"2026-03-05T06:00:00\"\n";
+    sandbox.write("policies/guardrails.yaml", freeze);
+    sandbox.commit_all("a freeze");
+    sandbox.at(NOON, APPLY).exits(0);
+    let moved = read(&ics(NOON));
+    assert_eq!(moved["events"][0]["summary"], "acme: rotate 2 keys");
+    let at =
+        |calendar: &Value| calendar["events"].as_array().unwrap().iter().map(|it| it["at"].clone()).collect::<Vec<_>>();
+    assert_ne!(at(&calendar), at(&moved));
+    assert_eq!(identities(&calendar), identities(&moved));
+    // What is not in it is said in it.
+    sandbox.write("policies/globex/keys.yaml", "apiVersion: keywheel/v1\nkind: Nonsense\n");
+    let partial = sandbox.at(NOON, &["forecast", "--days", "10", "--format", "ics"]).exits(7).stdout;
+    let partial = read(&partial);
+    let told = partial["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["summary"] == "The forecast of key rotations is not whole");
+    assert!(told.is_some(), "{partial:#}");
+}
+
+#[test]
+fn what_goes_on_at_once_clashes_and_what_needs_approval_waits_and_costs_are_told() {
+    // Two policies of AWS keys at one instant, each within the quotas of a minute, together not.
+    let keys = |policy: &str, count: usize| -> String {
+        let head = format!(
+            "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: {policy}\nkey_type: phi_data\nkms_provider: aws_kms\nkms_region: us-east-1\n"
+        );
+        let head =
+            head.replace("kms_region: us-east-1\n", "rotation_interval_days: 30\nrotation_time_of_day: \"02:00:00\"\n");
+        let key = |number| {
+            format!(
+                "---\napiVersion: keywheel/v1\nkind: EncryptionKey\ntenant_id: acme\nkey_name: {policy}-{number}\nkey_type: phi_data\nkms_provider: aws_kms\nkms_region: us-east-1\nkms_alias: alias/{policy}-{number}\nrotation_policy: {policy}\n"
+            )
+        };
+        head + &(0..count).map(key).collect::<String>()
+    };
+    let config = "limits: {max_rotations: 10000}\napprovals: {required: 2, rotations_over: 300}\n";
+    let sandbox = Sandbox::with(config, &format!("{}---\n{}", keys("One", 200), keys("Other", 200)));
+    let said = forecast(&sandbox, NOON, &["--days", "40"]);
+    let problem = |code: &str| said["problems"].as_array().unwrap().iter().find(|it| it["code"] == code).cloned();
+    let clash = problem("forecast/clash").unwrap_or_else(|| panic!("{:#}", said["problems"]));
+    assert!(clash["message"].as_str().unwrap().contains("2 policies (acme/One, acme/Other)"), "{clash:#}");
+    assert_eq!(problem("forecast/burst"), None);
+    let approval = problem("forecast/approvals").unwrap();
+    assert!(approval["message"].as_str().unwrap().starts_with("400 rotations due from"), "{approval:#}");
+    let first = entries(&said, "rotate")[0].clone();
+    assert_eq!((&first["count"], &first["key_count"], &first["usd_a_month"]), (&json!(200), &json!(200), &json!(200)));
+    let shown = sandbox.at(NOON, &["forecast", "--days", "40"]).exits(0).stdout;
+    assert!(shown.contains("and 195 more (+200 USD a month)"), "{shown}");
+    // One policy alone that takes too long is no clash.
+    sandbox.commit(&keys("One", 400));
+    let said = forecast(&sandbox, NOON, &["--days", "40"]);
+    let codes: Vec<&str> = said["problems"].as_array().unwrap().iter().filter_map(|it| it["code"].as_str()).collect();
+    assert!(codes.contains(&"forecast/burst") && !codes.contains(&"forecast/clash"), "{codes:?}");
+}
+
+#[test]
+fn a_database_that_is_not_where_it_is_said_to_be_is_no_empty_one() {
+    let sandbox = Sandbox::with("", &policy("Daily", "rotation_interval_days: 1\n"));
+    sandbox.at(NOON, &["forecast"]).exits(0);
+    sandbox.at(NOON, &["forecast", "--state", "sqlite:nowhere/state.db"]).exits(1).error("state/missing");
 }
 
 #[test]
