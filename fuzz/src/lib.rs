@@ -10,22 +10,28 @@
 //!
 //! Inputs of several parts are text, so that a corpus can be read: a part begins with a line `=== TITLE`.
 
+pub mod cases;
 pub mod documents;
 pub mod keystore;
 pub mod locations;
 pub mod provider_answers;
+pub mod rules;
 pub mod saved_plan;
+pub mod signatures;
 
 /// A name, which is also that of the corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// What is fuzzed.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 8] = [
     ("documents", documents::run),
     ("saved_plan", saved_plan::run),
     ("provider_answers", provider_answers::run),
     ("keystore", keystore::run),
     ("locations", locations::run),
+    ("signatures", signatures::run),
+    ("rules", rules::run),
+    ("cases", cases::run),
 ];
 
 /// The parts of an input, with their titles. What stands before the first title has an empty one.
