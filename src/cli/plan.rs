@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
 
+use crate::diagnostic::Finding;
 use crate::engine::{self, PlanOptions, Planned, ReviewOptions};
 use crate::model::Timestamp;
+use crate::plan::approvals::NEEDED;
 use crate::plan::{Plan, PlanDocument, Saved};
 
 use super::args::{Global, instant};
@@ -79,13 +81,19 @@ impl PlanCommand {
         if !self.format.is_json() {
             self.format.print(&plan, global.view())?;
         }
-        let (not_applicable, refused) = (plan.not_applicable.clone(), !plan.refusals.is_empty());
+        let (not_applicable, refused) = (plan.not_applicable.clone(), is_refused(&plan));
+        let needs_approval = plan.diagnostics.iter().any(|finding| finding.code == NEEDED);
         let document = PlanDocument::from(plan);
         if let Some(path) = &self.out {
             output::file(path, |writer| document.write(writer))?;
             let path = path.display();
             output::note(&match not_applicable {
                 None if refused => format!("\nSaved to {path}, to be read: as it stands, apply refuses it."),
+                None if needs_approval => {
+                    format!(
+                        "\nSaved to {path}. Let its owners approve it: keywheel approve {path}; then: keywheel apply {path}"
+                    )
+                }
                 None => format!("\nSaved to {path}. To apply exactly this: keywheel apply {path}"),
                 Some(why) => format!("\nSaved to {path}, to be read: a plan made {why} is not applied."),
             });
@@ -111,13 +119,19 @@ impl PlanCommand {
     }
 }
 
+/// Would apply do nothing of it, as it stands?
+fn is_refused(plan: &Plan) -> bool {
+    let unsigned = |finding: &Finding| finding.is_error() && finding.code.starts_with("signature/");
+    !plan.refusals.is_empty() || plan.diagnostics.iter().any(unsigned)
+}
+
 /// How `plan` and `show` exit.
 pub fn status(plan: &Plan, detailed: bool) -> ExitStatus {
     let incomplete = !plan.left_out.is_empty()
         || plan.unanswered().next().is_some()
-        || plan.diagnostics.iter().any(crate::diagnostic::Finding::is_error);
+        || plan.diagnostics.iter().any(Finding::is_error);
     ExitStatus::Refused
-        .when(!plan.refusals.is_empty())
+        .when(is_refused(plan))
         .or(ExitStatus::Partly.when(incomplete))
         .or(ExitStatus::Changes.when(detailed && !plan.is_empty()))
         .or(ExitStatus::Drift.when(detailed && plan.is_empty() && !plan.drift.is_empty()))

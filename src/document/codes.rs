@@ -87,6 +87,7 @@ const CODES: &[(&str, &str)] = &[
     ("key/previous-name", "`previous_name` is the key's own name."),
     ("tenant/owner-dates", "An owner's key ends before it begins."),
     ("tenant/owner-key", "An owner's key is none whose signatures can be checked."),
+    ("tenant/owner-key-twice", "Two owners have one key: one signature would count for both."),
     ("secret/literal", "A secret stands in the document itself (a warning)."),
     ("secret/not-whole", "A reference to a secret is a part of its field only."),
     ("secret/not-a-secret-field", "`${NAME}` in a field that is not declared secret."),
@@ -95,6 +96,7 @@ const CODES: &[(&str, &str)] = &[
     ("config/state", "Not a state database."),
     ("config/state-password", "A database's password stands in `keywheel.yaml`."),
     ("config/apply-from", "Not the whole name of a ref."),
+    ("config/approvals-unsigned", "Approvals are asked for, and not that commits are signed (a warning)."),
     ("config/no-owners", "Signatures are asked for, and nobody is named who may give them for this file."),
     (
         "config/duration",

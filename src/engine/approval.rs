@@ -9,7 +9,7 @@ use chrono::Duration;
 
 use crate::model::{Address, ObjectRef, Recorded, Timestamp};
 use crate::plan::approvals::{Approval, LIFETIME, Need, PURPOSE, needs, settings};
-use crate::plan::{Plan, Refusal, instant};
+use crate::plan::{Action, Change, Plan, Refusal, instant};
 use crate::store::Write;
 
 use super::ownership::{Authors, Owners, Refused, Whose, some};
@@ -68,7 +68,8 @@ pub(super) fn judge(
     if needs.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    for change in plan.changes.iter().filter(|change| change.action.is_destructive()) {
+    let is_asked = |change: &&Change| change.action.is_destructive() || change.action == Action::Rotate;
+    for change in plan.changes.iter().filter(is_asked) {
         let Some(key) = change.object.address().and_then(|address| recorded.keys.get(&address)) else { continue };
         let policy = key.key.rotation_policy.clone();
         let policy = policy.map(|policy| Address::new(key.key.tenant_id.clone(), policy));

@@ -1,7 +1,7 @@
 //! Who changed what since the last apply, and were they its owners?
 //!
 //! Owners, and whether signatures are asked for, are those that were applied last: a change cannot appoint its own
-//! judges. Before the first apply nothing is trusted yet; trust begins with a commit that an owner signed whom its own
+//! judges. It can dismiss them: a key that the newest documents call revoked counts for nothing any more. Before the first apply nothing is trusted yet; trust begins with a commit that an owner signed whom its own
 //! `keywheel.yaml` names.
 //!
 //! Only files that differ from what was applied last count: a change that was taken back harms nobody, and is the way
@@ -9,6 +9,8 @@
 //! of an unsigned change would launder it.
 
 use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
 
 use crate::diagnostic::{Finding, Place};
 use crate::document::Config;
@@ -18,7 +20,7 @@ use crate::signature::{self, GIT, Key, SignatureError, Signed, Standing, openpgp
 use crate::source::{self, CommitSignature, Since};
 
 use super::apply::short;
-use super::{Desired, EngineError, ErrorKind, Workspace, load};
+use super::{Desired, EngineError, ErrorKind, Workspace, clock, load};
 
 /// What the signatures of the commits since the last apply say.
 #[derive(Debug, Default)]
@@ -55,7 +57,14 @@ fn whose(file: &str) -> Whose {
 }
 
 /// The owners, each with the key that is theirs.
-pub(super) struct Owners(BTreeMap<Whose, Vec<(Owner, Key)>>);
+pub(super) struct Owners {
+    in_force: Lists,
+    /// What the newest documents say of them: whom they call revoked, is, before that is applied.
+    newest: Lists,
+    today: NaiveDate,
+}
+
+type Lists = BTreeMap<Whose, Vec<(Owner, Key)>>;
 
 /// Why a signature does not count for somebody's files.
 pub(super) enum Refused {
@@ -76,37 +85,34 @@ pub(super) enum Refused {
 impl Owners {
     /// Those that were applied last; before the first apply, those that the documents name.
     pub(super) fn in_force(desired: &Desired, recorded: &Recorded) -> Result<Self, EngineError> {
-        match plan::applied_config(recorded) {
-            Some(config) => Self::of(&config, applied_tenants(recorded)?),
-            None => Self::of(&desired.repository.config, desired_tenants(desired)),
-        }
+        let newest = lists(&desired.repository.config, desired_tenants(desired))?;
+        let in_force = match plan::applied_config(recorded) {
+            Some(config) => lists(&config, applied_tenants(recorded)?)?,
+            None => newest.clone(),
+        };
+        Ok(Self { in_force, newest, today: clock::now().date_naive() })
     }
 
-    fn of(config: &Config, tenants: BTreeMap<Name, Tenant>) -> Result<Self, EngineError> {
-        let tenants = tenants.into_iter().map(|(name, tenant)| (Whose::Tenant(name.to_string()), tenant.owners));
-        let all = tenants.chain([(Whose::Everybody, config.owners.clone())]);
-        let read = |owner: Owner| match Key::parse(&owner.signing_key) {
-            Ok(key) => Ok((owner, key)),
-            Err(error) => {
-                let message =
-                    format!("the key of {}, which was applied last, cannot be read: {error}", owner.principal);
-                Err(EngineError::new("signature/owner", message).kind(ErrorKind::Refused))
-            }
-        };
-        let read = |(whose, owners): (Whose, Vec<Owner>)| {
-            Ok((whose, owners.into_iter().map(read).collect::<Result<Vec<_>, EngineError>>()?))
-        };
-        all.map(read).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Whoever may change somebody's files: without owners of its own, a tenant's files are the repository's.
+    /// Whoever may change somebody's files: without owners of its own who can sign, a tenant's files are the repository's.
     pub(super) fn of_files(&self, whose: &Whose) -> &[(Owner, Key)] {
-        let own = self.0.get(whose).filter(|own| !own.is_empty());
-        own.or_else(|| self.0.get(&Whose::Everybody)).map_or(&[], Vec::as_slice)
+        let can_sign = |(owner, key): &(Owner, Key)| {
+            let is_lost = self.said_of(whose).any(|(said, other)| said.revoked && other.to_string() == key.to_string());
+            !is_lost && owner.valid_before.is_none_or(|last| self.today <= last)
+        };
+        let own = self.in_force.get(whose).filter(|own| own.iter().any(can_sign));
+        own.or_else(|| self.in_force.get(&Whose::Everybody)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is said of keys where it counts for somebody's files, by what is in force and by the newest documents. That a key is
+    /// lost, the owners of the repository say for everybody; another tenant says it for its own files alone, or it could take
+    /// everybody's rights away.
+    fn said_of<'o>(&'o self, whose: &'o Whose) -> impl Iterator<Item = &'o (Owner, Key)> {
+        let lists = [&self.in_force, &self.newest].into_iter();
+        lists.flat_map(move |lists| [whose, &Whose::Everybody].into_iter().filter_map(|of| lists.get(of))).flatten()
     }
 
     fn all(&self) -> impl Iterator<Item = (&Whose, &Owner, &Key)> {
-        self.0.iter().flat_map(|(whose, owners)| owners.iter().map(move |(owner, key)| (whose, owner, key)))
+        self.in_force.iter().flat_map(|(whose, owners)| owners.iter().map(move |(owner, key)| (whose, owner, key)))
     }
 
     /// The owner who signed, if they may change these files.
@@ -140,15 +146,13 @@ impl Owners {
 
     /// The owner whose key signed, if they may change these files.
     pub(super) fn owner(&self, signed: &Signed, whose: &Whose, instants: &[Timestamp]) -> Result<&Owner, Refused> {
-        // That a key is lost, the owners of the repository say for everybody; another tenant says it for its own files
-        // alone, or it could take everybody's rights away.
-        let everybody = self.0.get(&Whose::Everybody).map_or(&[][..], Vec::as_slice);
-        let mut lists = self.of_files(whose).iter().chain(everybody);
-        if let Some((owner, _)) = lists.find(|(owner, key)| signature::is_revoked(owner, key, signed)) {
+        if let Some((owner, _)) = self.said_of(whose).find(|(owner, key)| signature::is_revoked(owner, key, signed)) {
             return Err(Refused::Standing { principal: owner.principal.clone(), standing: Standing::Revoked });
         }
         let mut refused = None;
-        for (owner, key) in self.of_files(whose).iter().filter(|(_, key)| key.made(signed)) {
+        // Also its own owners who cannot sign any more: why not is what they want to know.
+        let own = self.in_force.get(whose).map_or(&[][..], Vec::as_slice);
+        for (owner, key) in own.iter().chain(self.of_files(whose)).filter(|(_, key)| key.made(signed)) {
             match signature::standing(owner, key, signed, instants) {
                 Ok(()) => return Ok(owner),
                 Err(standing) => refused = Some(Refused::Standing { principal: owner.principal.clone(), standing }),
@@ -165,6 +169,22 @@ impl Owners {
             }
         }))
     }
+}
+
+fn lists(config: &Config, tenants: BTreeMap<Name, Tenant>) -> Result<Lists, EngineError> {
+    let tenants = tenants.into_iter().map(|(name, tenant)| (Whose::Tenant(name.to_string()), tenant.owners));
+    let all = tenants.chain([(Whose::Everybody, config.owners.clone())]);
+    let read = |owner: Owner| match Key::parse(&owner.signing_key) {
+        Ok(key) => Ok((owner, key)),
+        Err(error) => {
+            let message = format!("the key of {} cannot be read: {error}", owner.principal);
+            Err(EngineError::new("signature/owner", message).kind(ErrorKind::Refused))
+        }
+    };
+    let read = |(whose, owners): (Whose, Vec<Owner>)| {
+        Ok((whose, owners.into_iter().map(read).collect::<Result<Vec<_>, EngineError>>()?))
+    };
+    all.map(read).collect()
 }
 
 /// Looks at every commit since the last apply.

@@ -23,6 +23,9 @@ pub const PURPOSE: &str = "keywheel-plan";
 /// How long an approval counts: as long as the plan that it is of may be applied.
 pub const LIFETIME: Duration = Duration::days(7);
 
+/// The code of the finding that says what will have to be approved.
+pub const NEEDED: &str = "plan/approvals";
+
 /// The code of what waits until it is approved.
 pub(crate) const WAITS: &str = "approval";
 
@@ -165,7 +168,7 @@ pub fn needs(changes: &[Change], settings: Approvals) -> Vec<Need> {
 #[must_use]
 pub fn findings(needs: &[Need]) -> Vec<Finding> {
     let say = |need: &Need| {
-        let mut finding = Finding::info("plan/approvals", format!("{}: {} are needed", need.what(), need.asked()))
+        let mut finding = Finding::info(NEEDED, format!("{}: {} are needed", need.what(), need.asked()))
             .help("save the plan, have it approved, and apply that: keywheel plan --out FILE, keywheel approve FILE, keywheel apply FILE");
         finding.tenant_id.clone_from(&need.tenant_id);
         finding

@@ -31,6 +31,12 @@ pub(in crate::document) fn check(subject: &mut Subject<'_, '_>, config: &Config)
             "name them: `owners: [{principal: alice@example.org, signing_key: ssh-ed25519 AAAA...}]`",
         );
     }
+    if config.approvals.required > 0 && !config.require_signed {
+        let message = "`approvals` never counts whoever wrote a change, and without `require_signed` anybody can write under \
+                       another name";
+        let finding = Finding::warning("config/approvals-unsigned", message).help("add `require_signed: true`");
+        subject.add(finding, &[Step::Field("approvals")]);
+    }
     for (tenant, names) in &config.secrets {
         for (index, name) in names.iter().enumerate() {
             if Secret::from(format!("${{{name}}}")).variable().is_none() {

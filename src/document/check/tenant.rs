@@ -17,11 +17,27 @@ pub(in crate::document) fn check(subject: &mut Subject<'_, '_>, tenant: &Tenant)
 
 /// Checks who may change documents.
 pub(super) fn owners(subject: &mut Subject<'_, '_>, owners: &[Owner]) {
+    let mut keys: Vec<(Key, &Owner)> = Vec::new();
     for (index, owner) in owners.iter().enumerate() {
-        if let Err(error) = Key::parse(&owner.signing_key) {
-            let finding = Finding::error("tenant/owner-key", format!("the key of {} cannot be used", owner.principal))
-                .help(error.to_string());
+        let mut about_key = |code, message: String, help: String| {
+            let finding = Finding::error(code, message).help(help);
             subject.add(finding, &[Step::Field("owners"), Step::Index(index), Step::Field("signing_key")]);
+        };
+        match Key::parse(&owner.signing_key) {
+            Err(error) => {
+                let message = format!("the key of {} cannot be used", owner.principal);
+                about_key("tenant/owner-key", message, error.to_string());
+            }
+            Ok(key) => {
+                // One signature would count for two people.
+                let same = |(other, of): &&(Key, &Owner)| *other == key && !is_same_person(of, owner);
+                if let Some((_, other)) = keys.iter().find(same) {
+                    let message = format!("the key of {} is that of {} too", owner.principal, other.principal);
+                    let help = "a key is one person's: take out one of the two".to_owned();
+                    about_key("tenant/owner-key-twice", message, help);
+                }
+                keys.push((key, owner));
+            }
         }
         if let (Some(after), Some(before)) = (owner.valid_after, owner.valid_before)
             && before < after
@@ -31,6 +47,10 @@ pub(super) fn owners(subject: &mut Subject<'_, '_>, owners: &[Owner]) {
             subject.add(finding, &[Step::Field("owners"), Step::Index(index), Step::Field("valid_before")]);
         }
     }
+}
+
+fn is_same_person(one: &Owner, other: &Owner) -> bool {
+    one.principal.eq_ignore_ascii_case(&other.principal)
 }
 
 /// Checks what any `defaults` can have wrong by itself.

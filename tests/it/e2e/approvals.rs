@@ -292,6 +292,40 @@ fn more_rotations_than_usual_are_approved_too() {
 }
 
 #[test]
+fn whoever_last_changed_a_policy_does_not_approve_its_rotations_either() {
+    let keys: String = (0..3)
+        .map(|number| {
+            format!("---\n{}", DOCUMENTS.split_once("---\n").unwrap().1.replace("patients", &format!("key-{number}")))
+        })
+        .collect();
+    let keys = format!("{DOCUMENTS}{keys}").replace("old_key_disposition: disable\ndata_max_age_days: 3\n", "");
+    let house = House::with("approvals: {required: 1, rotations_over: 1}\n", &keys);
+    // Ada shortens the interval; that is applied by itself, and what follows from it waits.
+    house
+        .sandbox
+        .write("policies/acme/keys.yaml", &keys.replace("rotation_interval_days: 90", "rotation_interval_days: 2"));
+    house.sandbox.commit_all("sooner");
+    house.sandbox.at(RETAINED, APPLY).exits(0);
+    let saved = house.sandbox.at(RETAINED, OUT).exits(0);
+    assert!(saved.stderr.contains("keywheel approve plan.json"), "{}", saved.stderr);
+    house.approve(RETAINED, "ada");
+    let refused = house.apply(RETAINED, 3);
+    assert!(refused.stderr.contains("ada@example.org wrote commit"), "{}", refused.stderr);
+    house.approve(RETAINED, "ben");
+    house.apply(RETAINED, 0);
+}
+
+#[test]
+fn without_signed_commits_nobody_knows_who_wrote_a_change_and_that_is_said() {
+    let house = House::new();
+    house.sandbox.at(NOON, &["validate"]).exits(0).says("config/approvals-unsigned");
+    let config = house.sandbox.read("keywheel.yaml").replace("approvals:", "require_signed: true\napprovals:");
+    house.sandbox.write("keywheel.yaml", &config);
+    let said = house.sandbox.at(NOON, &["validate"]).exits(0);
+    assert!(!said.stdout.contains("config/approvals-unsigned"), "{}", said.stdout);
+}
+
+#[test]
 fn what_is_only_to_be_read_is_not_approved_and_nobody_is_asked_blindly() {
     let house = House::new();
     house.sandbox.at(RETAINED, &[OUT, &["--as-of", "2026-03-20"]].concat()).exits(0);

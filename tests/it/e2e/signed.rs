@@ -90,7 +90,7 @@ impl Signed {
 
     /// Fails unless plan shows this finding, and apply is refused for it and changes nothing. Gives what apply said.
     fn refused(&self, code: &str) -> String {
-        self.sandbox.at(NOON, &["plan"]).exits(7).says(&format!("error[{code}]"));
+        self.sandbox.at(NOON, &["plan"]).exits(3).says(&format!("error[{code}]"));
         let before = self.sandbox.state();
         let done = self.sandbox.at(NOON, APPLY).exits(3).error("apply/unsigned");
         assert!(self.sandbox.state() == before, "something was changed: {}", done.stderr);
@@ -219,13 +219,44 @@ fn a_key_counts_between_its_days_and_not_once_it_is_revoked() {
     ];
     for (more, why) in dates {
         signed.sandbox.write("policies/acme/tenant.yaml", &signed.tenant("acme", "ada", more));
-        signed.commit(Some("ada"), "its days");
+        // That her only key is lost, somebody else says.
+        signed.commit(Some(if more.contains("revoked") { "root" } else { "ada" }), "its days");
         signed.applies_whatever_was_said();
         signed.change("acme", 7, Some("ada"));
         let said = signed.refused("signature/owners-key");
         assert!(said.contains(why), "{said}");
         signed.start_again();
     }
+}
+
+#[test]
+fn a_key_that_is_called_lost_counts_for_nothing_from_that_commit_on_whatever_it_signed_before() {
+    let signed = Signed::new();
+    // Whoever has the stolen key signs, and then its loss is found out.
+    signed.change("acme", 3650, Some("ada"));
+    let lost = signed.tenant("acme", "ada", "  revoked: true\n");
+    signed.sandbox.write("policies/acme/tenant.yaml", &lost);
+    signed.commit(Some("root"), "hers is lost");
+    assert!(signed.refused("signature/owners-key").contains("whose key is revoked"));
+    // Nor does it speak for itself.
+    signed.start_again();
+    signed.sandbox.write("policies/acme/tenant.yaml", &lost);
+    signed.commit(Some("ada"), "mine is lost");
+    assert!(signed.refused("signature/owners-key").contains("whose key is revoked"));
+}
+
+#[test]
+fn a_tenant_whose_owners_can_sign_no_more_is_the_repositorys() {
+    let signed = Signed::new();
+    signed
+        .sandbox
+        .write("policies/acme/tenant.yaml", &signed.tenant("acme", "ada", "  valid_before: \"2026-03-01\"\n"));
+    signed.commit(Some("ada"), "until today");
+    signed.applies();
+    signed.change("acme", 7, Some("root"));
+    let today = signed.sandbox.at(NOON, APPLY).exits(3).error("apply/unsigned");
+    assert!(today.stderr.contains("an owner of the repository"), "{}", today.stderr);
+    signed.sandbox.at("2026-03-02 12:00:00", APPLY).exits(0);
 }
 
 impl Signed {
@@ -406,6 +437,16 @@ fn a_document_that_moves_is_a_change_of_both_tenants() {
     signed.commit(Some("bob"), "this is mine now");
     let said = signed.refused("signature/not-an-owner");
     assert!(said.contains("policies/acme/keys.yaml"), "{said}");
+}
+
+#[test]
+fn one_key_is_one_persons() {
+    let signed = Signed::new();
+    let again = format!("- principal: dave@example.org\n  signing_key: {}\n", signed.public("ada"));
+    signed.sandbox.write("policies/acme/tenant.yaml", &(signed.tenant("acme", "ada", "") + &again));
+    let said = signed.sandbox.at(NOON, &["validate"]).exits(1);
+    let said = format!("{}{}", said.stdout, said.stderr);
+    assert!(said.contains("tenant/owner-key-twice") && said.contains("that of ada@example.org too"), "{said}");
 }
 
 #[test]
