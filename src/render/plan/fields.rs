@@ -22,15 +22,16 @@ pub fn rows(change: &Change, view: View) -> Vec<String> {
     let empty = Map::new();
     let (before, after) = (change.before.as_ref().unwrap_or(&empty), change.after.as_ref().unwrap_or(&empty));
     match (&change.before, &change.after) {
-        _ if view.full => unified(before, after).iter().map(Line::paint).collect(),
+        _ if view.full => unified(before, after).iter().flatten().map(Line::paint).collect(),
         (None | Some(_), None) => Vec::new(),
         (None, Some(_)) => values(&chosen(change.object.kind, after), view),
         (Some(_), Some(_)) => differences(before, after, view),
     }
 }
 
-/// The fields of a change as a diff of YAML: of something new those that somebody chose, of something that leaves none.
-pub fn diff(change: &Change) -> Vec<Line> {
+/// The fields of a change as a diff of YAML, the lines of each: of something new those that somebody chose, of something that
+/// leaves none.
+pub fn diff(change: &Change) -> Vec<Vec<Line>> {
     let empty = Map::new();
     match (&change.before, &change.after) {
         (_, None) => Vec::new(),
@@ -174,14 +175,14 @@ fn differences(before: &Map<String, Value>, after: &Map<String, Value>, view: Vi
     rows
 }
 
-/// Both sides as YAML, field by field, as in a unified diff.
-fn unified(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Line> {
+/// Both sides as YAML, as in a unified diff: the lines of each field.
+fn unified(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Vec<Line>> {
     let side = |fields: &Map<String, Value>, name: &String| match fields.get(name) {
         // A field that a side does not set is null in a plan, and absent in a document.
         None | Some(Value::Null) => String::new(),
         Some(value) => yaml(&serde_json::json!({ name: value })),
     };
-    names(before, after).flat_map(|name| line_by_line(&side(before, name), &side(after, name))).collect()
+    names(before, after).map(|name| line_by_line(&side(before, name), &side(after, name))).collect()
 }
 
 /// The fields of both sides, each once.

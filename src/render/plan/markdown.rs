@@ -33,6 +33,9 @@ const SHORT_DIFF: usize = 10;
 /// The bytes of one diff, or of what follows from one change: enough for every document that a person wrote.
 const PIECE: usize = 6_000;
 
+/// So much of a line that has no room is shown.
+const LINE: usize = 400;
+
 /// What a line about things that are left out takes at most.
 const REST: usize = 80;
 
@@ -290,19 +293,55 @@ fn diff(change: &Change, few: bool) -> String {
     if all.is_empty() {
         return String::new();
     }
-    let mut room = PIECE;
-    let drawn = |line: &fields::Line| {
-        let line = format!("{} {}", line.sign.mark(), line.text);
-        room = room.checked_sub(line.len() + 1)?;
-        Some(line)
-    };
-    let mut lines: Vec<String> = all.iter().map_while(drawn).collect();
-    if lines.len() < all.len() {
-        lines.push(format!("  … and {} more", count(all.len() - lines.len(), "line")));
-    }
+    let drawn = |line: &fields::Line| format!("{} {}", line.sign.mark(), line.text);
+    let all: Vec<Vec<String>> = all.iter().map(|field| field.iter().map(drawn).collect()).collect();
+    let sizes: Vec<usize> = all.iter().map(|field| field.iter().map(|line| line.len() + 1).sum()).collect();
+    let lines: Vec<String> =
+        all.iter().zip(shares(PIECE, &sizes)).flat_map(|(field, room)| shortened(field, room)).collect();
     let block = folded(&count(fields::number(change), "field"), &fence("diff", &lines));
     let block = if few && lines.len() <= SHORT_DIFF { block.replacen("<details>", "<details open>", 1) } else { block };
     block + "\n"
+}
+
+/// How much room each has: as much as it wants, and where that is too much, what the smaller ones leave. So a long value
+/// keeps no other out of sight.
+fn shares(room: usize, wanted: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by_key(|index| wanted.get(*index));
+    let (mut left, mut shares) = (room, vec![0; wanted.len()]);
+    for (done, index) in order.iter().enumerate() {
+        let fair = left / (wanted.len() - done);
+        if let (Some(share), Some(wants)) = (shares.get_mut(*index), wanted.get(*index)) {
+            *share = fair.min(*wants);
+            left -= *share;
+        }
+    }
+    shares
+}
+
+/// The lines of one field, within so many bytes. What is cut out of its middle is counted.
+fn shortened(field: &[String], room: usize) -> Vec<String> {
+    let mut left = room;
+    let mut shown = Vec::new();
+    for (index, line) in field.iter().enumerate() {
+        if let Some(rest) = left.checked_sub(line.len() + 1) {
+            left = rest;
+            shown.push(line.clone());
+            continue;
+        }
+        // A line that is as long as a book shows its beginning.
+        let cut = line.floor_char_boundary(left.min(LINE));
+        let more = field.len() - index;
+        shown.push(match line.get(..cut).filter(|_| left > REST) {
+            Some(beginning) => format!("{beginning}… ({} characters)", thousands(line.chars().count())),
+            None => format!("  … and {} more", count(more, "line")),
+        });
+        if more > 1 && left > REST {
+            shown.push(format!("  … and {} more", count(more - 1, "line")));
+        }
+        break;
+    }
+    shown
 }
 
 /// What follows from a change, as a list.

@@ -215,7 +215,7 @@ fn chip(action: Action) -> Markup {
 
 /// The fields of a change, line by line; a sign stands for each colour.
 fn diff(change: &Change) -> Markup {
-    let lines = fields::diff(change);
+    let lines = fields::diff(change).concat();
     let class = |sign| match sign {
         Sign::Added => "add",
         Sign::Removed => "remove",

@@ -327,3 +327,24 @@ fn a_key_that_moves_to_a_stricter_policy_may_become_due() {
     assert_eq!(actions(&plan), ["create Daily", "link patients"]);
     assert_eq!(consequences(&plan), ["due_at_once: 1 key becomes due at once; the first can start at the next apply"]);
 }
+
+#[test]
+fn no_long_value_keeps_another_field_of_a_change_out_of_the_comment() {
+    let rule = |description: &str, days: u32| {
+        format!(
+            "apiVersion: keywheel/v1\nkind: Guardrail\nname: Yearly\ndescription: {description:?}\n\
+             rule: \"!has(policy.rotation_interval_days) || policy.rotation_interval_days <= {days}\"\nmessage: once a year\n"
+        )
+    };
+    let sandbox = Sandbox::with("", NIGHTLY);
+    sandbox.write("policies/guardrails.yaml", &rule("short", 365));
+    sandbox.commit_all("a rule");
+    for long in ["x ".repeat(4000), "y\n".repeat(4000), "z".repeat(9000)] {
+        sandbox.write("policies/guardrails.yaml", &rule(long.trim_end(), 36500));
+        sandbox.commit_all("looser");
+        let comment = sandbox.keywheel(&["plan", "--base", "HEAD~1", "--format", "markdown"]).exits(0).stdout;
+        assert!(comment.contains("<= 36500") && comment.contains("<= 365"), "{comment}");
+        assert!(comment.len() < 20_000 && comment.contains('…'), "{}", comment.len());
+        sandbox.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    }
+}
