@@ -38,7 +38,7 @@ const CLAIM: chrono::Duration = chrono::Duration::seconds(60);
 /// How long a sender begins to send what it has claimed: the last one must have ended before the claim does.
 const PAGE_WITHIN: Duration = Duration::from_secs(45);
 
-/// How many messages are claimed at once: so many that those to a dead receiver hardly crowd out the others.
+/// How many messages are claimed at once; the receivers take turns in that.
 const PAGE: u32 = 1000;
 
 /// How long after each failed attempt the next one comes, in minutes; after the last one a message is given up. Those of
@@ -168,7 +168,11 @@ struct Sending<'a> {
     deadline: Option<Instant>,
 }
 
+/// A way that messages go.
+type Way = (Channel, String, Option<String>, Option<Name>);
+
 /// A receiver that failed, and when it is asked again.
+#[derive(Debug, Clone)]
 struct Stopped {
     failure: Failure,
     next_attempt_at: Option<Timestamp>,
@@ -179,6 +183,8 @@ async fn deliver(state: &dyn State, secrets: &Secrets, within: Option<Duration>)
     let deadline = within.map(|within| Instant::now() + within);
     let mut report = SendReport::default();
     let mut sending = None;
+    // A receiver that failed is not asked for the next page either.
+    let mut stopped: BTreeMap<Way, Stopped> = BTreeMap::new();
     while deadline.is_none_or(|deadline| Instant::now() < deadline) {
         let now = clock::now();
         let claimed = state.claim(now, now + CLAIM, PAGE).await?;
@@ -196,27 +202,40 @@ async fn deliver(state: &dyn State, secrets: &Secrets, within: Option<Duration>)
                 none.insert(Sending { state, sender, secrets, lineage, deadline })
             }
         };
-        let mut ways: BTreeMap<_, Vec<Delivery>> = BTreeMap::new();
+        let mut ways: BTreeMap<Way, Vec<Delivery>> = BTreeMap::new();
         for delivery in claimed {
             ways.entry(way(&delivery)).or_default().push(delivery);
         }
-        for outcome in join_all(ways.into_values().map(|deliveries| sending.to_one(deliveries))).await {
-            let (sent, failed) = outcome?;
+        let known = &stopped;
+        let sent = ways.into_iter().map(async |(way, deliveries)| {
+            let before = known.get(&way).cloned();
+            (way, sending.to_one(deliveries, before).await)
+        });
+        for (way, outcome) in join_all(sent).await {
+            let ToOne { sent, failed, stopped: by } = outcome?;
             report.sent += sent;
             report.failed.extend(failed);
+            stopped.extend(by.map(|by| (way, by)));
         }
     }
     report.undelivered = state.undelivered().await?;
     Ok(report)
 }
 
+/// What became of the messages of one page that go one way.
+struct ToOne {
+    /// How many were taken.
+    sent: usize,
+    failed: Option<FailedReceiver>,
+    stopped: Option<Stopped>,
+}
+
 impl Sending<'_> {
-    /// Sends messages that go one way, in their order, until the receiver fails. Gives how many it took.
-    async fn to_one(&self, mut deliveries: Vec<Delivery>) -> Result<(usize, Option<FailedReceiver>), StoreError> {
+    /// Sends messages that go one way, in their order, until the receiver fails, or none if it has failed before.
+    async fn to_one(&self, mut deliveries: Vec<Delivery>, mut stopped: Option<Stopped>) -> Result<ToOne, StoreError> {
         let until = Instant::now() + PAGE_WITHIN;
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
         let (mut sent, mut failed) = (0, None);
-        let mut stopped: Option<Stopped> = None;
         while !deliveries.is_empty() && stopped.is_none() {
             let within = until.saturating_duration_since(Instant::now()).min(EACH);
             if within.is_zero() {
@@ -241,7 +260,7 @@ impl Sending<'_> {
         if !deliveries.is_empty() {
             self.state.conclude(&deliveries.into_iter().map(untried).collect::<Vec<_>>()).await?;
         }
-        Ok((sent, failed))
+        Ok(ToOne { sent, failed, stopped })
     }
 
     /// Sends messages that go together.
@@ -286,7 +305,7 @@ fn of_variable(name: &str, failure: &Failure) -> Failure {
 }
 
 /// The way that a message goes. What is wrong with one way, or with what one tenant may name, is not held against another.
-fn way(delivery: &Delivery) -> (Channel, String, Option<String>, Option<Name>) {
+fn way(delivery: &Delivery) -> Way {
     let tenant_id = delivery.message.object.tenant_id.clone();
     (delivery.channel, delivery.receiver.clone(), delivery.signed_with.clone(), tenant_id)
 }

@@ -243,8 +243,9 @@ pub trait State: ReadState {
     /// not on; nothing is written then, nor after any other error.
     async fn commit(&self, lease: &Lease, writes: &[Write]) -> Result<(), StoreError>;
 
-    /// Takes messages whose time has come out of the outbox, the oldest first, to send them. Until `until` nobody else
-    /// gets them, and after that whoever asks: the one who has them may have died. Each counts as one attempt more.
+    /// Takes messages whose time has come out of the outbox, to send them: the oldest of each receiver, then the second of
+    /// each, and so on, so that many to one receiver are in nobody else's way. Until `until` nobody else gets them, and
+    /// after that whoever asks: the one who has them may have died. Each counts as one attempt more.
     ///
     /// No lease is needed: a message is sent at least once, and by two senders only if the first one is that slow.
     ///

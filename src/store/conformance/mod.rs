@@ -63,6 +63,7 @@ macro_rules! conformance {
             a_message_that_was_sent_is_not_put_there_again
             a_message_stands_and_falls_with_what_it_tells
             a_claimed_message_is_nobody_elses_until_the_claim_lapses
+            many_messages_to_one_receiver_are_in_nobody_elses_way
             what_was_given_up_is_counted_and_can_be_tried_again
             the_outbox_is_filtered_by_each_field
             two_senders_at_once_do_not_get_the_same_message

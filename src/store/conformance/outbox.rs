@@ -95,6 +95,20 @@ pub(crate) async fn a_claimed_message_is_nobody_elses_until_the_claim_lapses(sta
     assert_eq!(all(state).await.last(), Some(&failed));
 }
 
+pub(crate) async fn many_messages_to_one_receiver_are_in_nobody_elses_way(state: &impl State) {
+    let many = (1..=40).map(|number| delivery(number, "acme", "ONE"));
+    let slack = Delivery { channel: Channel::Slack, signed_with: None, ..delivery(43, "acme", "ONE") };
+    let few = [delivery(41, "acme", "OTHER"), delivery(42, "globex", "OTHER"), slack];
+    write(state, &many.chain(few).map(|delivery| outbox(&delivery)).collect::<Vec<_>>()).await;
+    let numbers = async || {
+        let claimed = state.claim(at(50), at(110), 6).await.unwrap();
+        claimed.iter().map(|claimed| claimed.message.at).collect::<Vec<_>>()
+    };
+    // Whoever is newer is claimed with them, and each receiver's messages in their order.
+    assert_eq!(numbers().await, [1, 2, 3, 41, 42, 43].map(at));
+    assert_eq!(numbers().await, [4, 5, 6, 7, 8, 9].map(at));
+}
+
 pub(crate) async fn what_was_given_up_is_counted_and_can_be_tried_again(state: &impl State) {
     write(state, &[1, 2].map(|number| outbox(&delivery(number, "acme", "ONE")))).await;
     let claimed = state.claim(at(5), at(65), 1).await.unwrap().remove(0);

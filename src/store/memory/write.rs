@@ -1,13 +1,13 @@
 //! Writing, and the leases that it needs: [`State`] for the memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::{HeldLease, Memory, left_out, place};
-use crate::model::{AuditEntry, Delivery, Timestamp, UsageCounter};
+use crate::model::{AuditEntry, Channel, Delivery, Timestamp, UsageCounter};
 use crate::store::lease::BROKEN;
 use crate::store::{Holder, Lease, LeaseScope, Migrated, ReadState, State, StoreError, Write};
 #[async_trait]
@@ -92,12 +92,20 @@ impl State for Memory {
         let waits = |delivery: &Delivery| delivery.next_attempt_at.is_some_and(|at| at <= now);
         let mut waiting: Vec<_> = tables.outbox.values_mut().filter(|delivery| waits(delivery)).collect();
         waiting.sort_by_key(|delivery| (delivery.message.at, place(delivery)));
+        let mut turns: BTreeMap<(Channel, String), u32> = BTreeMap::new();
+        waiting.sort_by_cached_key(|delivery| {
+            let turn = turns.entry((delivery.channel, delivery.receiver.clone())).or_default();
+            *turn += 1;
+            *turn
+        });
         let claimed = waiting.into_iter().take(limit as usize).map(|delivery| {
             let delivery = Arc::make_mut(delivery);
             (delivery.attempt, delivery.next_attempt_at) = (delivery.attempt + 1, Some(until));
             delivery.clone()
         });
-        Ok(claimed.collect())
+        let mut claimed: Vec<_> = claimed.collect();
+        claimed.sort_by_key(|delivery| (delivery.message.at, place(delivery)));
+        Ok(claimed)
     }
 
     async fn conclude(&self, concluded: &[(u32, Delivery)]) -> Result<(), StoreError> {

@@ -20,10 +20,14 @@ pub(super) async fn claim(
 ) -> Result<Vec<Delivery>, Failure> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
         format!(
-            "UPDATE outbox SET attempt = attempt + 1, next_attempt_at = $2::timestamptz WHERE (id, channel, receiver) IN
-                 (SELECT id, channel, receiver FROM outbox
+            // What another sender claims meanwhile is seen once its row is locked: so the row itself is asked once more.
+            "WITH turns AS (SELECT id, channel, receiver,
+                     row_number() OVER (PARTITION BY channel, receiver ORDER BY created_at, id) AS turn
+                 FROM outbox WHERE sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= $1::timestamptz)
+             UPDATE outbox SET attempt = attempt + 1, next_attempt_at = $2::timestamptz WHERE (id, channel, receiver) IN
+                 (SELECT id, channel, receiver FROM outbox AS waiting JOIN turns USING (id, channel, receiver)
                   WHERE sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= $1::timestamptz
-                  ORDER BY created_at, id, channel, receiver LIMIT $3 FOR UPDATE SKIP LOCKED)
+                  ORDER BY turn, created_at, id, channel, receiver LIMIT $3 FOR UPDATE OF waiting SKIP LOCKED)
              RETURNING {}",
             array::<OutboxRow>("outbox")
         )

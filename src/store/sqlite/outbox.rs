@@ -23,7 +23,9 @@ pub(super) async fn claim(
             "UPDATE outbox SET attempt = attempt + 1, next_attempt_at = ?2 WHERE (id, channel, receiver) IN
                  (SELECT id, channel, receiver FROM outbox
                   WHERE sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= ?1
-                  ORDER BY created_at, id, channel, receiver LIMIT ?3)
+                  ORDER BY row_number() OVER (PARTITION BY channel, receiver ORDER BY created_at, id),
+                      created_at, id, channel, receiver
+                  LIMIT ?3)
              RETURNING {}",
             array::<OutboxRow>("outbox")
         )

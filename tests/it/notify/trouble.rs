@@ -50,6 +50,33 @@ fn a_receiver_that_hangs_or_is_dead_delays_an_apply_by_seconds_and_keeps_nobody_
     assert_eq!(webhook(&sandbox)["sent"], json!(1));
 }
 
+/// Puts a thousand messages to the webhook before all others.
+const A_THOUSAND: &str = "
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000)
+    INSERT INTO outbox (id, channel, receiver, tenant_id, payload, signed_with, created_at, next_attempt_at)
+    SELECT printf('00000000-0000-8000-8000-%012d', n), channel, receiver, tenant_id,
+        json_set(payload, '$.id', printf('00000000-0000-8000-8000-%012d', n), '$.at', '2026-02-28T12:00:00Z'),
+        signed_with, '2026-02-28T12:00:00.000000Z', '2026-02-28T12:00:00.000000Z'
+    FROM outbox, numbers WHERE channel = 'webhook'";
+
+#[test]
+fn a_thousand_messages_to_a_receiver_that_hangs_or_is_dead_are_in_nobody_elses_way() {
+    let hanging = Hostile::start(|_| Reply::Never);
+    let refusing = Hostile::start(|_| Reply::page(500));
+    for receiver in [&hanging, &refusing] {
+        let slack = willing();
+        let sandbox = told_to(receiver.endpoint(), slack.endpoint());
+        sandbox.at(NOON, &by_hand("park")).env("HOOK", "").env("SLACK", "").exits(0);
+        sandbox.tamper(A_THOUSAND);
+        sandbox.at("2026-03-01 12:10:00", APPLY).exits(0);
+        assert_eq!(slack.requests().len(), 1);
+        // They fill more than a page, and it is asked once for all of them.
+        assert_eq!(receiver.requests().len(), 1);
+        let list = sandbox.at("2026-03-01 12:10:00", &["outbox", "list", "--limit", "1", "--format", "json"]);
+        assert_eq!(list.exits(0).json()["undelivered"], json!({"waiting": 1001, "given_up": 0}));
+    }
+}
+
 #[test]
 fn a_receiver_that_fails_gets_the_same_message_again_after_a_growing_while() {
     let webhook_server = Hostile::start(|request| Reply::page(if request.earlier < 2 { 500 } else { 200 }));
