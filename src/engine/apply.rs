@@ -1,7 +1,7 @@
 //! Apply: lock, finish what an earlier run left, plan, ask, do what the plan says, report.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::diagnostic::Finding;
@@ -19,7 +19,7 @@ use super::manual::Request;
 use super::messages::{Receivers, overdue};
 use super::ownership::Authors;
 use super::providers::{Managers, Observers};
-use super::recovery::{self, Lost};
+use super::recovery::{self, Keeper};
 use super::run::{Run, Scope};
 use super::workflow::Context;
 use super::{
@@ -212,7 +212,7 @@ async fn open(
     progress: &dyn Progress,
 ) -> Result<Arc<dyn State>, EngineError> {
     let location = desired.location(options.state.as_deref())?;
-    let state = store::open_or_create(&location).await?;
+    let state = store::open_until(&location, &options.interrupt).await?;
     for file in recovery::waiting(&folders(&location, desired)) {
         let file = file.display();
         let message =
@@ -337,13 +337,17 @@ pub(super) async fn run(
     let (started_at, started) = (clock::now(), Instant::now());
     let origin = desired.origin.clone().unwrap_or_default();
     let managers = Managers::new(config.providers.clone(), desired.root.clone());
-    let (journal, writer) = Journal::start(state.clone(), lease, asked);
+    let lineage = state.identity().await?.lineage;
+    let correlation_id = clock::new_id().to_string();
+    let location = desired.location(options.state.as_deref())?;
+    let kept = Arc::new(Mutex::new(Keeper::new(lineage, &correlation_id, folders(&location, desired))));
+    let (journal, writer) = Journal::start(state.clone(), lease, asked, kept.clone());
     let recorded = state.recorded().await?;
     let context = Context {
         journal: journal.clone(),
-        lineage: recorded.lineage.unwrap_or_default(),
+        lineage,
         actor: planning::who(),
-        correlation_id: clock::new_id().to_string(),
+        correlation_id,
         interrupt: options.interrupt.clone(),
         receivers: Arc::new(Receivers::new(&desired.repository, &recorded)),
         consistency_delay: crate::document::parse_duration(&config.providers.aws_kms.consistency_delay)
@@ -406,17 +410,10 @@ pub(super) async fn run(
     }
     .await;
     let report = outcome.map(|done| done.map(|(plan, missing)| run.report(&plan, missing, started_at, started)));
-    let lost = Lost {
-        lineage: context.lineage,
-        correlation_id: context.correlation_id.clone(),
-        actor: context.actor.clone(),
-        at: clock::now(),
-        rotations: journal.lost(),
-    };
     drop(context);
     writer.stop(journal).await;
-    let location = desired.location(options.state.as_deref())?;
-    recovery::keep(report, &lost, &folders(&location, desired))
+    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    recovery::say(report, &kept)
 }
 
 /// Where what could not be recorded is kept: a full disk of the database need not be that of the repository.

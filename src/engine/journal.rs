@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use crate::document::LONGEST_CALL;
 use crate::store::{Lease, LeaseScope, State, StoreError, Write};
 
-use super::{clock, recovery};
+use super::clock;
+use super::recovery::Keeper;
 
 /// How many submissions may wait; those who find the queue full wait for a place.
 const QUEUE: usize = 4096;
@@ -41,21 +42,15 @@ pub struct Journal {
     held: watch::Receiver<Option<Instant>>,
     /// What is written about, and under which token.
     lease: Arc<watch::Sender<Lease>>,
-    /// Transactions that failed, and tell what a key manager has done.
-    lost: Arc<Mutex<Vec<Vec<Write>>>>,
 }
+
+/// Takes what key managers have done and the state database does not.
+pub(super) type Kept = Arc<Mutex<Keeper>>;
 
 #[derive(Debug)]
 struct Submission {
     writes: Vec<Write>,
-    done: oneshot::Sender<Result<(), Failed>>,
-}
-
-/// A transaction that was not written.
-#[derive(Debug)]
-struct Failed {
-    error: StoreError,
-    writes: Vec<Write>,
+    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// The tasks behind a journal.
@@ -67,11 +62,11 @@ pub(super) struct Writer {
 
 impl Journal {
     /// Starts the writer and the heartbeat of a lease that was `asked` for then: its answer may have taken a part of it.
-    pub(super) fn start(state: Arc<dyn State>, lease: Lease, asked: Instant) -> (Self, Writer) {
+    pub(super) fn start(state: Arc<dyn State>, lease: Lease, asked: Instant, kept: Kept) -> (Self, Writer) {
         let (queue, submissions) = mpsc::channel(QUEUE);
         let (holds, writes_under) = watch::channel(lease.clone());
         let (holding, held) = watch::channel(Some(asked));
-        let commits = tokio::spawn(commit_all(state.clone(), writes_under, submissions));
+        let commits = tokio::spawn(commit_all(state.clone(), writes_under, submissions, kept));
         let heartbeat = tokio::spawn(async move {
             loop {
                 clock::sleep(Duration::from_secs(u64::from(LEASE_SECONDS) / 6)).await;
@@ -90,7 +85,7 @@ impl Journal {
                 }
             }
         });
-        (Self { queue, held, lease: Arc::new(holds), lost: Arc::default() }, Writer { commits, heartbeat })
+        (Self { queue, held, lease: Arc::new(holds) }, Writer { commits, heartbeat })
     }
 
     /// Makes writes durable, all of them or none.
@@ -104,12 +99,7 @@ impl Journal {
         let gone = || StoreError::Other { location: "journal".to_owned(), message: "its writer has ended".to_owned() };
         let (done, outcome) = oneshot::channel();
         self.queue.send(Submission { writes, done }).await.map_err(|_| gone())?;
-        let Err(Failed { error, writes }) = outcome.await.map_err(|_| gone())? else { return Ok(()) };
-        // Where another worker took over, it asks the key managers itself.
-        if !matches!(error, StoreError::LeaseLost { .. }) && recovery::is_worth_keeping(&writes) {
-            self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(writes);
-        }
-        Err(error)
+        outcome.await.map_err(|_| gone())?
     }
 
     /// The lease that is written under.
@@ -124,11 +114,6 @@ impl Journal {
     pub(super) async fn narrow(&self, state: &dyn State, scopes: &BTreeSet<LeaseScope>) -> Result<(), StoreError> {
         self.lease.send_replace(state.narrow(&self.lease(), scopes).await?);
         Ok(())
-    }
-
-    /// What key managers have done, as far as it could not be made durable.
-    pub(super) fn lost(&self) -> Vec<Vec<Write>> {
-        std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// May another worker take the lease, or has it, before a call that begins now has ended?
@@ -162,7 +147,19 @@ impl Writer {
     }
 }
 
-async fn commit_all(state: Arc<dyn State>, held: watch::Receiver<Lease>, mut submissions: mpsc::Receiver<Submission>) {
+async fn commit_all(
+    state: Arc<dyn State>,
+    held: watch::Receiver<Lease>,
+    mut submissions: mpsc::Receiver<Submission>,
+    kept: Kept,
+) {
+    // Before anybody hears of the loss, and waits for anything else.
+    let keep = |error: &StoreError, lost: &mut dyn Iterator<Item = &[Write]>| {
+        // Where another worker took over, it asks the key managers itself.
+        if !matches!(error, StoreError::LeaseLost { .. }) {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).keep(lost);
+        }
+    };
     while let Some(first) = submissions.recv().await {
         let mut batch = vec![first];
         let mut size = batch.iter().map(|submission| submission.writes.len()).sum::<usize>();
@@ -186,10 +183,17 @@ async fn commit_all(state: Arc<dyn State>, held: watch::Receiver<Lease>, mut sub
             }
             // A database that is gone is not asked once more for each: every answer takes as long as its patience lasts.
             Err(error) if batch.len() == 1 || !matches!(error, StoreError::Conflict { .. }) => {
-                let mut writes = writes.into_iter();
-                for (submission, length) in batch.into_iter().zip(lengths) {
-                    let writes = writes.by_ref().take(length).collect();
-                    let _ = submission.done.send(Err(Failed { error: error.clone(), writes }));
+                let mut rest = writes.as_slice();
+                keep(
+                    &error,
+                    &mut lengths.iter().map(|length| {
+                        let (own, others) = rest.split_at((*length).min(rest.len()));
+                        rest = others;
+                        own
+                    }),
+                );
+                for submission in batch {
+                    let _ = submission.done.send(Err(error.clone()));
                 }
             }
             // One submission's conflict must not fail the others': each gets a transaction of its own.
@@ -199,7 +203,10 @@ async fn commit_all(state: Arc<dyn State>, held: watch::Receiver<Lease>, mut sub
                     let (own, others) = rest.split_at(length.min(rest.len()));
                     rest = others;
                     let written = state.commit(&lease, own).await;
-                    let _ = submission.done.send(written.map_err(|error| Failed { error, writes: own.to_vec() }));
+                    if let Err(error) = &written {
+                        keep(error, &mut std::iter::once(own));
+                    }
+                    let _ = submission.done.send(written);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What is known when the state database is lost in the middle of an apply, and how it comes back into the record.
 //!
-//! A step at a key manager whose outcome cannot be journalled is not forgotten: [`keep`] writes it into a file. Without
+//! A step at a key manager whose outcome cannot be journalled is not forgotten: a [`Keeper`] writes it into a file. Without
 //! that file nothing is lost either, because the intent is durable and the next apply asks the key manager; with it, the
 //! record gets what was seen, who did it and when. [`recover_state`] takes back what still fits, and is done once.
 
@@ -17,14 +17,15 @@ use uuid::Uuid;
 
 use crate::diagnostic::Finding;
 use crate::model::{
-    Address, AuditEntry, KeyRecord, ObjectRef, Phase, Recorded, RotationRecord, StepRecord, Timestamp, Workflow,
+    Address, AuditEntry, KeyRecord, ObjectRef, Outcome, Phase, Recorded, RotationRecord, StepRecord, Timestamp,
+    Workflow,
 };
 use crate::rotation::{Event, Status, record};
 use crate::store::{self, Holder, State, Write};
 
 use super::load::load_with_record;
 use super::state_copy::under_lease;
-use super::{EngineError, ErrorKind, Report, Workspace, clock, leases};
+use super::{EngineError, ErrorKind, Report, Workspace, clock, leases, planning};
 
 /// The only form of the file so far.
 const FORMAT: &str = "keywheel-recovery/1";
@@ -102,17 +103,48 @@ pub enum Verdict {
 /// Asks a person (or a flag) whether a recovery may be written.
 pub type ApproveRecovery<'a> = dyn Fn(&RecoveryReport) -> Result<bool, EngineError> + Send + Sync + 'a;
 
+/// Keeps what a run cannot record in a file, as soon as that is known.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    lost: Lost,
+    folders: Vec<PathBuf>,
+    /// The file, once there is something to keep; or why there is none.
+    file: io::Result<PathBuf>,
+}
+
+impl Keeper {
+    /// That of a run which has lost nothing yet. What it loses goes into the first of these folders that takes it.
+    pub(super) fn new(lineage: Uuid, correlation_id: &str, folders: impl Into<Vec<PathBuf>>) -> Self {
+        let lost = Lost {
+            lineage,
+            correlation_id: correlation_id.to_owned(),
+            actor: planning::who(),
+            at: clock::now(),
+            rotations: Vec::new(),
+        };
+        Self { lost, folders: folders.into(), file: Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Keeps those of these transactions that tell what a key manager has done, beside those before.
+    pub(super) fn keep<'a>(&mut self, transactions: impl Iterator<Item = &'a [Write]>) {
+        let known = self.lost.rotations.len();
+        self.lost.rotations.extend(transactions.filter(|writes| is_worth_keeping(writes)).map(<[Write]>::to_vec));
+        if self.lost.rotations.len() > known {
+            self.lost.at = clock::now();
+            self.file = write_into(&self.lost, &self.folders);
+        }
+    }
+}
+
 /// Does a transaction that failed tell what a key manager has done?
-pub(super) fn is_worth_keeping(writes: &[Write]) -> bool {
-    use crate::model::Outcome;
+fn is_worth_keeping(writes: &[Write]) -> bool {
     writes.iter().any(|write| matches!(write, Write::Step(step) if step.outcome == Outcome::Succeeded))
 }
 
-/// Writes what was lost into the first of these folders that takes it, and says so at the end of the run.
-pub(super) fn keep(
+/// Says at the end of a run what it could not record, and where that is.
+pub(super) fn say(
     outcome: Result<Option<Report>, EngineError>,
-    lost: &Lost,
-    folders: &[PathBuf],
+    Keeper { lost, file, .. }: &Keeper,
 ) -> Result<Option<Report>, EngineError> {
     if lost.rotations.is_empty() {
         return outcome;
@@ -121,7 +153,7 @@ pub(super) fn keep(
         1 => "1 rotation".to_owned(),
         several => format!("{several} rotations"),
     };
-    let (message, help) = match write_into(lost, folders) {
+    let (message, help) = match file {
         Ok(file) => {
             let file = file.display();
             (

@@ -3,7 +3,7 @@
 //! Both databases are locked meanwhile, and the copy is one transaction: it is there whole or not at all. Afterwards
 //! every table is read again on both sides, and the audit chains are checked link by link.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::store::{self, Holder, Lease, Location, State, StoreError, tables};
 
 use super::journal::Journal;
+use super::recovery::Keeper;
 use super::{EngineError, ErrorKind, Workspace, clock, leases, load, planning};
 
 /// What was copied.
@@ -73,8 +74,9 @@ pub(super) async fn under_lease<T>(
 ) -> Result<T, EngineError> {
     let asked = clock::instant();
     let lease = leases::acquire_everything(&*state, holder).await?;
-    // For its heartbeat.
-    let (journal, writer) = Journal::start(state.clone(), lease.clone(), asked);
+    // For its heartbeat: no key manager is asked for anything.
+    let nothing = Keeper::new(Uuid::nil(), &holder.correlation_id, Vec::new());
+    let (journal, writer) = Journal::start(state.clone(), lease.clone(), asked, Arc::new(Mutex::new(nothing)));
     let done = work(lease.clone()).await;
     writer.stop(journal).await;
     let released = state.release(&lease).await;

@@ -25,6 +25,7 @@ pub mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -63,6 +64,18 @@ pub async fn open_or_create(location: &Location) -> Result<Arc<dyn State>, Store
     match location {
         Location::Sqlite(path) => Ok(Arc::new(sqlite::open_or_create(path).await?)),
         Location::Postgres(url) => Ok(Arc::new(postgres::open_or_create(url).await?)),
+    }
+}
+
+/// The same, for work that may be interrupted: once `interrupt` is set, a database that is gone is hardly waited for any
+/// more.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn open_until(location: &Location, interrupt: &Arc<AtomicBool>) -> Result<Arc<dyn State>, StoreError> {
+    match location {
+        Location::Sqlite(_) => open_or_create(location).await,
+        Location::Postgres(url) => Ok(Arc::new(postgres::open_until(url, interrupt.clone()).await?)),
     }
 }
 

@@ -8,8 +8,9 @@
 //! server connection to each transaction.
 //!
 //! *Connections are lost.* A transaction whose connection broke is repeated on a new one, for as long as a restart of a
-//! server takes. A commit that was sent and not answered may have been carried out: its repetition asks that first
-//! ([`write`]).
+//! server takes, counted from when it was first missed, whoever misses it. Once that was in vain, or somebody wants the
+//! work to end, every later call fails at once. A commit that was sent and not answered may have been carried out: its
+//! repetition asks that first ([`write`]).
 //!
 //! *Rows travel as JSON*, as they do for SQLite: a commit sends all rows of a table as one parameter, and a read fetches
 //! each row as one value. The columns have PostgreSQL's own types, so that other tools can read them.
@@ -26,7 +27,8 @@ mod usage;
 mod write;
 
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -52,6 +54,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The same for the first connection, and for a plan, where a person waits and nothing is half done.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often an attempt that takes long looks whether somebody wants the work to end.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
+
 /// The pauses between two attempts: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -63,14 +68,17 @@ macro_rules! transaction {
     ($state:expr, $attempts:expr, $begin:expr, |$connection:ident| $work:expr) => {{
         let mut attempts: $crate::store::postgres::Attempts = $attempts;
         loop {
+            if let Some(gone) = $state.outage.is_final() {
+                break Err(gone);
+            }
             let attempt = async {
                 let mut transaction = $state.begin($begin).await?;
                 let $connection = transaction.connection();
                 let work = $work.await;
                 transaction.end(work).await
             };
-            match $crate::store::postgres::limited(attempts.each, attempt).await {
-                Err(failure) if attempts.another(&failure).await => {}
+            match $crate::store::postgres::limited(attempts.each, &$state.interrupt, attempt).await {
+                Err(failure) if $state.another(&mut attempts, &failure).await => {}
                 result => break $state.at(result),
             }
         }
@@ -88,6 +96,9 @@ pub struct Postgres<Access> {
     /// The URL without its password, for messages.
     location: String,
     patience: Duration,
+    /// Set once somebody wants the work to end.
+    interrupt: Arc<AtomicBool>,
+    outage: Outage,
     migrated: Option<Migrated>,
     _access: PhantomData<Access>,
 }
@@ -106,7 +117,7 @@ pub struct Writing(());
 /// [`StoreError::Missing`] if the schema has none; [`StoreError::Newer`], [`StoreError::Corrupt`] if it cannot be
 /// understood.
 pub async fn open_read_only(url: &PostgresUrl) -> Result<Postgres<Reading>, StoreError> {
-    let state = open(url, LITTLE_PATIENCE)?;
+    let state = open(url, LITTLE_PATIENCE, Arc::default())?;
     transaction!(state, Attempts::first(), Begin::Read, |connection| schema::check_readable(connection))?;
     Ok(state)
 }
@@ -117,7 +128,15 @@ pub async fn open_read_only(url: &PostgresUrl) -> Result<Postgres<Reading>, Stor
 /// # Errors
 /// [`StoreError::ReadOnly`], [`StoreError::Full`], and those of [`open_read_only`] except the first.
 pub async fn open_or_create(url: &PostgresUrl) -> Result<Postgres<Writing>, StoreError> {
-    let mut state = open(url, PATIENCE)?;
+    open_until(url, Arc::default()).await
+}
+
+/// The same; once `interrupt` is set, a lost connection is hardly waited for any more.
+///
+/// # Errors
+/// See [`open_or_create`].
+pub async fn open_until(url: &PostgresUrl, interrupt: Arc<AtomicBool>) -> Result<Postgres<Writing>, StoreError> {
+    let mut state = open(url, patience(), interrupt)?;
     let (first, migrations) = (Attempts::first(), schema::MIGRATIONS);
     if !transaction!(state, first, Begin::Write, |connection| schema::is_newest(connection, migrations))? {
         // The copy takes longer than anything else in a first transaction.
@@ -129,7 +148,20 @@ pub async fn open_or_create(url: &PostgresUrl) -> Result<Postgres<Writing>, Stor
     Ok(state)
 }
 
-fn open<Access>(url: &PostgresUrl, patience: Duration) -> Result<Postgres<Access>, StoreError> {
+/// A debug build can be told to lose its patience sooner, for tests: after so many seconds.
+fn patience() -> Duration {
+    #[cfg(debug_assertions)]
+    if let Some(seconds) = std::env::var("KEYWHEEL_PATIENCE").ok().and_then(|text| text.parse().ok()) {
+        return Duration::from_secs(seconds);
+    }
+    PATIENCE
+}
+
+fn open<Access>(
+    url: &PostgresUrl,
+    patience: Duration,
+    interrupt: Arc<AtomicBool>,
+) -> Result<Postgres<Access>, StoreError> {
     let location = url.to_string();
     let options: PgConnectOptions = match url.expose().parse() {
         Ok(options) => options,
@@ -144,7 +176,15 @@ fn open<Access>(url: &PostgresUrl, patience: Duration) -> Result<Postgres<Access
         Some(_) => options,
         None => options.application_name("keywheel"),
     };
-    Ok(Postgres { connections: Connections::new(options), location, patience, migrated: None, _access: PhantomData })
+    Ok(Postgres {
+        connections: Connections::new(options),
+        location,
+        patience,
+        interrupt,
+        outage: Outage::default(),
+        migrated: None,
+        _access: PhantomData,
+    })
 }
 
 /// How long a copy may take: millions of rows.
@@ -192,8 +232,58 @@ impl<Access> Postgres<Access> {
         Attempts::new(self.patience, Failure::is_worth_repeating)
     }
 
+    /// Waits for the next attempt, if there is to be one after this failure.
+    async fn another(&self, attempts: &mut Attempts, failure: &Failure) -> bool {
+        if !(attempts.worth_repeating)(failure) {
+            return false;
+        }
+        let mut until = attempts.until;
+        if failure.is_lost_connection() {
+            let interrupted = self.interrupt.load(Ordering::Relaxed);
+            let patience = if interrupted { self.patience.min(LITTLE_PATIENCE) } else { self.patience };
+            until = until.min(self.outage.since() + patience);
+        }
+        attempts.pause(until).await
+    }
+
+    /// The outcome for the caller, whose last attempt it is of.
     fn at<T>(&self, result: Result<T, Failure>) -> Result<T, StoreError> {
-        result.map_err(|failure| failure.at(&self.location))
+        let lost = result.as_ref().is_err_and(Failure::is_lost_connection);
+        let result = result.map_err(|failure| failure.at(&self.location));
+        match &result {
+            Err(error) if lost => self.outage.ends_the_work(error),
+            _ => self.outage.is_over(),
+        }
+        result
+    }
+}
+
+/// What is known of a server that does not answer: since when, and whether it is waited for no longer. Whoever waits for
+/// it waits together with all others, and not one after the other.
+#[derive(Debug, Default)]
+struct Outage(Mutex<(Option<Instant>, Option<StoreError>)>);
+
+impl Outage {
+    fn known(&self) -> std::sync::MutexGuard<'_, (Option<Instant>, Option<StoreError>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when it is known: from now on, if nobody had noticed.
+    fn since(&self) -> Instant {
+        *self.known().0.get_or_insert_with(Instant::now)
+    }
+
+    /// Why it is waited for no longer, if so.
+    fn is_final(&self) -> Option<StoreError> {
+        self.known().1.clone()
+    }
+
+    fn ends_the_work(&self, error: &StoreError) {
+        self.known().1.get_or_insert_with(|| error.clone());
+    }
+
+    fn is_over(&self) {
+        *self.known() = (None, None);
     }
 }
 
@@ -225,9 +315,23 @@ impl Transaction<'_> {
     }
 }
 
-/// An attempt, which fails when it takes too long.
-async fn limited<T>(to: Duration, attempt: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(to, attempt).await.unwrap_or(Err(Failure::TimedOut))
+/// An attempt, which fails when it takes too long, and sooner once somebody wants the work to end.
+async fn limited<T>(
+    to: Duration,
+    interrupt: &AtomicBool,
+    attempt: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let interrupted = async {
+        while !interrupt.load(Ordering::Relaxed) {
+            sleep(LOOK_AROUND).await;
+        }
+        sleep(CONNECT_TIMEOUT).await;
+    };
+    tokio::select! {
+        biased;
+        done = timeout(to, attempt) => done.unwrap_or(Err(Failure::TimedOut)),
+        () = interrupted => Err(Failure::TimedOut),
+    }
 }
 
 /// Whether, and until when, something is tried again.
@@ -254,9 +358,9 @@ impl Attempts {
         Self::new(LITTLE_PATIENCE, Failure::is_worth_repeating_at_first)
     }
 
-    /// Waits for the next attempt, if there is to be one after this failure.
-    async fn another(&mut self, failure: &Failure) -> bool {
-        if !(self.worth_repeating)(failure) || Instant::now() + self.pause > self.until {
+    /// Waits for the next attempt, if there is time for one.
+    async fn pause(&mut self, until: Instant) -> bool {
+        if Instant::now() + self.pause > until {
             return false;
         }
         sleep(self.pause).await;

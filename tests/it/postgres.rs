@@ -4,6 +4,7 @@ use crate::support::postgres::PASSWORD;
 use crate::support::sandbox::{Done, Sandbox};
 
 mod copied;
+mod gone;
 mod killed;
 mod lost;
 mod pooled;

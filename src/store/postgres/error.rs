@@ -95,6 +95,12 @@ impl Failure {
         }
     }
 
+    /// Is it the server that is missed, and not another transaction that is in the way?
+    pub(super) fn is_lost_connection(&self) -> bool {
+        let in_the_way = [SERIALIZATION_FAILURE, DEADLOCK_DETECTED, IDLE_IN_TRANSACTION_SESSION_TIMEOUT];
+        self.is_worth_repeating() && !self.code().is_some_and(|code| in_the_way.contains(&&*code))
+    }
+
     fn code(&self) -> Option<String> {
         match self {
             Self::Sql(error) | Self::Connecting(error) => error.as_database_error()?.code().map(Cow::into_owned),
