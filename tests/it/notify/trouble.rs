@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::receivers::{SECRET, body, told_to, willing};
-use super::{APPLY, NOON, by_hand, told};
+use super::{APPLY, NOON, TOLD, by_hand, told};
 use crate::support::hostile::{Hostile, Reply, header, nobody};
 use crate::support::sandbox::Sandbox;
 
@@ -225,9 +225,9 @@ fn a_machine_without_the_variables_leaves_the_messages_to_one_that_has_them() {
 fn many_messages_are_few_posts_to_slack_and_one_each_to_a_webhook() {
     let (webhook_server, slack) = (willing(), willing());
     let sandbox = told_to(webhook_server.endpoint(), slack.endpoint());
-    let key = super::TOLD.split_once("---").unwrap().1;
+    let key = TOLD.split_once("---").unwrap().1;
     let more = (0..60).map(|number| format!("---{}", key.replace("patients", &format!("key-{number:03}"))));
-    sandbox.commit(&format!("{}{}", super::TOLD, more.collect::<String>()));
+    sandbox.commit(&format!("{TOLD}{}", more.collect::<String>()));
     sandbox.at(NOON, APPLY).exits(0);
     sandbox.at("2026-03-05 12:00:00", APPLY).exits(0);
     sandbox.at("2026-03-05 12:05:00", &["outbox", "send"]).exits(0).says("Nothing waits.");
@@ -265,4 +265,30 @@ fn an_apply_that_fails_sends_all_the_same() {
     sandbox.at("2026-03-05 12:00:00", APPLY).exits(3).error("apply/limits");
     assert_eq!(body(&webhook_server.requests()[0])["type"], "keywheel.key_overdue");
     assert_eq!(slack.requests().len(), 1);
+}
+
+#[test]
+fn whose_secrets_may_be_named_is_for_the_record_to_say_where_a_commit_was_refused() {
+    let (hook, other) = (willing(), willing());
+    let mut sandbox = told_to(hook.endpoint(), "");
+    sandbox.set("OTHER", other.endpoint());
+    let config = sandbox.read("keywheel.yaml");
+    sandbox.write("keywheel.yaml", &format!("{config}limits: {{max_rotations: 0}}\n"));
+    sandbox.commit_all("limits");
+    sandbox.at("2026-03-01 12:10:00", APPLY).exits(0);
+    for command in ["park", "resume"] {
+        sandbox.at("2026-03-01 13:00:00", &by_hand(command)).env("HOOK", "").exits(0);
+    }
+    // Due, and over the limit: one name is taken away, and another one added and used.
+    sandbox.write("keywheel.yaml", &config.replace("[HOOK, HOOK_SECRET, SLACK]", "[OTHER]"));
+    let receivers = TOLD.find("  webhook_url").unwrap()..TOLD.find("---").unwrap();
+    let mut documents = TOLD.to_owned();
+    documents.replace_range(receivers, "  slack_webhook: ${OTHER}\n");
+    sandbox.commit(&documents);
+    sandbox.at("2026-03-05 12:00:00", APPLY).exits(3).error("apply/limits");
+    assert_eq!(body(&hook.requests()[0])["type"], "keywheel.key_parked", "what waits still goes there");
+    assert_eq!(other.requests().len(), 0, "nobody has agreed to that yet");
+    let refused = sandbox.sql("SELECT error FROM outbox WHERE receiver = 'OTHER'");
+    let error = "${OTHER}: `secrets` in keywheel.yaml does not let the tenant name it";
+    assert_eq!(refused, [json!({"error": error})]);
 }
