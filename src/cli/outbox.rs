@@ -14,8 +14,9 @@ use super::runtime::block_on;
 
 /// Show the messages about keys that need somebody, and send those that wait
 ///
-/// Failed rotations, parked, held and overdue keys, and versions that were made twice are told to whom the policy names in
-/// `notification_settings`. Every apply sends what waits; `outbox send` does it in between.
+/// Failed rotations and other changes, parked, held and overdue keys, versions that were made twice, key managers that give
+/// no usable answer, and changes that wait for approvals are told to whom the policy names in `notification_settings`. Every
+/// apply sends what waits; `outbox send` does it in between.
 #[derive(Debug, Args)]
 pub struct Outbox {
     #[command(subcommand)]

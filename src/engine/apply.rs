@@ -16,7 +16,7 @@ use super::journal::Journal;
 use super::leases::{self, Held};
 use super::load::{Known, load_with_record};
 use super::manual::Request;
-use super::messages::{Receivers, overdue};
+use super::messages::{Receivers, overdue, unanswered, unapproved};
 use super::ownership::Authors;
 use super::providers::{Managers, Observers};
 use super::recovery::{self, Keeper};
@@ -375,7 +375,10 @@ pub(super) async fn run(
             }
             Wanted::Everything(authors) => {
                 // Whatever comes of the plan: a key that it leaves alone is no less overdue.
-                journal.write(overdue(&context, desired, &recorded, &plan, clock::now())).await?;
+                let mut told = overdue(&context, desired, &recorded, &plan, clock::now());
+                told.extend(unanswered(&context, &managers, desired, &observed));
+                told.extend(unapproved(&context, desired, &recorded, &plan));
+                journal.write(told).await?;
                 if let Some(saved) = &options.saved {
                     let resumed = state.applied_plan(&saved.plan.digest).await?;
                     (plan, missing) = common_part(saved, plan, resumed.as_ref())?;

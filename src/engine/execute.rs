@@ -24,7 +24,7 @@ use super::observe::{KnownVersions, Observed, handle};
 use super::records::{PolicyIds, documents_and_policies, key_change, new_key, policy_of, summaries};
 use super::run::{Finished, Outcome, Run, Scope};
 use super::workflow::{Stopped, Work, drive};
-use super::{Desired, EngineError, Event, clock};
+use super::{Desired, EngineError, Event, clock, facts};
 
 /// How many rotations are under way at once in one place. Providers bound their own calls below this.
 const CONCURRENT: usize = 256;
@@ -105,9 +105,7 @@ pub(super) async fn resume(run: &mut Run<'_>, desired: &Desired, state: &dyn Sta
             continue;
         }
         let Some(key) = keys.get(&rotation.key_id) else {
-            let message =
-                format!("an unfinished {} of {} has no key in the record", rotation.workflow, rotation.address);
-            scope.progress.event(Event::Notice { message });
+            run.finish(without_key(&scope, state, rotation).await);
             continue;
         };
         if finish_held_back(&desired.repository, recorded, rotation, key, clock::now()).is_none() {
@@ -150,7 +148,37 @@ async fn finish(scope: &Scope<'_>, state: &dyn State, rotation: &RotationRecord,
     let (object, started) = (ObjectRef::key(&rotation.address), Instant::now());
     match left_over(scope, state, rotation, key).await {
         Ok(job) => job.run(scope, object, Action::Finish, started).await,
-        Err(stopped) => Finished::stopped(object, Action::Finish, started, stopped),
+        Err(stopped) => {
+            tell_failed(scope, &key.key, (Action::Finish, None), &stopped).await;
+            Finished::stopped(object, Action::Finish, started, stopped)
+        }
+    }
+}
+
+/// A rotation whose key is not in the record, or was forgotten: nobody can go on with it.
+async fn without_key(scope: &Scope<'_>, state: &dyn State, rotation: &RotationRecord) -> Finished {
+    let (object, started) = (ObjectRef::key(&rotation.address), Instant::now());
+    let help = "keywheel forgets no key in the middle of a rotation: `keywheel audit list` shows what was done to it; go \
+                back to the newest backup of the state database that has the key (`keywheel state copy`)";
+    let error = format!("an unfinished {} of {} has no key in the record", rotation.workflow, rotation.address);
+    let stopped = Stopped { help: Some(help.to_owned()), resumable: false, ..Stopped::new(error) };
+    if let Ok(Some(forgotten)) = state.key(rotation.key_id).await {
+        tell_failed(scope, &forgotten.key, (Action::Finish, None), &stopped).await;
+    }
+    Finished::stopped(object, Action::Finish, started, stopped)
+}
+
+/// Tells of a failure of which no workflow tells. It is in the report, whether or not that can be recorded.
+async fn tell_failed(
+    scope: &Scope<'_>,
+    key: &EncryptionKey,
+    (action, version): (Action, Option<u32>),
+    stopped: &Stopped,
+) {
+    if stopped.is_news {
+        let address = Address::new(key.tenant_id.clone(), key.key_name.clone());
+        let fact = facts::not_changed(&address, action, version, &stopped.error);
+        let _ = scope.context.journal.write(scope.context.tell(key, fact)).await;
     }
 }
 
@@ -217,7 +245,7 @@ impl<'a> Course<'a> {
                 let outcome = Outcome::Done { version: None };
                 Finished { object, action, started, outcome, rotation_of: None }
             }
-            Err(stopped) => Finished::stopped(object, action, started, stopped),
+            Err(stopped) => self.failed(change, started, stopped).await,
         }
     }
 
@@ -229,8 +257,20 @@ impl<'a> Course<'a> {
         }
         match self.job(change).await {
             Ok(job) => job.run(&self.scope, object, action, started).await,
-            Err(stopped) => Finished::stopped(object, action, started, stopped),
+            Err(stopped) => self.failed(change, started, stopped).await,
         }
+    }
+
+    /// A change that failed before it had a workflow, or that has none.
+    async fn failed(&self, change: &Change, started: Instant, stopped: Stopped) -> Finished {
+        if let Some(address) = change.object.address() {
+            let document = self.desired.repository.keys.get(&address).map(|key| &key.value);
+            let recorded = || self.recorded.keys.get(&address).map(|record| &record.key);
+            if let Some(key) = document.or_else(recorded) {
+                tell_failed(&self.scope, key, (change.action, change.version), &stopped).await;
+            }
+        }
+        Finished::stopped(change.object.clone(), change.action, started, stopped)
     }
 
     /// Is nothing new to be begun?
@@ -316,7 +356,7 @@ impl<'a> Course<'a> {
             }
             finished.push(match self.retirement(change).await {
                 Ok(job) => job.run(&self.scope, object, action, started).await,
-                Err(stopped) => Finished::stopped(object, action, started, stopped),
+                Err(stopped) => self.failed(change, started, stopped).await,
             });
         }
         finished
@@ -435,7 +475,7 @@ impl<'a> Course<'a> {
             Some(closed_at) if clock::now() <= closed_at => Ok(Some(found)),
             _ => {
                 let error = "its rollback period has closed since it was planned".to_owned();
-                Err(Stopped { resumable: false, ..Stopped::new(error) })
+                Err(Stopped { resumable: false, is_news: false, ..Stopped::new(error) })
             }
         }
     }

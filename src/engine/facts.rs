@@ -2,12 +2,16 @@
 
 use serde_json::json;
 
-use crate::model::{KeyRecord, KeyState, MessageKind, VersionRecord, Workflow};
-use crate::plan::instant;
+use crate::model::{Address, KeyRecord, KeyState, MessageKind, Name, VersionRecord, Workflow};
+use crate::plan::{Action, Waiting, instant};
+use crate::provider::ProviderPlace;
 
 use super::clock;
 use super::messages::Fact;
 use super::workflow::Work;
+
+/// How many keys are named where a fact is about many.
+const NAMED: usize = 3;
 
 /// A run could not finish a rotation or a rollback.
 pub(super) fn failed(work: &Work, error: &str) -> Fact {
@@ -54,6 +58,76 @@ pub(super) fn not_retired(work: &Work, error: &str) -> Fact {
         details: json!({
             "rotation_id": rotation.id, "workflow": rotation.workflow, "provider_ref": reference, "error": error,
         }),
+    }
+}
+
+/// A change of a key failed that has no workflow, or before its workflow had begun. Nothing of it is recorded and each run
+/// tries it anew, so that it is told once a day.
+pub(super) fn not_changed(address: &Address, action: Action, version: Option<u32>, error: &str) -> Fact {
+    let kind = match action {
+        Action::Create => MessageKind::CreationFailed,
+        Action::Rotate | Action::Rollback | Action::Finish => MessageKind::RotationFailed,
+        action if action.retirement().is_some() => MessageKind::RetirementFailed,
+        _ => MessageKind::ChangeFailed,
+    };
+    let (what, done) = words(action, address, version);
+    let version = version.map_or_else(String::new, |number| format!(" {number}"));
+    let today = clock::now().date_naive();
+    Fact {
+        kind,
+        // As that of a creation that fails later.
+        identity: match action {
+            Action::Create => format!("{address} {today}"),
+            action => format!("{address} {}{version} {today}", action.as_str()),
+        },
+        text: format!("{what} could not be {done}: {error}"),
+        details: json!({ "action": action, "error": error }),
+    }
+}
+
+/// A key manager gave no usable answer about keys of a tenant. It is told once a day.
+pub(super) fn unreachable(tenant_id: &Name, place: &ProviderPlace, keys: &[&Name], why: &str) -> Fact {
+    let whose = match keys {
+        [only] => format!("{tenant_id}/{only}"),
+        several => {
+            let some = several.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let more = if several.len() > NAMED { ", ..." } else { "" };
+            format!("{} keys of tenant {tenant_id} ({some}{more})", several.len())
+        }
+    };
+    let region = place.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
+    let (provider, count) = (place.provider, keys.len());
+    Fact {
+        kind: MessageKind::ProviderUnreachable,
+        identity: format!("{tenant_id} {provider}{region} {}", clock::now().date_naive()),
+        text: format!(
+            "{provider}{region} gave no usable answer about {whose}, and nothing is known of what is due there: {why}"
+        ),
+        details: json!({ "kms_provider": provider, "kms_region": place.region, "keys": count, "error": why }),
+    }
+}
+
+/// A change waits until owners have approved it.
+pub(super) fn waits_for_approval(key: &KeyRecord, address: &Address, waiting: &Waiting) -> Fact {
+    let primary = key.primary_version.as_ref().map(|version| version.number);
+    let version = waiting.version.or(primary);
+    let (what, done) = words(waiting.action, address, waiting.version);
+    Fact {
+        kind: MessageKind::ApprovalNeeded,
+        identity: format!("{} {} {}", key.id, waiting.action.as_str(), version.unwrap_or_default()),
+        text: format!("{what} waits to be {done}: {}", waiting.reason.message),
+        details: json!({ "action": waiting.action, "version": version, "reason": waiting.reason.message }),
+    }
+}
+
+/// What a change is about, and what it is once that is done.
+fn words(action: Action, address: &Address, version: Option<u32>) -> (String, &'static str) {
+    let it = version.map_or_else(|| address.to_string(), |number| format!("version {number} of {address}"));
+    match action {
+        Action::ScheduleDestruction => (format!("the destruction of {it}"), "scheduled"),
+        Action::CancelDestruction => (format!("the destruction of {it}"), "cancelled"),
+        Action::Finish => (format!("what an earlier run left of {it}"), "finished"),
+        action => (it, action.done()),
     }
 }
 

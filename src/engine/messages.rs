@@ -4,7 +4,7 @@
 //!
 //! Must not know: how anything is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
@@ -12,35 +12,38 @@ use uuid::{Builder, Uuid};
 
 use crate::document::{Repository, without_secrets};
 use crate::model::{
-    Address, Channel, Delivery, EncryptionKey, KeyRecord, Message, MessageKind, ObjectRef, Recorded, RotationPolicy,
-    Secret, Timestamp,
+    Address, Channel, Delivery, EncryptionKey, KeyRecord, Message, MessageKind, Name, ObjectRef, Observation, Recorded,
+    RotationPolicy, Secret, Timestamp,
 };
-use crate::plan::{self, Action, Plan};
+use crate::plan::{self, Action, Plan, approvals, continued_key};
+use crate::provider::ProviderPlace;
 use crate::schedule::Timing;
 use crate::store::Write;
 
+use super::observe::Observed;
+use super::providers::Managers;
 use super::records::policy_of;
 use super::workflow::Context;
-use super::{Desired, clock};
+use super::{Desired, clock, facts};
 
 /// Whom each policy wants told.
 #[derive(Debug, Default)]
 pub(super) struct Receivers(BTreeMap<Address, Vec<Receiver>>);
 
 /// A receiver, by the names of the environment variables that lead to it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Receiver {
     channel: Channel,
     address: String,
     signed_with: Option<String>,
 }
 
-/// Something that is to be told of a key.
+/// Something that is to be told.
 pub(super) struct Fact {
     pub kind: MessageKind,
     /// What makes it this fact and no other of its kind.
     pub identity: String,
-    /// For people: one line that says which key it is about.
+    /// For people: one line that says what it is about.
     pub text: String,
     /// For machines: an object.
     pub details: Value,
@@ -53,6 +56,12 @@ impl Receivers {
         let policies = left_out.map(|(address, record)| (address, &record.policy));
         let policies = policies.chain(repository.policies.iter().map(|(address, policy)| (address, &policy.value)));
         Self(policies.map(|(address, policy)| (address.clone(), receivers(policy))).collect())
+    }
+
+    /// Those of a key's policy.
+    fn of(&self, key: &EncryptionKey) -> &[Receiver] {
+        let policy = policy_of(key).map(|(tenant_id, name)| Address::new(tenant_id, name));
+        policy.and_then(|policy| self.0.get(&policy)).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -82,12 +91,21 @@ fn is_left_out(repository: &Repository, policy: &Address) -> bool {
 impl Context {
     /// The writes that tell a fact about a key to everybody whom its policy wants told.
     pub(super) fn tell(&self, key: &EncryptionKey, fact: Fact) -> Vec<Write> {
-        let policy = policy_of(key).map(|(tenant_id, name)| Address::new(tenant_id, name));
-        let receivers = policy.and_then(|policy| self.receivers.0.get(&policy)).map(Vec::as_slice).unwrap_or_default();
+        let object = ObjectRef::key(&Address::new(key.tenant_id.clone(), key.key_name.clone()));
+        self.send(object, self.receivers.of(key).iter().collect(), fact)
+    }
+
+    /// The writes that tell a fact about several keys of a tenant to everybody whom one of their policies wants told.
+    fn tell_all<'a>(&self, tenant_id: &Name, keys: impl Iterator<Item = &'a EncryptionKey>, fact: Fact) -> Vec<Write> {
+        let receivers = keys.flat_map(|key| self.receivers.of(key)).collect();
+        self.send(ObjectRef::tenant(tenant_id), receivers, fact)
+    }
+
+    fn send(&self, object: ObjectRef, receivers: BTreeSet<&Receiver>, fact: Fact) -> Vec<Write> {
         if receivers.is_empty() {
             return Vec::new();
         }
-        let message = self.message(key, fact);
+        let message = self.message(object, fact);
         let delivery = |receiver: &Receiver| Delivery {
             message: message.clone(),
             channel: receiver.channel,
@@ -99,10 +117,10 @@ impl Context {
             sent_at: None,
             given_up_at: None,
         };
-        receivers.iter().map(|receiver| Write::Outbox(Box::new(delivery(receiver)))).collect()
+        receivers.into_iter().map(|receiver| Write::Outbox(Box::new(delivery(receiver)))).collect()
     }
 
-    fn message(&self, key: &EncryptionKey, fact: Fact) -> Message {
+    fn message(&self, object: ObjectRef, fact: Fact) -> Message {
         let Fact { kind, identity, text, details } = fact;
         let details = match details {
             Value::Object(details) => details,
@@ -111,7 +129,7 @@ impl Context {
         Message {
             id: identity_of(self.lineage, kind, &identity),
             kind,
-            object: ObjectRef::key(&Address::new(key.tenant_id.clone(), key.key_name.clone())),
+            object,
             text: without_secrets(&text).into_owned(),
             details: details.into_iter().map(|(name, value)| (name, hidden(value))).collect(),
             at: clock::now(),
@@ -164,6 +182,38 @@ pub(super) fn overdue(
     });
     let outlooks = Outlooks::new(plan);
     late.flat_map(|(record, since)| context.tell(&record.key, missed(record, since, &outlooks))).collect()
+}
+
+/// Tells of every key manager that gave no usable answer about a tenant's keys.
+pub(super) fn unanswered(context: &Context, managers: &Managers, desired: &Desired, observed: &Observed) -> Vec<Write> {
+    let mut places: BTreeMap<(&Name, ProviderPlace), Vec<(&EncryptionKey, &str)>> = BTreeMap::new();
+    for (address, observation) in &observed.keys {
+        let Observation::Unknown { why } = observation else { continue };
+        let Some(key) = desired.repository.keys.get(address).map(|key| &key.value) else { continue };
+        if context.covers(&address.tenant_id) {
+            places.entry((&address.tenant_id, managers.place(key))).or_default().push((key, why));
+        }
+    }
+    let told = places.into_iter().flat_map(|((tenant_id, place), keys)| {
+        let why = keys.first().map(|(_, why)| *why).unwrap_or_default();
+        let names: Vec<&Name> = keys.iter().map(|(key, _)| &key.key_name).collect();
+        let fact = facts::unreachable(tenant_id, &place, &names, why);
+        context.tell_all(tenant_id, keys.into_iter().map(|(key, _)| key), fact)
+    });
+    told.collect()
+}
+
+/// Tells of every change that waits until owners have approved it.
+pub(super) fn unapproved(context: &Context, desired: &Desired, recorded: &Recorded, plan: &Plan) -> Vec<Write> {
+    let waiting = plan.waiting.iter().filter(|waiting| waiting.reason.code == approvals::WAITS);
+    let told = waiting.filter_map(|waiting| {
+        let address = waiting.object.address()?;
+        let document = &desired.repository.keys.get(&address)?.value;
+        let (_, record) = continued_key(&desired.repository, recorded, &address, document)?;
+        let covered = context.covers(&address.tenant_id);
+        covered.then(|| context.tell(document, facts::waits_for_approval(record, &address, waiting)))
+    });
+    told.flatten().collect()
 }
 
 /// What the plan says about each key that is due.

@@ -418,21 +418,14 @@ pub(super) fn outdated(desired: &Desired, recorded: &Recorded) -> Vec<(Name, Wri
 
 impl Stopped {
     pub(super) fn vanished(object: &ObjectRef) -> Self {
-        Self {
-            error: format!("{object} is not as the plan found it"),
-            help: Some("apply again".to_owned()),
-            resumable: false,
-            retry_at: None,
-        }
+        let error = format!("{object} is not as the plan found it");
+        Self { help: Some("apply again".to_owned()), resumable: false, ..Self::new(error) }
     }
 
     fn alias_taken(document: &EncryptionKey, target: &str) -> Self {
         let alias = document.kms_alias.as_deref().unwrap_or_default();
-        Self {
-            error: format!("{alias} leads to {target}, which is not this key"),
-            help: Some("choose another alias, or lead it to this key's primary yourself".to_owned()),
-            resumable: false,
-            retry_at: None,
-        }
+        let error = format!("{alias} leads to {target}, which is not this key");
+        let help = "choose another alias, or lead it to this key's primary yourself";
+        Self { help: Some(help.to_owned()), resumable: false, ..Self::new(error) }
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
     }
 
     fn fail(&mut self, object: ObjectRef, action: Action, stopped: Stopped) {
-        let Stopped { error, help, resumable, retry_at } = stopped;
+        let Stopped { error, help, resumable, retry_at, .. } = stopped;
         self.scope.progress.event(Event::ChangeFailed {
             object: object.clone(),
             action,

@@ -86,11 +86,13 @@ pub(super) struct Stopped {
     /// Will the next apply go on with it?
     pub resumable: bool,
     pub retry_at: Option<Timestamp>,
+    /// Is it worth telling to whom the policy names? Not what only waits, nor what cannot be recorded.
+    pub is_news: bool,
 }
 
 impl Stopped {
     pub(super) fn new(error: impl Into<String>) -> Self {
-        Self { error: error.into(), help: None, resumable: true, retry_at: None }
+        Self { error: error.into(), help: None, resumable: true, retry_at: None, is_news: true }
     }
 }
 
@@ -101,14 +103,14 @@ impl Stopped {
             Hold::Freeze(name) => format!("frozen by {name:?} since it was planned"),
             _ => "its window has closed since it was planned".to_owned(),
         };
-        Self { resumable: false, retry_at: until, ..Self::new(error) }
+        Self { resumable: false, retry_at: until, is_news: false, ..Self::new(error) }
     }
 }
 
 impl From<StoreError> for Stopped {
     fn from(error: StoreError) -> Self {
         let help = "nothing was called that is not in the journal; the next apply goes on from there";
-        Self { help: Some(help.to_owned()), ..Self::new(error.to_string()) }
+        Self { help: Some(help.to_owned()), is_news: false, ..Self::new(error.to_string()) }
     }
 }
 

@@ -19,6 +19,12 @@ words! {
         CreationFailed = "creation_failed",
         /// A run could not disable, enable or destroy an old version.
         RetirementFailed = "retirement_failed",
+        /// A run could not make another change of a key: an edit, an adoption, a link.
+        ChangeFailed = "change_failed",
+        /// A key manager gave no usable answer about a tenant's keys, so that nothing is known of what is due there.
+        ProviderUnreachable = "provider_unreachable",
+        /// A change waits until owners have approved it.
+        ApprovalNeeded = "approval_needed",
         /// A key waits for a person's `resume`: it kept failing, or a person stopped it.
         KeyParked = "key_parked",
         /// A key was rolled back, and waits for a person's `release`.

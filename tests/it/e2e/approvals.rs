@@ -154,6 +154,39 @@ fn without_approvals_everything_else_is_applied_and_that_waits() {
 }
 
 #[test]
+fn what_waits_for_approval_is_told_once_and_not_once_it_was_approved() {
+    let receiver = "key_type: phi_data\nnotification_settings: {slack_webhook: \"${SLACK}\"}\nrotation_interval_days";
+    let documents = DOCUMENTS.replace("key_type: phi_data\nrotation_interval_days", receiver);
+    let house = || House::with("approvals: {required: 2}\nsecrets: {acme: [SLACK]}\n", &documents);
+    let told = |house: &House| {
+        let query = "SELECT payload ->> 'text' AS text FROM outbox WHERE payload ->> 'kind' = 'approval_needed'";
+        house.sandbox.sql(query).into_iter().map(|mut row| row["text"].take()).collect::<Vec<_>>()
+    };
+    let approved = |house: &House| {
+        house.sandbox.at("2026-03-05 13:00:00", OUT).exits(0);
+        house.approve("2026-03-05 13:01:00", "ben");
+        house.approve("2026-03-05 13:01:00", "cleo");
+        house.apply("2026-03-05 13:02:00", 0);
+        assert_eq!(house.first(), "disabled");
+    };
+    let text = "version 1 of acme/patients waits to be disabled: it needs 2 approvals by owners of tenant acme: keywheel \
+                plan --out FILE, keywheel approve FILE, keywheel apply FILE";
+    let waiting = house();
+    for minute in 10..15 {
+        waiting.sandbox.at(&format!("2026-03-05 12:{minute}:00"), APPLY).exits(0);
+        assert_eq!(told(&waiting), [text]);
+    }
+    approved(&waiting);
+    waiting.sandbox.at("2026-03-05 14:00:00", APPLY).exits(0);
+    assert_eq!(told(&waiting), [text]);
+
+    let in_time = house();
+    approved(&in_time);
+    in_time.sandbox.at("2026-03-05 14:00:00", APPLY).exits(0);
+    assert_eq!(told(&in_time), [""; 0]);
+}
+
+#[test]
 fn no_override_stands_in_for_an_approval() {
     let house = House::with("approvals: {required: 1}\nlimits: {max_destructions: 0}\n", DOCUMENTS);
     house.sandbox.at(RETAINED, OUT).exits(3);

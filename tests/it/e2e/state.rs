@@ -23,6 +23,7 @@ on_both! {
     a_key_is_not_forgotten_while_an_apply_would_make_it_again
     a_key_that_is_gone_for_good_is_forgotten
     a_rotation_that_can_never_be_finished_is_given_up_with_its_key
+    a_rotation_that_has_lost_its_key_is_a_failure_and_what_to_do_is_said
     a_database_of_the_newest_schema_is_not_migrated
     what_a_lost_database_could_not_take_is_taken_back_once
     an_apply_finds_by_asking_what_a_recovery_would_bring
@@ -252,6 +253,19 @@ fn a_rotation_that_can_never_be_finished_is_given_up_with_its_key(kept: &Kept) {
     let abandoned = sandbox.keywheel(&["history", "--format", "json"]).exits(0).json();
     assert_eq!(abandoned["rotations"][0]["status"], "abandoned", "{abandoned:#}");
     sandbox.keywheel(&["audit", "list"]).exits(0).says("rotation.abandoned acme/patients");
+}
+
+fn a_rotation_that_has_lost_its_key_is_a_failure_and_what_to_do_is_said(kept: &Kept) {
+    let sandbox = &kept.sandbox;
+    sandbox.commit(&others());
+    kept.tamper("UPDATE encryption_keys SET state = 'forgotten', removed_at = created_at WHERE key_name = 'patients'");
+    kept.tamper("UPDATE rotations SET phase = 'created', finished_at = NULL WHERE workflow = 'rotate'");
+    let report = sandbox.keywheel(&["apply", "--auto-approve", "--format", "json"]).exits(7).report();
+    let failed = &report["failed"][0];
+    let about = json!({"kind": "EncryptionKey", "tenant_id": "acme", "name": "patients"});
+    assert_eq!((&failed["object"], &failed["action"]), (&about, &json!("finish")), "{report:#}");
+    assert_eq!(failed["error"], "an unfinished rotate of acme/patients has no key in the record");
+    sandbox.keywheel(APPLY).exits(7).says("Failed (1)").says("keywheel state copy");
 }
 
 fn a_database_of_the_newest_schema_is_not_migrated(kept: &Kept) {

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{APPLY, NOON, SECRETS, TOLD, by_hand, kinds, messages, told};
 use crate::e2e::aws_sandbox;
 use crate::support::hostile::{Hostile, Reply, forward};
+use crate::support::kms::Kms;
 use crate::support::moto::Moto;
 use crate::support::sandbox::Sandbox;
 
@@ -161,6 +162,122 @@ fn a_key_that_cannot_be_made_is_told_once_a_day() {
         assert_eq!(run.status, Some(7), "{}\n{}", run.stdout, run.stderr);
     }
     assert_eq!(kinds(&sandbox), ["creation_failed", "creation_failed"]);
+}
+
+#[test]
+fn an_edit_that_the_key_manager_refuses_is_told_once_a_day_until_it_is_made() {
+    let moto = Moto::start();
+    let refusal = Reply::error(400, "AccessDeniedException");
+    let (proxy, broken) = Hostile::that_breaks("UpdateKeyDescription", refusal, moto.endpoint());
+    let sandbox = told_in_aws(proxy.endpoint());
+    sandbox.at(NOON, APPLY).exits(0);
+    broken.store(true, Ordering::SeqCst);
+    sandbox.commit(&format!("{}description: of the clinic\n", sandbox.read("policies/acme/keys.yaml")));
+    for hour in 13..16 {
+        sandbox.at(&format!("2026-03-01 {hour}:00:00"), APPLY).exits(7);
+    }
+    for channel in ["webhook", "slack"] {
+        let said = messages(&sandbox, channel);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(said[0].0, "change_failed");
+        assert!(said[0].1.starts_with("acme/patients could not be updated: "), "{said:?}");
+    }
+    sandbox.at("2026-03-02 01:00:00", APPLY).exits(7);
+    broken.store(false, Ordering::SeqCst);
+    sandbox.at("2026-03-02 01:10:00", APPLY).exits(0);
+    assert_eq!(kinds(&sandbox), ["change_failed", "change_failed"]);
+}
+
+#[test]
+fn an_adoption_that_fails_is_told() {
+    let moto = Moto::start();
+    let refusal = Reply::error(400, "AccessDeniedException");
+    let (proxy, broken) = Hostile::that_breaks("UpdateKeyDescription", refusal, moto.endpoint());
+    let arn = Kms::new(moto.endpoint()).create("alias/patients", &json!({"Description": "somebody's"}));
+    let sandbox = told_in_aws(proxy.endpoint());
+    broken.store(true, Ordering::SeqCst);
+    let documents = sandbox.read("policies/acme/keys.yaml");
+    sandbox.commit(&format!("{documents}description: of the clinic\nkms_key_id: {arn}\n"));
+    sandbox.at(NOON, APPLY).exits(7);
+    let said = messages(&sandbox, "webhook");
+    assert!(said.len() == 1 && said[0].1.starts_with("acme/patients could not be adopted: "), "{said:?}");
+    assert_eq!(said[0].0, "change_failed");
+}
+
+#[test]
+fn a_rotation_that_fails_before_it_begins_is_told_once_a_day() {
+    let (moto, refuses) = (Moto::start(), Arc::new(AtomicBool::new(false)));
+    let has_looked = Arc::new(AtomicBool::new(false));
+    let (endpoint, is_refusing, looking) = (moto.endpoint().to_owned(), refuses.clone(), has_looked.clone());
+    // An apply assumes the role to look, and again to act.
+    let proxy = Hostile::start(move |request| {
+        if !request.operation.is_empty() {
+            looking.store(true, Ordering::SeqCst);
+        }
+        let acts = request.body_has("AssumeRole") && looking.load(Ordering::SeqCst);
+        if acts && is_refusing.load(Ordering::SeqCst) {
+            let refusal =
+                "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+            return Reply::Answer(403, "text/xml", refusal.to_owned());
+        }
+        Reply::Forward(endpoint.clone())
+    });
+    let sandbox = told_in_aws(proxy.endpoint());
+    let role = "connect_timeout: 1s, role_arn: \"arn:aws:iam::111122223333:role/keywheel\"";
+    sandbox.write("keywheel.yaml", &sandbox.read("keywheel.yaml").replace("connect_timeout: 1s", role));
+    sandbox.commit_all("a role");
+    sandbox.at(NOON, APPLY).exits(0);
+    refuses.store(true, Ordering::SeqCst);
+    for minute in 10..13 {
+        has_looked.store(false, Ordering::SeqCst);
+        sandbox.at(&format!("2026-03-02 02:{minute}:00"), &by_hand("rotate")).exits(7);
+    }
+    let said = messages(&sandbox, "webhook");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].0, "rotation_failed");
+    assert!(said[0].1.starts_with("acme/patients could not be rotated: "), "{said:?}");
+}
+
+#[test]
+fn a_dead_key_manager_is_told_once_a_day_to_whom_the_policies_of_its_keys_name() {
+    let moto = Moto::start();
+    let sandbox = told_in_aws(moto.endpoint());
+    let documents = sandbox.read("policies/acme/keys.yaml");
+    let key = documents.split_once("---").unwrap().1.to_owned();
+    let more = (1..5).map(|number| format!("---{}", key.replace("patients", &format!("key-{number}"))));
+    sandbox.commit(&format!("{documents}{}", more.collect::<String>()));
+    sandbox.at(NOON, APPLY).exits(0);
+    drop(moto);
+    for hour in 13..16 {
+        sandbox.at(&format!("2026-03-01 {hour}:00:00"), APPLY).exits(7);
+    }
+    for channel in ["webhook", "slack"] {
+        let said = messages(&sandbox, channel);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(said[0].0, "provider_unreachable");
+        let text = "aws_kms in us-east-1 gave no usable answer about 5 keys of tenant acme (key-1, key-2, key-3, ...), and \
+                    nothing is known of what is due there: ";
+        assert!(said[0].1.starts_with(text), "{said:?}");
+    }
+    let object = sandbox.sql("SELECT DISTINCT payload ->> '$.object.kind' AS kind, tenant_id FROM outbox");
+    assert_eq!(object, [json!({"kind": "Tenant", "tenant_id": "acme"})]);
+    sandbox.at("2026-03-02 01:00:00", APPLY).exits(7);
+    assert_eq!(kinds(&sandbox), ["provider_unreachable", "provider_unreachable"]);
+}
+
+#[test]
+fn a_rotation_that_has_lost_its_key_is_told_once_a_day() {
+    let sandbox = told();
+    sandbox.at("2026-03-02 02:00:10", APPLY).exits(0);
+    sandbox.tamper("UPDATE encryption_keys SET state = 'forgotten', removed_at = created_at");
+    sandbox.tamper("UPDATE rotations SET phase = 'created', finished_at = NULL WHERE workflow = 'rotate'");
+    sandbox.commit(TOLD.split_once("---").unwrap().0);
+    for minute in 10..13 {
+        sandbox.at(&format!("2026-03-02 12:{minute}:00"), APPLY).exits(7);
+    }
+    let text = "what an earlier run left of acme/patients could not be finished: an unfinished rotate of acme/patients has \
+                no key in the record";
+    assert_eq!(messages(&sandbox, "webhook"), [("rotation_failed".to_owned(), text.to_owned())]);
 }
 
 #[test]
