@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::document::packs;
 use crate::model::{AuditEntry, Name, ObjectKind, Phase, Timestamp, Workflow};
 use crate::plan::compliance::{DEFINITION, KeyEvidence, LIMITS, Past, PolicyEvidence, RuleEvidence, Turn, of_tenant};
-use crate::store::{AuditHead, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, ReadState};
+use crate::store::{AuditCheck, AuditHead, AuditLink, BrokenLink, HistoryEntry, HistoryFilter, ReadState};
 
 use super::load::load_with_record;
 use super::{EngineError, Workspace, clock, leases, names};
@@ -88,9 +88,9 @@ pub struct ComplianceSummary {
 /// The audit log, as it was read for a report.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct AuditEvidence {
-    /// How many entries it has.
+    /// How many entries were read.
     pub entries: u64,
-    /// The end of each chain: its number and its hash.
+    /// The end of each chain that was read: its number and its hash.
     pub heads: Vec<AuditHead>,
     /// Does every link hold?
     pub whole: bool,
@@ -120,15 +120,17 @@ pub async fn compliance(workspace: &Workspace, options: &ComplianceOptions) -> R
             .help("--from is its first day, and --to the day after its last; what is to come is `keywheel forecast`"));
     }
     let (_, state, recorded) = load_with_record(workspace, options.state.as_deref()).await?.with_state()?;
-    let mut tenants: BTreeSet<Name> = leases::tenants(&recorded).cloned().collect();
+    // What was removed since was there, and an auditor asks for what was.
+    let forgotten = state.forgotten_keys().await?;
+    let of_forgotten = forgotten.iter().map(|(record, _)| &record.key.tenant_id);
+    let mut tenants: BTreeSet<Name> = leases::tenants(&recorded).chain(of_forgotten).cloned().collect();
     if let Some(tenant) = &options.tenant_id {
         if !tenants.contains(tenant) {
             return Err(names::unknown_tenant(tenant, tenants.iter()));
         }
         tenants = BTreeSet::from([tenant.clone()]);
     }
-    let log = state.verify_audit().await?;
-    let mut entries = told(&*state, &tenants).await?;
+    let Told { mut of_tenants, of_all, log } = told(&*state, &tenants, options.tenant_id.as_ref()).await?;
     let mut report = ComplianceReport {
         framework: framework.tag,
         from,
@@ -151,9 +153,18 @@ pub async fn compliance(workspace: &Workspace, options: &ComplianceOptions) -> R
     };
     let mut rules: BTreeMap<String, RuleEvidence> = BTreeMap::new();
     for tenant in &tenants {
-        let entries = entries.remove(tenant).unwrap_or_default();
-        let rotations = turns(&*state, tenant, &entries).await?;
-        let past = Past { framework, recorded: &recorded, entries: &entries, rotations: &rotations, from, until, now };
+        let entries = of_tenants.remove(tenant).unwrap_or_default();
+        let rotations = turns(&*state, tenant, entries.iter().chain(&of_all)).await?;
+        let past = Past {
+            framework,
+            recorded: &recorded,
+            forgotten: &forgotten,
+            entries: &entries,
+            rotations: &rotations,
+            from,
+            until,
+            now,
+        };
         let evidence = of_tenant(tenant, &past);
         report.summary.untagged_keys += evidence.untagged;
         report.keys.extend(evidence.keys);
@@ -190,10 +201,19 @@ impl ComplianceSummary {
     }
 }
 
-/// What the log tells of policies, of which policy a key has, of what stops keys, and of approvals; each tenant's in
-/// the order of its chain.
-async fn told(state: &dyn ReadState, tenants: &BTreeSet<Name>) -> Result<BTreeMap<Name, Vec<AuditEntry>>, EngineError> {
-    let mut told: BTreeMap<Name, Vec<AuditEntry>> = BTreeMap::new();
+/// What the log tells of policies, of which policy a key has, of what stops keys, and of approvals.
+struct Told {
+    /// Each tenant's entries, in the order of its chain.
+    of_tenants: BTreeMap<Name, Vec<AuditEntry>>,
+    /// Approvals by owners of the repository, which are of no tenant alone.
+    of_all: Vec<AuditEntry>,
+    /// Whether what was read is whole.
+    log: AuditCheck,
+}
+
+/// Reads the log and checks every link of it; of all tenants, or of one with the repository's own chain.
+async fn told(state: &dyn ReadState, tenants: &BTreeSet<Name>, only: Option<&Name>) -> Result<Told, EngineError> {
+    let mut told = Told { of_tenants: BTreeMap::new(), of_all: Vec::new(), log: AuditCheck::default() };
     let mut last: Option<(String, u64)> = None;
     loop {
         let after = last.as_ref().map(|(tenant, seq)| (tenant.as_str(), *seq));
@@ -201,9 +221,18 @@ async fn told(state: &dyn ReadState, tenants: &BTreeSet<Name>) -> Result<BTreeMa
         let Some(end) = page.last() else { return Ok(told) };
         let chain = end.object.tenant_id.as_ref().map_or("", |tenant| tenant.as_str());
         last = Some((chain.to_owned(), end.seq));
-        for link in page.into_iter().filter(counts) {
-            if let Some(tenant) = link.object.tenant_id.clone().filter(|tenant| tenants.contains(tenant)) {
-                told.entry(tenant).or_default().push(entry(link));
+        for link in page {
+            let tenant = link.object.tenant_id.clone();
+            if only.is_none_or(|only| tenant.as_ref().is_none_or(|tenant| tenant == only)) {
+                told.log.read(&link);
+            }
+            match tenant {
+                _ if !counts(&link) => {}
+                None => told.of_all.push(entry(link)),
+                Some(tenant) if tenants.contains(&tenant) => {
+                    told.of_tenants.entry(tenant).or_default().push(entry(link));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -227,9 +256,13 @@ fn entry(link: AuditLink) -> AuditEntry {
 }
 
 /// The rotations of a tenant, the oldest first, with who approved them.
-async fn turns(state: &dyn ReadState, tenant: &Name, entries: &[AuditEntry]) -> Result<Vec<Turn>, EngineError> {
+async fn turns<'a>(
+    state: &dyn ReadState,
+    tenant: &Name,
+    entries: impl Iterator<Item = &'a AuditEntry>,
+) -> Result<Vec<Turn>, EngineError> {
     let mut approvers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.action == "plan.approved") {
+    for entry in entries.filter(|entry| entry.action == "plan.approved") {
         let principal = entry.after.as_ref().and_then(|after| after.get("principal")?.as_str());
         approvers.entry(&entry.correlation_id).or_default().extend(principal.map(str::to_owned));
     }
@@ -240,6 +273,7 @@ async fn turns(state: &dyn ReadState, tenant: &Name, entries: &[AuditEntry]) -> 
     let turn = |entry: HistoryEntry| Turn {
         approvers: approvers.get(entry.correlation_id.as_str()).cloned().unwrap_or_default(),
         rotation_id: entry.rotation_id,
+        key_id: entry.key_id,
         key_name: entry.key_name,
         workflow: entry.workflow,
         result: entry.status,

@@ -153,6 +153,10 @@ impl ReadState for Watched<dyn State> {
         self.0.key(id).await
     }
 
+    async fn forgotten_keys(&self) -> Result<Vec<(KeyRecord, Timestamp)>, StoreError> {
+        self.0.forgotten_keys().await
+    }
+
     async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError> {
         self.0.versions(key_id).await
     }

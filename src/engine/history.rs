@@ -77,6 +77,7 @@ mod tests {
     fn entry(number: u128) -> HistoryEntry {
         HistoryEntry {
             rotation_id: uuid::Uuid::from_u128(number),
+            key_id: uuid::Uuid::nil(),
             tenant_id: "acme".parse().unwrap(),
             key_name: "backups".parse().unwrap(),
             workflow: Workflow::Rotate,

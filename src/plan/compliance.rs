@@ -10,7 +10,7 @@ mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Duration, NaiveDate};
+use chrono::{Duration, NaiveDate, NaiveTime};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,12 +18,12 @@ use uuid::Uuid;
 use crate::document::packs::{Pack, pack};
 use crate::guardrail::{Facts, Mistake, Subject, code};
 use crate::model::{
-    Address, AuditEntry, KeyRecord, KeyState, KmsProvider, Name, ObjectKind, Phase, PolicyStatus, Recorded,
-    RotationCause, RotationPolicy, RotationTrigger, Timestamp, Workflow,
+    AuditEntry, KeyRecord, KeyState, KmsProvider, Name, ObjectKind, Phase, PolicyStatus, Recorded, RotationCause,
+    RotationPolicy, RotationTrigger, Timestamp, Waiver, Workflow,
 };
 use crate::schedule::{KeyHistory, Served, Timing};
 
-use self::timeline::{Links, Policies, Span};
+use self::timeline::{Links, Names, Policies, Span, Version};
 
 /// How late a rotation may be before it is a gap: applies run every so often, and a key waits for its turn.
 pub const GRACE: Duration = Duration::days(1);
@@ -45,6 +45,8 @@ pub struct Past<'a> {
     pub framework: &'static Pack,
     /// What the state database says now.
     pub recorded: &'a Recorded,
+    /// The keys that were forgotten, each with when.
+    pub forgotten: &'a [(KeyRecord, Timestamp)],
     /// Entries of the tenant's audit chain about policies, about which policy a key has, about holds and approvals, in their order.
     pub entries: &'a [AuditEntry],
     /// The tenant's rotations and rollbacks, the oldest first.
@@ -62,6 +64,8 @@ pub struct Past<'a> {
 pub struct Turn {
     /// Its identity.
     pub rotation_id: Uuid,
+    /// The key's identity.
+    pub key_id: Uuid,
     /// The key's name when it was rotated.
     pub key_name: Name,
     /// `rotate` or `rollback`.
@@ -129,6 +133,9 @@ pub struct KeyEvidence {
     pub kms_alias: Option<String>,
     /// When it came under keywheel's care.
     pub managed_since: Timestamp,
+    /// When it left keywheel's care; nothing is said of it after that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Timestamp>,
     /// Its state now.
     pub state: KeyState,
     /// When it was under a policy with the framework's tag, and which.
@@ -178,7 +185,7 @@ pub struct PolicyEvidence {
     pub policy_name: Name,
     /// What it said, the oldest first.
     pub versions: Vec<PolicyVersion>,
-    /// The waivers that it has now.
+    /// The waivers that held in the period.
     pub waivers: Vec<WaiverEvidence>,
 }
 
@@ -203,13 +210,18 @@ pub struct PolicyVersion {
 pub struct WaiverEvidence {
     /// The rule that may be broken.
     pub rule: String,
-    /// Until when.
+    /// When it was applied.
+    pub from: Timestamp,
+    /// Its last day.
     #[schemars(with = "String")]
     pub until: NaiveDate,
     /// Why.
     pub reason: String,
     /// Who agreed.
     pub approver: String,
+    /// When it was taken out before its last day was over, itself or with its policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Timestamp>,
 }
 
 /// A rule of the framework, and what keeps it now.
@@ -230,7 +242,7 @@ pub struct RuleEvidence {
 /// The evidence of one tenant's past.
 #[must_use]
 pub fn of_tenant(tenant: &Name, past: &Past<'_>) -> TenantEvidence {
-    let Past { framework, recorded, entries, from, until, .. } = *past;
+    let Past { framework, recorded, forgotten, entries, from, until, .. } = *past;
     let is_tagged = |policy: &RotationPolicy| {
         let packs = policy.compliance_tags.iter().filter_map(|tag| pack(tag));
         packs.into_iter().any(|pack| pack.tag == framework.tag)
@@ -239,11 +251,19 @@ pub fn of_tenant(tenant: &Name, past: &Past<'_>) -> TenantEvidence {
     let links = Links::of(entries);
     let mut evidence = TenantEvidence::default();
     let mut used: BTreeSet<Name> = BTreeSet::new();
-    for (address, record) in recorded.keys.iter().filter(|(address, _)| address.tenant_id == *tenant) {
-        let names = links.names(&address.name);
+    let live = recorded.keys.values().map(|record| (record, None));
+    let all = live.chain(forgotten.iter().map(|(record, removed_at)| (record, Some(*removed_at))));
+    let mut lives: Vec<Life<'_>> = all
+        .filter(|(record, _)| record.key.tenant_id == *tenant)
+        .map(|(record, removed_at)| Life::of(record, removed_at, &links))
+        .collect();
+    lives.sort_by_key(|life| (&life.record.key.key_name, life.removed_at.is_none(), life.removed_at));
+    for life in lives {
+        let managed = Span { from: life.record.managed_since, until: life.removed_at.unwrap_or(Timestamp::MAX_UTC) };
+        let Some(managed) = managed.and(Span { from, until }) else { continue };
         let mut spans: Vec<(Span, Name, &RotationPolicy)> = Vec::new();
-        let managed = Span { from: record.managed_since.max(from), until };
-        for (span, policy) in links.policies(record, managed) {
+        for (had, policy) in links.policies(&life.names, life.record.key.rotation_policy.as_ref()) {
+            let Some(span) = had.and(managed) else { continue };
             let versions = policies.during(&policy, span);
             spans.extend(versions.filter(|(_, said)| is_tagged(said)).map(|(span, said)| (span, policy.clone(), said)));
         }
@@ -252,7 +272,7 @@ pub fn of_tenant(tenant: &Name, past: &Past<'_>) -> TenantEvidence {
             continue;
         }
         used.extend(spans.iter().map(|(_, policy, _)| policy.clone()));
-        evidence.keys.push(key(record, &names, &spans, past));
+        evidence.keys.push(key(&life, &spans, past));
     }
     for name in used {
         evidence.policies.push(policy(tenant, &name, &policies, past));
@@ -261,13 +281,23 @@ pub fn of_tenant(tenant: &Name, past: &Past<'_>) -> TenantEvidence {
     evidence
 }
 
-fn key(
-    record: &KeyRecord,
-    names: &BTreeSet<Name>,
-    spans: &[(Span, Name, &RotationPolicy)],
-    past: &Past<'_>,
-) -> KeyEvidence {
-    let turns: Vec<&Turn> = past.rotations.iter().filter(|turn| names.contains(&turn.key_name)).collect();
+/// A key from when it was first applied until it was forgotten.
+struct Life<'a> {
+    record: &'a KeyRecord,
+    removed_at: Option<Timestamp>,
+    names: Names,
+}
+
+impl<'a> Life<'a> {
+    fn of(record: &'a KeyRecord, removed_at: Option<Timestamp>, links: &Links) -> Self {
+        let life = Span { from: record.created_at, until: removed_at.unwrap_or(Timestamp::MAX_UTC) };
+        Self { record, removed_at, names: links.names(&record.key.key_name, life) }
+    }
+}
+
+fn key(life: &Life<'_>, spans: &[(Span, Name, &RotationPolicy)], past: &Past<'_>) -> KeyEvidence {
+    let Life { record, removed_at, names } = life;
+    let turns: Vec<&Turn> = past.rotations.iter().filter(|turn| turn.key_id == record.id).collect();
     let ages = ages(record, &turns, past.until);
     let mut gaps: Vec<Gap> = Vec::new();
     let (mut days, mut behind) = (Duration::zero(), Duration::zero());
@@ -300,6 +330,7 @@ fn key(
         kms_provider: record.key.kms_provider,
         kms_alias: record.key.kms_alias.clone(),
         managed_since: record.managed_since,
+        removed_at: *removed_at,
         state: record.state,
         in_force,
         rotations: turns.iter().filter(in_period).map(|turn| (*turn).clone()).collect(),
@@ -387,15 +418,17 @@ const fn by(policy: &RotationPolicy) -> &'static str {
 }
 
 /// What else was so while a key was behind.
-fn meanwhile(gap: &Gap, names: &BTreeSet<Name>, turns: &[&Turn], past: &Past<'_>) -> Vec<String> {
+fn meanwhile(gap: &Gap, names: &Names, turns: &[&Turn], past: &Past<'_>) -> Vec<String> {
     let within = |at: Timestamp| at < gap.until && at >= gap.from;
     let mut said = Vec::new();
     let failed = turns.iter().filter(|turn| turn.result != Phase::Settled && within(turn.started_at)).count();
-    if failed > 0 {
-        said.push(format!("{failed} rotations failed"));
+    match failed {
+        0 => {}
+        1 => said.push("1 rotation failed".to_owned()),
+        more => said.push(format!("{more} rotations failed")),
     }
     let states =
-        |entry: &&AuditEntry| entry.object.kind == ObjectKind::EncryptionKey && names.contains(&entry.object.name);
+        |entry: &&AuditEntry| entry.object.kind == ObjectKind::EncryptionKey && names.at(&entry.object.name, entry.at);
     // What began before and ended within it, or after it, was so meanwhile.
     let mut stopped: Option<&str> = None;
     let mut tell = |stopped: Option<&str>| {
@@ -427,19 +460,39 @@ fn policy(tenant: &Name, name: &Name, policies: &Policies, past: &Past<'_>) -> P
         asks: asks(&version.policy),
         status: version.policy.status,
     });
-    let waivers = past.recorded.policies.get(&Address::new(tenant.clone(), name.clone()));
-    let waivers = waivers.iter().flat_map(|record| &record.policy.waivers).map(|waiver| WaiverEvidence {
-        rule: waiver.rule.clone(),
-        until: waiver.until,
-        reason: waiver.reason.clone(),
-        approver: waiver.approver.clone(),
-    });
     PolicyEvidence {
         tenant_id: tenant.clone(),
         policy_name: name.clone(),
         versions: versions.collect(),
-        waivers: waivers.collect(),
+        waivers: waivers(policies.versions(name), period),
     }
+}
+
+/// The waivers that held at any time of a period, each from when it was applied.
+fn waivers<'a>(versions: impl Iterator<Item = &'a Version>, period: Span) -> Vec<WaiverEvidence> {
+    let mut stood: Vec<(&Waiver, Span)> = Vec::new();
+    for Version { span, policy, .. } in versions {
+        for waiver in &policy.waivers {
+            match stood.iter_mut().find(|(known, stood)| *known == waiver && stood.until == span.from) {
+                Some((_, stood)) => stood.until = span.until,
+                None => stood.push((waiver, *span)),
+            }
+        }
+    }
+    let held = stood.into_iter().filter_map(|(waiver, stood)| {
+        let next_day = waiver.until.succ_opt().map(|day| day.and_time(NaiveTime::MIN).and_utc());
+        let valid = Span { until: next_day.unwrap_or(Timestamp::MAX_UTC), ..stood };
+        valid.and(stood)?.and(period)?;
+        Some(WaiverEvidence {
+            rule: waiver.rule.clone(),
+            from: stood.from,
+            until: waiver.until,
+            reason: waiver.reason.clone(),
+            approver: waiver.approver.clone(),
+            removed_at: Some(stood.until).filter(|removed_at| *removed_at < valid.until),
+        })
+    });
+    held.collect()
 }
 
 /// When a policy makes keys due, in words.

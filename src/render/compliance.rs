@@ -7,7 +7,7 @@ pub mod page;
 
 use crate::engine::ComplianceReport;
 use crate::model::Workflow;
-use crate::plan::compliance::{Gap, KeyEvidence, RuleEvidence, Turn};
+use crate::plan::compliance::{Gap, KeyEvidence, RuleEvidence, Turn, WaiverEvidence};
 
 use super::style::{self, paint};
 use super::text::{count, safe, wrap};
@@ -49,7 +49,7 @@ pub fn draw(report: &ComplianceReport, view: View) -> String {
     let rows = report.keys.iter().map(|key| {
         let last = key.rotations.iter().rev().find(|turn| turn.ended_at.is_some());
         vec![
-            safe(&name(key)).into_owned(),
+            safe(&heading(key)).into_owned(),
             key.rotations.len().to_string(),
             last.map_or_else(|| "-".to_owned(), |turn| time::instant(turn.started_at)),
             format!("{:.2}", key.days),
@@ -110,6 +110,19 @@ pub(super) fn nothing(report: &ComplianceReport) -> String {
 
 pub(super) fn name(key: &KeyEvidence) -> String {
     format!("{}/{}", key.tenant_id, key.key_name)
+}
+
+/// Its name, and that it is not there any more.
+pub(super) fn heading(key: &KeyEvidence) -> String {
+    let removed = key.removed_at.map_or_else(String::new, |at| format!(" (removed at {})", time::instant(at)));
+    format!("{}{removed}", name(key))
+}
+
+/// A waiver in one sentence.
+pub(super) fn of_waiver(waiver: &WaiverEvidence) -> String {
+    let WaiverEvidence { rule, from, until, reason, approver, removed_at } = waiver;
+    let removed = removed_at.map_or_else(String::new, |at| format!(", taken out at {}", time::instant(at)));
+    format!("{rule} from {} until {until} by {approver}{removed}: {reason}", time::instant(*from))
 }
 
 /// A gap in one sentence.

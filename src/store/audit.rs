@@ -70,6 +70,25 @@ impl From<AuditRow> for AuditLink {
     }
 }
 
+impl From<AuditLink> for AuditRow {
+    fn from(link: AuditLink) -> Self {
+        Self {
+            tenant_id: TenantOrAll(link.object.tenant_id),
+            seq: link.seq,
+            at: Moment(link.at),
+            actor: link.actor,
+            commit_id: link.commit,
+            correlation_id: link.correlation_id,
+            action: link.action,
+            object_kind: link.object.kind,
+            object_name: link.object.name,
+            before: link.before.map(Json),
+            after: link.after.map(Json),
+            hash: link.hash,
+        }
+    }
+}
+
 /// The end of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +142,11 @@ impl AuditHead {
 }
 
 impl AuditCheck {
+    /// Checks the next link of those that were read, as [`AuditCheck::take`] does.
+    pub fn read(&mut self, link: &AuditLink) {
+        self.take(&link.clone().into());
+    }
+
     /// Checks the next link; links come by chain and place. After a broken one, nothing more is looked at.
     pub(super) fn take(&mut self, row: &AuditRow) {
         if self.broken.is_some() {

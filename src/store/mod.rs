@@ -97,6 +97,12 @@ pub trait ReadState: Send + Sync {
     /// See [`StoreError`].
     async fn key(&self, id: Uuid) -> Result<Option<KeyRecord>, StoreError>;
 
+    /// The keys that were forgotten, the longest ago first, each with when.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn forgotten_keys(&self) -> Result<Vec<(KeyRecord, Timestamp)>, StoreError>;
+
     /// All versions of a key, the oldest first.
     ///
     /// # Errors
@@ -416,6 +422,8 @@ pub struct HistoryFilter {
 pub struct HistoryEntry {
     /// The rotation.
     pub rotation_id: Uuid,
+    /// The key's identity, kept through renames.
+    pub key_id: Uuid,
     /// The key's tenant.
     pub tenant_id: Name,
     /// The key's name when it was rotated.
@@ -451,6 +459,7 @@ impl From<RotationRecord> for HistoryEntry {
         let duration = rotation.finished_at.map(|finished_at| finished_at - rotation.started_at);
         Self {
             rotation_id: rotation.id,
+            key_id: rotation.key_id,
             tenant_id: rotation.address.tenant_id,
             key_name: rotation.address.name,
             workflow: rotation.workflow,

@@ -60,6 +60,10 @@ impl ReadState for Connection {
         self.ask("key", false, move |world| now(world.memory.key(id))).await
     }
 
+    async fn forgotten_keys(&self) -> Result<Vec<(KeyRecord, Timestamp)>, StoreError> {
+        now(self.world.memory.forgotten_keys())
+    }
+
     async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError> {
         self.ask("versions", false, move |world| now(world.memory.versions(key_id))).await
     }

@@ -1,10 +1,10 @@
 //! What was in force when, as the audit log has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::model::{AuditEntry, KeyRecord, Name, ObjectKind, RotationPolicy, Timestamp};
+use crate::model::{AuditEntry, Name, ObjectKind, RotationPolicy, Timestamp};
 
 /// From an instant until another, which it does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Is this instant in it?
+    pub fn holds(self, at: Timestamp) -> bool {
+        self.from <= at && at < self.until
+    }
+
     /// What both hold.
     pub fn and(self, other: Self) -> Option<Self> {
         let both = Self { from: self.from.max(other.from), until: self.until.min(other.until) };
@@ -97,8 +102,19 @@ impl Policies {
 pub struct Links {
     /// By the key's name: when its policy changed, and which one it had before.
     changes: BTreeMap<Name, Vec<(Timestamp, Option<Name>)>>,
-    /// By a key's name: the one that it had before.
-    former: BTreeMap<Name, Name>,
+    /// By the key's name: when it was given it, and the one that it had before.
+    former: BTreeMap<Name, Vec<(Timestamp, Name)>>,
+}
+
+/// What a key was called when. A name may be another key's before and after.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Names(Vec<(Name, Span)>);
+
+impl Names {
+    /// Was the key called so at this instant?
+    pub fn at(&self, name: &Name, at: Timestamp) -> bool {
+        self.0.iter().any(|(called, span)| called == name && span.holds(at))
+    }
 }
 
 impl Links {
@@ -108,40 +124,51 @@ impl Links {
         for entry in entries.iter().filter(|entry| entry.object.kind == ObjectKind::EncryptionKey) {
             let before = |field: &str| entry.before.as_ref().and_then(|before| before.get(field));
             let name = |value: &Value| value.as_str().and_then(|text| text.parse::<Name>().ok());
-            if let Some(former) = before("key_name").and_then(name).filter(|former| *former != entry.object.name) {
-                links.former.insert(entry.object.name.clone(), former);
+            let own = &entry.object.name;
+            if let Some(former) = before("key_name").and_then(name).filter(|former| former != own) {
+                links.former.entry(own.clone()).or_default().push((entry.at, former));
             }
             if let Some(policy) = before("rotation_policy") {
-                links.changes.entry(entry.object.name.clone()).or_default().push((entry.at, name(policy)));
+                links.changes.entry(own.clone()).or_default().push((entry.at, name(policy)));
             }
         }
         links
     }
 
-    /// Every name that a key has had.
-    pub fn names(&self, name: &Name) -> BTreeSet<Name> {
-        let mut names = BTreeSet::from([name.clone()]);
-        let mut last = name;
-        while let Some(former) = self.former.get(last).filter(|former| !names.contains(*former)) {
-            names.insert(former.clone());
-            last = former;
+    /// Every name that a key of this last name has had in its life.
+    pub fn names(&self, last: &Name, life: Span) -> Names {
+        let mut names = Vec::new();
+        let (mut name, mut called) = (last.clone(), life);
+        loop {
+            let renamed = self.former.get(&name).into_iter().flatten().rev().find(|(at, _)| called.holds(*at));
+            let Some((at, former)) = renamed else {
+                names.push((name, called));
+                return Names(names);
+            };
+            names.push((name, Span { from: *at, until: called.until }));
+            (name, called.until) = (former.clone(), *at);
         }
-        names
     }
 
-    /// The policies that a key had within a span, the oldest first.
-    pub fn policies(&self, record: &KeyRecord, span: Span) -> Vec<(Span, Name)> {
-        let names = self.names(&record.key.key_name);
-        let mut changes: Vec<_> = names.iter().filter_map(|name| self.changes.get(name)).flatten().cloned().collect();
+    /// The policies that a key has had under its names, the oldest first; `last` is the one that it had at the end.
+    pub fn policies(&self, names: &Names, last: Option<&Name>) -> Vec<(Span, Name)> {
+        let of_name = |(name, called): &(Name, Span)| {
+            let called = *called;
+            self.changes.get(name).into_iter().flatten().filter(move |(at, _)| called.holds(*at))
+        };
+        let mut changes: Vec<_> = names.0.iter().flat_map(of_name).collect();
         changes.sort();
         let mut had: Vec<(Span, Name)> = Vec::new();
-        let (mut until, mut policy) = (Timestamp::MAX_UTC, record.key.rotation_policy.clone());
+        let (mut until, mut policy) = (Timestamp::MAX_UTC, last.cloned());
         for (at, before) in changes.into_iter().rev() {
-            had.extend(policy.map(|policy| (Span { from: at, until }, policy)));
-            (until, policy) = (at, before);
+            had.extend(policy.map(|policy| (Span { from: *at, until }, policy)));
+            (until, policy) = (*at, before.clone());
         }
         had.extend(policy.map(|policy| (Span { from: Timestamp::MIN_UTC, until }, policy)));
         had.reverse();
-        had.into_iter().filter_map(|(had, policy)| Some((had.and(span)?, policy))).collect()
+        had
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub fn draw(report: &ComplianceReport) -> String {
     rows.push(all);
     for key in &report.keys {
         let mut all = row("key", name(key));
-        (all[3], all[4]) = (time::instant(key.managed_since), time::instant(report.until));
+        (all[3], all[4]) = (time::instant(key.managed_since), time::instant(key.removed_at.unwrap_or(report.until)));
         all[7] = key.state.to_string();
         all[8] = format!("{:.2} of {:.2} days within; {}", key.days_within, key.days, key.key_type);
         rows.push(all);
@@ -75,7 +75,8 @@ pub fn draw(report: &ComplianceReport) -> String {
         }
         for waiver in &policy.waivers {
             let mut all = row("waiver", name.clone());
-            all[4] = waiver.until.to_string();
+            (all[3], all[4]) = (time::instant(waiver.from), waiver.until.to_string());
+            all[7] = waiver.removed_at.map_or_else(String::new, |at| format!("taken out at {}", time::instant(at)));
             (all[6], all[8], all[11]) = (waiver.rule.clone(), waiver.reason.clone(), waiver.approver.clone());
             rows.push(all);
         }

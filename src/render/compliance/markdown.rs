@@ -4,7 +4,7 @@ use crate::engine::ComplianceReport;
 
 use super::super::markdown::{code, inline};
 use super::super::time;
-use super::{approvers, audit, name, nothing, numbers, of_gap, of_rule, of_turn, period, title};
+use super::{approvers, audit, heading, nothing, numbers, of_gap, of_rule, of_turn, of_waiver, period, title};
 
 /// So many rotations have room for each key.
 const SHOWN: usize = 100;
@@ -39,14 +39,12 @@ pub fn draw(report: &ComplianceReport) -> String {
             );
         }
         for waiver in &policy.waivers {
-            let said =
-                format!("waived until {} by {}: {}: {}", waiver.until, waiver.approver, waiver.rule, waiver.reason);
-            out += &format!("  - {}\n", inline(&said));
+            out += &format!("  - waived: {}\n", inline(&of_waiver(waiver)));
         }
     }
     for key in &report.keys {
         let days = format!("{:.2} of {:.2} days within", key.days_within, key.days);
-        out += &format!("\n### {}\n\n{days}.\n\n", inline(&name(key)));
+        out += &format!("\n### {}\n\n{days}.\n\n", inline(&heading(key)));
         for gap in &key.gaps {
             out += &format!("- **gap**: {}\n", inline(&of_gap(gap)));
         }

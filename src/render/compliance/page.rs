@@ -7,7 +7,7 @@ use crate::plan::compliance::KeyEvidence;
 
 use super::super::text::safe;
 use super::super::{html, time};
-use super::{approvers, audit, name, nothing, numbers, of_gap, of_rule, of_turn, period, title};
+use super::{approvers, audit, heading, nothing, numbers, of_gap, of_rule, of_turn, of_waiver, period, title};
 
 /// The page.
 #[must_use]
@@ -74,8 +74,7 @@ fn policies(report: &ComplianceReport) -> Markup {
                             tr {
                                 td { (policy.tenant_id) "/" (policy.policy_name) }
                                 td colspan="5" {
-                                    span.chip.warning { "waiver" } " " (safe(&waiver.rule)) " until " (waiver.until) " by "
-                                    (safe(&waiver.approver)) ": " (safe(&waiver.reason))
+                                    span.chip.warning { "waiver" } " " (safe(&of_waiver(waiver)))
                                 }
                             }
                         }
@@ -88,7 +87,7 @@ fn policies(report: &ComplianceReport) -> Markup {
 
 fn evidence(key: &KeyEvidence) -> Markup {
     html! {
-        h3 { (name(key)) " " small { (format!("{:.2} of {:.2} days within", key.days_within, key.days)) } }
+        h3 { (heading(key)) " " small { (format!("{:.2} of {:.2} days within", key.days_within, key.days)) } }
         p.dim {
             (safe(&key.key_type)) ", " (key.kms_provider) @if let Some(alias) = &key.kms_alias { ", " (safe(alias)) }
             ", " (key.state) ", in care since " (time::instant(key.managed_since)) ", " code { (key.key_id) }

@@ -98,6 +98,7 @@ fn key() -> Explanation {
         Version { compromised_at: Some(at("2026-03-25T00:00:00Z")), ..version(1, VersionState::Deactivated) };
     let rotation = HistoryEntry {
         rotation_id: uuid::Uuid::nil(),
+        key_id: uuid::Uuid::nil(),
         tenant_id: address.tenant_id.clone(),
         key_name,
         workflow: Workflow::Rotate,

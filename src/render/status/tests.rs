@@ -137,6 +137,7 @@ fn entry(name: &str) -> StatusEntry {
 fn rotation(settled: bool) -> HistoryEntry {
     HistoryEntry {
         rotation_id: Uuid::nil(),
+        key_id: Uuid::nil(),
         tenant_id: "healthcare-org-123".parse().unwrap(),
         key_name: "patient-data-encryption-key".parse().unwrap(),
         workflow: Workflow::Rotate,

@@ -43,6 +43,7 @@ macro_rules! conformance {
             a_literal_secret_is_never_stored
             a_name_is_free_once_its_object_was_removed
             a_forgotten_key_is_found_by_its_identity
+            forgotten_keys_are_listed_with_when_the_longest_ago_first
             two_live_objects_of_one_name_are_refused
             a_removed_policy_unlinks_its_keys
             a_batch_has_the_effect_of_its_writes_one_by_one

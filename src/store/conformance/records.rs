@@ -360,3 +360,20 @@ pub(crate) async fn a_forgotten_key_is_found_by_its_identity(state: &impl State)
     assert_eq!((found.id, found.address()), (key.id, key.address()));
     assert_eq!(state.key(uuid::Uuid::nil()).await.unwrap(), None);
 }
+
+pub(crate) async fn forgotten_keys_are_listed_with_when_the_longest_ago_first(state: &impl State) {
+    let (mut patients, cards, lives) = (key(2, "acme", "patients"), key(1, "acme", "cards"), key(4, "acme", "lives"));
+    patients.primary_version = Some(version(3, patients.id, 1));
+    let all = [&patients, &cards, &lives].map(|key| Write::Key(Box::new(key.clone())));
+    write(state, &[&all[..], &[Write::Version(Box::new(version(3, patients.id, 1)))]].concat()).await;
+    assert_eq!(state.forgotten_keys().await.unwrap(), []);
+    let forget = |id, when| Write::ForgetKey { id, at: at(when) };
+    write(state, &[forget(cards.id, 9), forget(patients.id, 8)]).await;
+    // A name that is taken again is another key's.
+    write(state, &[Write::Key(Box::new(key(5, "acme", "patients")))]).await;
+    let found = state.forgotten_keys().await.unwrap();
+    let told: Vec<_> = found.iter().map(|(record, removed_at)| (record.id, *removed_at)).collect();
+    assert_eq!(told, [(patients.id, at(8)), (cards.id, at(9))]);
+    assert_eq!(found[0].0.key, patients.key);
+    assert_eq!(found[0].0.primary_version, patients.primary_version);
+}

@@ -43,6 +43,14 @@ impl ReadState for Memory {
         Ok(tables.keys.get(&id).map(|live| tables.joined(&live.record)))
     }
 
+    async fn forgotten_keys(&self) -> Result<Vec<(KeyRecord, Timestamp)>, StoreError> {
+        let tables = self.tables();
+        let forgotten = tables.keys.values().filter_map(|live| Some((tables.joined(&live.record), live.removed_at?)));
+        let mut forgotten: Vec<_> = forgotten.collect();
+        forgotten.sort_by_key(|(record, removed_at)| (*removed_at, record.id));
+        Ok(forgotten)
+    }
+
     async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError> {
         let tables = self.tables();
         let mut found: Vec<_> = tables

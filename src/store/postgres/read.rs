@@ -40,6 +40,10 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
         found.map(|mut found| found.pop())
     }
 
+    async fn forgotten_keys(&self) -> Result<Vec<(KeyRecord, Timestamp)>, StoreError> {
+        transaction!(self, Begin::Read, |connection| forgotten_keys(connection))
+    }
+
     async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError> {
         static SQL: LazyLock<String> =
             LazyLock::new(|| select::<VersionRow>("WHERE key_id = $1::uuid ORDER BY number"));
@@ -255,14 +259,15 @@ async fn old_versions(connection: &mut PgConnection, now: Timestamp, kept: bool)
     Ok(OldVersions { versions, existing })
 }
 
-/// Keys, each with its primary version.
+/// Keys, each with its primary version, and when it was forgotten.
 fn select_keys(which: &str) -> String {
     format!(
-        "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END
+        "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END, {}
          FROM encryption_keys LEFT JOIN key_versions ON key_versions.id = encryption_keys.primary_version_id
          WHERE {which}",
         array::<KeyRow>("encryption_keys"),
-        array::<VersionRow>("key_versions")
+        array::<VersionRow>("key_versions"),
+        instant("encryption_keys.removed_at")
     )
 }
 
@@ -270,9 +275,25 @@ async fn keys(query: PgQuery<'_>, connection: &mut PgConnection) -> Result<Vec<K
     let mut keys: Vec<KeyRecord> = Vec::new();
     let mut rows = query.persistent(false).fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        let primary = row.try_get_unchecked::<Option<&str>, _>(1)?.is_some();
-        let primary = primary.then(|| decode::<VersionRow>(&row, 1)).transpose()?;
-        keys.push(decode::<KeyRow>(&row, 0)?.into_record(primary));
+        keys.push(key(&row)?);
+    }
+    Ok(keys)
+}
+
+fn key(row: &PgRow) -> Result<KeyRecord, Failure> {
+    let primary = row.try_get_unchecked::<Option<&str>, _>(1)?.is_some();
+    let primary = primary.then(|| decode::<VersionRow>(row, 1)).transpose()?;
+    Ok(decode::<KeyRow>(row, 0)?.into_record(primary))
+}
+
+async fn forgotten_keys(connection: &mut PgConnection) -> Result<Vec<(KeyRecord, Timestamp)>, Failure> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        select_keys("encryption_keys.removed_at IS NOT NULL ORDER BY encryption_keys.removed_at, encryption_keys.id")
+    });
+    let mut keys = Vec::new();
+    let mut rows = sqlx::query(SQL.as_str()).persistent(false).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        keys.push((key(&row)?, moment(row.try_get_unchecked(2)?)?));
     }
     Ok(keys)
 }

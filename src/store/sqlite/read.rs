@@ -46,6 +46,10 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
         self.at(keys(query, &mut self.session().await.connection).await.map(|mut found| found.pop()))
     }
 
+    async fn forgotten_keys(&self) -> Result<Vec<(KeyRecord, Timestamp)>, StoreError> {
+        self.at(forgotten_keys(&mut self.session().await.connection).await)
+    }
+
     async fn versions(&self, key_id: Uuid) -> Result<Vec<VersionRecord>, StoreError> {
         static SQL: LazyLock<String> = LazyLock::new(|| select::<VersionRow>("WHERE key_id = ?1 ORDER BY number"));
         let query = sqlx::query(SQL.as_str()).bind(key_id.to_string());
@@ -243,10 +247,10 @@ async fn old_versions(connection: &mut SqliteConnection, now: Timestamp, kept: b
     Ok(OldVersions { versions, existing })
 }
 
-/// Keys, each with its primary version.
+/// Keys, each with its primary version, and when it was forgotten.
 fn select_keys(which: &str) -> String {
     format!(
-        "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END
+        "SELECT {}, CASE WHEN key_versions.id IS NOT NULL THEN {} END, encryption_keys.removed_at
          FROM encryption_keys LEFT JOIN key_versions ON key_versions.id = encryption_keys.primary_version_id
          WHERE {which}",
         array::<KeyRow>("encryption_keys"),
@@ -258,9 +262,25 @@ async fn keys(query: SqliteQuery<'_>, connection: &mut SqliteConnection) -> Resu
     let mut keys: Vec<KeyRecord> = Vec::new();
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        let primary = row.try_get_unchecked::<Option<&str>, _>(1)?.is_some();
-        let primary = primary.then(|| decode::<VersionRow>(&row, 1)).transpose()?;
-        keys.push(decode::<KeyRow>(&row, 0)?.into_record(primary));
+        keys.push(key(&row)?);
+    }
+    Ok(keys)
+}
+
+fn key(row: &SqliteRow) -> Result<KeyRecord, Failure> {
+    let primary = row.try_get_unchecked::<Option<&str>, _>(1)?.is_some();
+    let primary = primary.then(|| decode::<VersionRow>(row, 1)).transpose()?;
+    Ok(decode::<KeyRow>(row, 0)?.into_record(primary))
+}
+
+async fn forgotten_keys(connection: &mut SqliteConnection) -> Result<Vec<(KeyRecord, Timestamp)>, Failure> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        select_keys("encryption_keys.removed_at IS NOT NULL ORDER BY encryption_keys.removed_at, encryption_keys.id")
+    });
+    let mut keys = Vec::new();
+    let mut rows = sqlx::query(SQL.as_str()).fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        keys.push((key(&row)?, moment(row.try_get_unchecked(2)?)?));
     }
     Ok(keys)
 }

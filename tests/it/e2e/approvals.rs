@@ -23,8 +23,8 @@ const DOCUMENTS: &str = "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_i
     rotation_policy: Quarterly\n";
 
 /// A repository with owners, and their keys.
-struct House {
-    sandbox: Sandbox,
+pub(super) struct House {
+    pub(super) sandbox: Sandbox,
     keys: tempfile::TempDir,
 }
 
@@ -35,7 +35,7 @@ impl House {
         Self::with("approvals: {required: 2}\n", DOCUMENTS)
     }
 
-    fn with(config: &str, documents: &str) -> Self {
+    pub(super) fn with(config: &str, documents: &str) -> Self {
         let house = Self { sandbox: Sandbox::new(""), keys: tempfile::tempdir().unwrap() };
         for person in ["ada", "ben", "cleo", "root", "eve", "spare"] {
             let mut command = Command::new("ssh-keygen");
@@ -71,13 +71,13 @@ impl House {
         self.keys.path().join(person)
     }
 
-    fn approve(&self, at: &str, person: &str) -> Done {
+    pub(super) fn approve(&self, at: &str, person: &str) -> Done {
         let key = self.key(person);
         let key = key.to_str().unwrap();
         self.sandbox.at(at, &["approve", "plan.json", "--sign-with", key, "--auto-approve"]).exits(0)
     }
 
-    fn apply(&self, at: &str, status: i32) -> Done {
+    pub(super) fn apply(&self, at: &str, status: i32) -> Done {
         self.sandbox.at(at, &["apply", "plan.json"]).exits(status)
     }
 

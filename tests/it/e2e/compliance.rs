@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::approvals::House;
 use super::{NOON, Sandbox};
 use crate::support::python;
 
@@ -133,11 +134,164 @@ fn rules_waivers_and_approvers_stand_in_it() {
         .find(|rule| rule["code"] == "guardrail/hipaa-164-312-rotation-by-time");
     assert_eq!(rule.unwrap()["waived"], json!(["acme/Monthly until 2026-12-31 by ada@example.org"]), "{said:#}");
     assert_eq!(said["policies"][0]["waivers"][0]["reason"], "a device without a clock");
-    // As an approved plan leaves it.
+    // Nobody was asked.
     sandbox.commit(&documents(THIRTY));
     sandbox.at("2026-03-11 12:00:00", APPLY).exits(0);
     sandbox.at("2026-04-20 12:00:00", APPLY).exits(0);
     assert_eq!(report(&sandbox, "2026-04-21 12:00:00", &[])["keys"][0]["rotations"][0]["approvers"], json!([]));
+}
+
+#[test]
+fn a_key_whose_document_was_removed_stays_in_the_evidence_with_its_gap() {
+    let sandbox = Sandbox::with("", &documents(THIRTY));
+    sandbox.write("policies/globex/keys.yaml", &super::NIGHTLY.replace("acme", "globex"));
+    sandbox.commit_all("another tenant");
+    sandbox.at(NOON, APPLY).exits(0);
+    // Due on 31 March, never rotated, and gone on 10 April.
+    let park = ["park", "acme/patients", "--reason", "an outage", "--auto-approve"];
+    sandbox.at("2026-03-15 12:00:00", &park).exits(0);
+    let all = documents(THIRTY);
+    let mut parts: Vec<&str> = all.split("---\n").collect();
+    let patients = parts.remove(1);
+    sandbox.commit(&parts.join("---\n"));
+    sandbox.at("2026-04-10 12:00:00", APPLY).exits(0);
+    let gone = |said: &Value| {
+        let key = &said["keys"][0];
+        assert_eq!(gaps(said), ["late 2026-04-01T02:00 2026-04-10T12:00"], "{said:#}");
+        assert_eq!((&key["key_name"], &key["state"]), (&json!("patients"), &json!("forgotten")));
+        assert_eq!(&text(&key["removed_at"])[..16], "2026-04-10T12:00");
+        assert_eq!((&key["days"], &key["days_within"]), (&json!(40.0), &json!(30.58)));
+        assert_eq!(said["summary"]["rate_percent"], 76.45);
+    };
+    gone(&report(&sandbox, "2026-04-20 12:00:00", &["--tenant", "acme"]));
+    // A later key of its name is another one, and on time.
+    sandbox.commit(&[&parts[..], &[patients]].concat().join("---\n"));
+    sandbox.at("2026-04-20 12:00:00", APPLY).exits(0);
+    let both = report(&sandbox, "2026-04-30 12:00:00", &["--tenant", "acme"]);
+    let keys = both["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 2, "{both:#}");
+    assert_eq!((&keys[0]["days"], &keys[1]["days"], &keys[1]["gaps"]), (&json!(40.0), &json!(10.0), &json!([])));
+    // Its tenant may be gone, too.
+    std::fs::remove_file(sandbox.path("policies/acme/keys.yaml")).unwrap();
+    sandbox.commit_all("all of acme");
+    sandbox.at("2026-04-30 12:00:00", APPLY).exits(0);
+    let period = ["--tenant", "acme", "--to", "2026-04-19"];
+    gone(&report(&sandbox, "2026-05-20 12:00:00", &period));
+    assert_eq!(report(&sandbox, "2026-05-20 12:00:00", &["--from", "2026-05-02"])["keys"], json!([]));
+}
+
+#[test]
+fn whoever_approved_a_rotation_is_named_beside_it() {
+    let key = |tenant: &str, name: &str| {
+        format!(
+            "---\napiVersion: keywheel/v1\nkind: EncryptionKey\ntenant_id: {tenant}\nkey_name: {name}\nkey_type: phi_data\n\
+             rotation_policy: Monthly\n"
+        )
+    };
+    let monthly = documents(THIRTY).split_once("---\n").unwrap().0.to_owned();
+    let of_tenant = |tenant: &str, names: &[&str]| {
+        let keys: String = names.iter().map(|name| key(tenant, name)).collect();
+        monthly.replace("tenant_id: acme", &format!("tenant_id: {tenant}")) + &keys
+    };
+    let approved = |house: &House, by: &str| {
+        let due = "2026-04-20 12:00:00";
+        house.sandbox.at(due, &["plan", "--out", "plan.json"]).exits(0).says("are more than");
+        house.approve(due, by);
+        house.apply(due, 0);
+        let said = report(&house.sandbox, "2026-04-21 12:00:00", &[]);
+        let keys = said["keys"].as_array().unwrap().iter();
+        let of = |key: &Value| {
+            let last = key["rotations"].as_array().unwrap().last().unwrap();
+            format!("{}/{} {}", text(&key["tenant_id"]), text(&key["key_name"]), last["approvers"])
+        };
+        keys.map(of).collect::<Vec<_>>()
+    };
+    let config = "approvals: {required: 1, rotations_over: 1}\n";
+    // Two of one tenant: its owners are asked.
+    let house = House::with(config, &of_tenant("acme", &["cards", "patients"]));
+    assert_eq!(approved(&house, "ben"), [r#"acme/cards ["ben@example.org"]"#, r#"acme/patients ["ben@example.org"]"#]);
+    // One each of two: the repository's are, and they approved for both.
+    let house = House::with(config, &of_tenant("acme", &["patients"]));
+    house.sandbox.write("policies/globex/keys.yaml", &of_tenant("globex", &["cards"]));
+    house.sandbox.commit_all("another tenant");
+    house.sandbox.at("2026-03-03 12:00:00", APPLY).exits(0);
+    assert_eq!(
+        approved(&house, "root"),
+        [r#"acme/patients ["root@example.org"]"#, r#"globex/cards ["root@example.org"]"#]
+    );
+}
+
+#[test]
+fn waivers_that_held_in_the_period_stand_in_it_whatever_became_of_them() {
+    let waiver = |reason: &str, until: &str| {
+        format!(
+            "waivers:\n- {{rule: guardrail/hipaa-164-312-rotation-by-time, until: \"{until}\", reason: {reason}, approver: ada@example.org}}\n"
+        )
+    };
+    let by_hand = |more: &str| documents(&format!("rotation_trigger: manual\n{more}"));
+    let sandbox = Sandbox::with("", &by_hand(&waiver("no clock", "2026-12-31")));
+    sandbox.at(NOON, APPLY).exits(0);
+    // It is edited beside the waiver, which goes on.
+    let edited = by_hand(&format!("description: Pumps\n{}", waiver("no clock", "2026-12-31")));
+    sandbox.commit(&edited);
+    sandbox.at("2026-03-05 12:00:00", APPLY).exits(0);
+    sandbox.commit(&documents(THIRTY));
+    sandbox.at("2026-03-11 12:00:00", APPLY).exits(0);
+    let waivers = |more: &[&str]| {
+        let said = report(&sandbox, "2026-04-20 12:00:00", more);
+        let policies = said["policies"].as_array().unwrap().clone();
+        let all: Vec<Value> = policies.iter().flat_map(|it| it["waivers"].as_array().unwrap().clone()).collect();
+        let date = |value: &Value| value.as_str().map_or_else(|| "-".to_owned(), |text| text[..10].to_owned());
+        let told = |it: &Value| {
+            format!("{} {} {} {}", text(&it["reason"]), date(&it["from"]), date(&it["until"]), date(&it["removed_at"]))
+        };
+        all.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(waivers(&[]), ["no clock 2026-03-01 2026-12-31 2026-03-11"]);
+    assert!(waivers(&["--from", "2026-03-12"]).is_empty(), "it was taken out before");
+    // One of a policy that is removed.
+    sandbox.commit(&by_hand(&waiver("a strike", "2026-03-20")).replace("Monthly", "Pumps"));
+    sandbox.at("2026-03-12 12:00:00", APPLY).exits(0);
+    sandbox.commit(&documents(THIRTY));
+    sandbox.at("2026-03-25 12:00:00", APPLY).exits(0);
+    assert_eq!(waivers(&[]), ["no clock 2026-03-01 2026-12-31 2026-03-11", "a strike 2026-03-12 2026-03-20 -"]);
+    assert!(waivers(&["--from", "2026-03-21"]).is_empty(), "its last day was over");
+    assert_eq!(waivers(&["--from", "2026-03-20"]), ["a strike 2026-03-12 2026-03-20 -"]);
+}
+
+#[test]
+fn a_report_of_one_tenant_names_no_other() {
+    let sandbox = Sandbox::with("", &documents(THIRTY));
+    sandbox.write("policies/globex/keys.yaml", &super::NIGHTLY.replace("acme", "globex"));
+    sandbox.commit_all("another tenant");
+    sandbox.at(NOON, APPLY).exits(0);
+    for form in ["json", "text", "markdown", "html", "csv"] {
+        let command = ["compliance", "report", "--framework", "HIPAA", "--tenant", "acme", "--format", form];
+        let said = sandbox.at("2026-03-20 12:00:00", &command).exits(0).stdout;
+        assert!(said.contains("acme") && !said.contains("globex"), "{form}: {said}");
+    }
+    let heads = |more: &[&str]| {
+        let said = report(&sandbox, "2026-03-20 12:00:00", more);
+        let heads = said["audit"]["heads"].as_array().unwrap().iter();
+        (said["audit"]["entries"].as_u64().unwrap(), heads.map(|head| head["tenant_id"].clone()).collect::<Vec<_>>())
+    };
+    let (entries, of_acme) = heads(&["--tenant", "acme"]);
+    assert_eq!(of_acme, [Value::Null, json!("acme")]);
+    let (all, of_all) = heads(&[]);
+    assert_eq!(of_all, [Value::Null, json!("acme"), json!("globex")]);
+    assert!(entries < all, "{entries} {all}");
+    // What is broken elsewhere is no evidence about this one, and its own is.
+    let broken = |tenant: &str| {
+        sandbox.tamper(&format!("UPDATE audit_log SET actor = 'nobody' WHERE seq = 2 AND tenant_id = '{tenant}'"));
+    };
+    sandbox.tamper("DROP TRIGGER audit_log_is_never_changed");
+    broken("globex");
+    report(&sandbox, "2026-03-20 12:00:00", &["--tenant", "acme"]);
+    let command = ["compliance", "report", "--framework", "HIPAA"];
+    sandbox.at("2026-03-20 12:00:00", &command).exits(1).says("THE AUDIT LOG IS BROKEN");
+    broken("acme");
+    let command = [&command[..], &["--tenant", "acme"]].concat();
+    sandbox.at("2026-03-20 12:00:00", &command).exits(1).says("THE AUDIT LOG IS BROKEN");
 }
 
 #[test]
