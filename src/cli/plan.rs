@@ -27,7 +27,8 @@ use super::runtime::block_on;
 /// With --base, it is a review of a change: the documents are compared with those of the commit where their branch left REF
 /// (`git merge-base`), so that what others merged meanwhile is not in it; where the two have no history in common, with REF
 /// itself. No database and no key manager is asked, and nothing that keywheel.yaml names is opened, so that it is safe for
-/// pull requests of strangers. Each change is shown with what follows from it.
+/// pull requests of strangers. Each change is shown with what follows from it. Where changes are signed or approved, the owners
+/// and settings of before say who may: commits that none of their owners signed are warned of, and so is what will need approvals.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct PlanCommand {

@@ -117,6 +117,7 @@ const CODES: &[(&str, &str)] = &[
     ("set/alias-taken", "Two keys claim one alias in one account and region."),
     ("set/key-id-taken", "Two keys claim one provider key."),
     ("set/previous-name-exists", "The old name of a renamed object is still there."),
+    ("set/too-few-owners", "Fewer owners can sign than approvals are asked for (a warning)."),
     ("set/previous-name-twice", "Two objects claim one old name."),
 ];
 

@@ -130,16 +130,16 @@ pub(super) fn join(
         folders: folders.iter().flatten().chain(elsewhere).collect(),
         unreadable: unreadable.filter_map(|(_, folder)| folder.as_ref()).collect(),
         failing: BTreeSet::new(),
+        tenants: Vec::new(),
         policies: Vec::new(),
         keys: Vec::new(),
         guardrails: Vec::new(),
         freezes: Vec::new(),
     };
-    let mut tenants = Vec::new();
     for (built, mut found) in built {
         findings.append(&mut found);
         match built {
-            Built::Tenant(located) => tenants.push(located),
+            Built::Tenant(item) => set.tenants.push(item),
             Built::Policy(item) => set.policies.push(item),
             Built::Key(item) => set.keys.push(item),
             Built::Guardrail(item) => set.guardrails.push(item),
@@ -150,8 +150,8 @@ pub(super) fn join(
     set.failing = failing(&findings).0;
     findings.append(&mut set::check(&set, now, keeper));
     findings.append(&mut rules::check(&set, now));
-    let Set { policies, keys, guardrails, freezes, .. } = set;
-    let (policies, keys) = (plain(policies), plain(keys));
+    let Set { tenants, policies, keys, guardrails, freezes, .. } = set;
+    let (tenants, policies, keys) = (plain(tenants), plain(policies), plain(keys));
     let (guardrails, freezes) = (plain(guardrails), plain(freezes));
     // What the documents were read into is the larger part of the memory, and needed no more.
     drop(reads);
@@ -161,7 +161,7 @@ pub(super) fn join(
     let policies = policies.into_iter().filter(|policy| sound(&policy.value.tenant_id));
     let keys = keys.into_iter().filter(|key| sound(&key.value.tenant_id));
     let repository = Repository {
-        tenants: tenants.map(|it| (it.value.tenant_id.clone(), it)).collect(),
+        tenants: tenants.map(|it| (it.value.tenant_id.clone(), *it)).collect(),
         policies: policies.map(|it| (policy_address(&it.value), *it)).collect(),
         keys: keys.map(|it| (key_address(&it.value), *it)).collect(),
         guardrails: guardrails.into_iter().map(|it| (it.value.name.clone(), *it)).collect(),
@@ -257,7 +257,7 @@ fn tenants<'a, 't>(all: &[&'a Document<'t>]) -> BTreeMap<&'a Name, &'a Document<
 
 /// One document in its type.
 enum Built<'a, 't> {
-    Tenant(Located<Tenant>),
+    Tenant(Item<'a, 't, Tenant>),
     Policy(Item<'a, 't, RotationPolicy>),
     Key(Item<'a, 't, EncryptionKey>),
     Guardrail(Item<'a, 't, Guardrail>),
@@ -289,7 +289,7 @@ fn build<'a, 't>(document: &'a Document<'t>, world: &World<'a, 't>) -> (Built<'a
         Kind::Config | Kind::Test => None,
         Kind::Tenant => typed(&mut subject, &fields).map(|located| {
             check::tenant(&mut subject, &located.value);
-            Built::Tenant(located)
+            Built::Tenant(Item { document, located: Box::new(located) })
         }),
         Kind::RotationPolicy => typed(&mut subject, &fields).map(|located| {
             check::policy(&mut subject, &located.value, world.capabilities);

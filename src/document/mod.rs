@@ -39,6 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use cases::{GivenTest, TestFile, TestSource, test_file};
+pub use check::able_to_sign;
 pub use codes::codes;
 pub use config::{
     Approvals, AwsKmsAccount, AwsKmsConfig, Config, LONGEST_CALL, Limits, LocalConfig, Providers, parse_duration,

@@ -76,6 +76,8 @@ pub fn reach(before: &Loaded, after: &Loaded, changed: &BTreeSet<String>) -> Rea
                 names.insert(address.name.to_string());
                 names.extend(previous_name.as_ref().map(Name::to_string));
             }
+            // Who may approve what becomes of it.
+            names.extend((side.repository.config.approvals.required > 0).then(|| "Tenant".to_owned()));
             // Whoever was read for a name brings another one along; and what it names may have other keys.
             names.extend(rotation_policy.as_ref().map(Name::to_string));
         }
@@ -157,20 +159,11 @@ fn folder(file: &str) -> Option<Name> {
 
 /// What every document is judged by, wherever it stands.
 fn rules(repository: &Repository) -> impl PartialEq + '_ {
-    let Config {
-        state: _,
-        apply_from: _,
-        limits: _,
-        approvals: _,
-        providers,
-        defaults,
-        secrets,
-        require_signed,
-        owners,
-    } = &repository.config;
+    let Config { state: _, apply_from: _, limits: _, approvals, providers, defaults, secrets, require_signed, owners } =
+        &repository.config;
     let guardrails: Vec<_> = repository.guardrails.values().map(|it| &it.value).collect();
     let freezes: Vec<_> = repository.freezes.values().map(|it| &it.value).collect();
-    (providers, defaults, secrets, require_signed, owners, guardrails, freezes)
+    (approvals, providers, defaults, secrets, require_signed, owners, guardrails, freezes)
 }
 
 /// A name at a key manager that a key takes for itself, and where it says so.

@@ -12,7 +12,8 @@ use super::validate::{list, suggest};
 use super::{Keeper, Located};
 use crate::diagnostic::{Finding, Related};
 use crate::model::{
-    Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, ObjectKind, ObjectRef, RotationPolicy, Timestamp,
+    Address, EncryptionKey, Freeze, Guardrail, KmsProvider, Name, ObjectKind, ObjectRef, RotationPolicy, Tenant,
+    Timestamp,
 };
 use crate::schedule::{Timing, freeze_applies};
 
@@ -33,6 +34,7 @@ pub(super) struct Set<'a, 't> {
     pub unreadable: BTreeSet<&'a Name>,
     /// Tenants with an error already.
     pub failing: BTreeSet<Name>,
+    pub tenants: Vec<Item<'a, 't, Tenant>>,
     pub policies: Vec<Item<'a, 't, RotationPolicy>>,
     pub keys: Vec<Item<'a, 't, EncryptionKey>>,
     pub guardrails: Vec<Item<'a, 't, Guardrail>>,
@@ -41,7 +43,7 @@ pub(super) struct Set<'a, 't> {
 
 /// The codes of what the set as a whole has wrong. Whether a tenant fails for other reasons decides about some of them,
 /// and none of them about that.
-pub(super) const CODES: [&str; 11] = [
+pub(super) const CODES: [&str; 12] = [
     "set/alias-taken",
     DANGLING,
     DUPLICATE,
@@ -52,6 +54,7 @@ pub(super) const CODES: [&str; 11] = [
     "set/previous-name-exists",
     "set/previous-name-twice",
     "set/provider-mismatch",
+    "set/too-few-owners",
     UNKNOWN_TENANT,
 ];
 pub(super) const DANGLING: &str = "set/dangling-policy";
@@ -67,6 +70,7 @@ pub(super) fn check(set: &Set<'_, '_>, now: Timestamp, keeper: &Keeper<'_>) -> V
     claims(set, keeper, &mut findings);
     named_tenants(set, &mut findings);
     freezes(set, now, &mut findings);
+    owners(set, now, &mut findings);
     findings
 }
 
@@ -392,6 +396,58 @@ fn freezes(set: &Set<'_, '_>, now: Timestamp, findings: &mut Vec<Finding>) {
             finding.related = document.map(|it| related(it.document, "until", "the freeze is here"));
             findings.push(finding);
         }
+    }
+}
+
+/// Names whose changes could never be approved, since they have too few owners: found out now, and not on the day.
+fn owners(set: &Set<'_, '_>, now: Timestamp, findings: &mut Vec<Finding>) {
+    let approvals = set.config.approvals;
+    let required = approvals.required as usize;
+    let mut short = |document, field, able: usize, so: String| {
+        let asked =
+            if required == 1 { "1 approval is asked for" } else { &format!("{required} approvals are asked for") };
+        let can = match able {
+            0 => "no owner named here can sign any more".to_owned(),
+            1 => "1 owner named here can sign".to_owned(),
+            more => format!("{more} owners named here can sign"),
+        };
+        let finding = Finding::warning("set/too-few-owners", format!("{asked}, and {can}: {so}"));
+        let help = "name more `owners` of the tenant, or of keywheel.yaml for tenants without their own, whose keys are neither \
+                    revoked nor past `valid_before`; whoever writes a change does not count";
+        findings.push(about(document, finding.help(help), &[Step::Field(field)]));
+    };
+    let of_all = &set.config.owners;
+    let mut with_own: BTreeSet<&Name> = BTreeSet::new();
+    for Item { document, located } in &set.tenants {
+        let Tenant { tenant_id, owners, .. } = &located.value;
+        if owners.is_empty() {
+            continue;
+        }
+        with_own.insert(tenant_id);
+        let able = check::able_to_sign(owners, of_all, now);
+        if able < required {
+            short(document, "owners", able, format!("nothing of {tenant_id} could be approved"));
+        }
+    }
+    let able = check::able_to_sign(of_all, of_all, now);
+    let Some(document) = set.config_document.filter(|_| able < required) else { return };
+    let tenants: BTreeSet<&Name> = set.keys.iter().map(|item| &item.located.value.tenant_id).collect();
+    let without: Vec<&str> = tenants.difference(&with_own).map(|name| name.as_str()).collect();
+    let field = if of_all.is_empty() { "approvals" } else { "owners" };
+    if !without.is_empty() {
+        let shown = without.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+        let more = match without.len().saturating_sub(3) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        short(document, field, able, format!("nothing of {shown}{more} could be approved"));
+    } else if approvals.rotations_over.is_some() && tenants.len() > 1 {
+        short(
+            document,
+            field,
+            able,
+            "more rotations of all tenants together than `rotations_over` could not be approved".to_owned(),
+        );
     }
 }
 

@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 
 use crate::diagnostic::{Finding, Place};
-use crate::document::Config;
-use crate::model::{Name, ObjectKind, Origin, Owner, Recorded, Tenant, Timestamp};
+use crate::document::{Config, Repository};
+use crate::model::{Name, ObjectKind, Origin, Owner, Recorded, Severity, Tenant, Timestamp};
 use crate::plan;
 use crate::signature::{self, GIT, Key, SignatureError, Signed, Standing, openpgp};
-use crate::source::{self, CommitSignature, Since};
+use crate::source::{self, CommitSignature, Repo, Since};
 
 use super::apply::short;
 use super::{Desired, EngineError, ErrorKind, Workspace, clock, load};
@@ -85,12 +85,18 @@ pub(super) enum Refused {
 impl Owners {
     /// Those that were applied last; before the first apply, those that the documents name.
     pub(super) fn in_force(desired: &Desired, recorded: &Recorded) -> Result<Self, EngineError> {
-        let newest = lists(&desired.repository.config, desired_tenants(desired))?;
+        let newest = lists(&desired.repository.config, tenants_of(&desired.repository))?;
         let in_force = match plan::applied_config(recorded) {
             Some(config) => lists(&config, applied_tenants(recorded)?)?,
             None => newest.clone(),
         };
         Ok(Self { in_force, newest, today: clock::now().date_naive() })
+    }
+
+    /// Those that documents name.
+    fn of(repository: &Repository) -> Result<Self, EngineError> {
+        let lists = lists(&repository.config, tenants_of(repository))?;
+        Ok(Self { newest: lists.clone(), in_force: lists, today: clock::now().date_naive() })
     }
 
     /// Whoever may change somebody's files: without owners of its own who can sign, a tenant's files are the repository's.
@@ -210,7 +216,7 @@ pub(super) fn examine(
     let last = recorded.last_applied.as_ref().map(|last| last.origin.commit.trim_end_matches("-dirty"));
     let since = last.filter(|_| config.require_signed && !is_first).unwrap_or(commit);
     let changes = repo.changes(since, commit)?;
-    let judge = Judge { owners: &owners, now, last: last.unwrap_or_default() };
+    let judge = Judge { owners: &owners, now, way_out: TAKE_BACK };
     let head = &changes.head;
     let signer = owners.signer_of(head);
     let mut findings = Vec::new();
@@ -224,7 +230,8 @@ pub(super) fn examine(
             findings.extend(judge.vouched(head, &Whose::Everybody, &what, &[]));
         }
         if changes.since == Since::Gone {
-            let what = format!("commit {}, which was applied last, is not in this repository", short(judge.last));
+            let last = short(last.unwrap_or_default());
+            let what = format!("commit {last}, which was applied last, is not in this repository");
             findings.extend(judge.vouched(head, &Whose::Everybody, &what, &[]));
         }
         for change in &changes.commits {
@@ -236,7 +243,7 @@ pub(super) fn examine(
             let what = format!(
                 "{} differs from commit {}, which was applied last, and no commit since changed it: the history was rewritten",
                 some(&files),
-                short(judge.last)
+                short(last.unwrap_or_default())
             );
             findings.extend(judge.vouched(head, &whose, &what, &files));
         }
@@ -258,10 +265,57 @@ pub(super) fn signed(Examined { findings, .. }: &Examined) -> Result<(), EngineE
     Err(error.kind(ErrorKind::Refused).help(first.help.clone().unwrap_or_default()))
 }
 
+/// Looks at every commit of a branch, as the owners and the settings where it began will once it is merged. Nothing that the
+/// branch itself says of owners counts.
+///
+/// # Errors
+/// The history cannot be read. What is signed wrongly is a warning: a git host may still make one commit of a branch.
+pub(super) fn review(
+    repo: &Repo,
+    base: &str,
+    head: &str,
+    before: &Repository,
+    now: Timestamp,
+) -> Result<Vec<Finding>, EngineError> {
+    if !before.config.require_signed {
+        return Ok(Vec::new());
+    }
+    let owners = match Owners::of(before) {
+        Ok(owners) => owners,
+        Err(error) => return Ok(vec![Finding::warning(error.code, error.message)]),
+    };
+    let changes = repo.changes(base, head)?;
+    let judge = Judge { owners: &owners, now, way_out: SIGN_FIRST };
+    let mut findings = Vec::new();
+    for change in &changes.commits {
+        for (whose, files) in by_owner(&change.files) {
+            findings.extend(judge.signed(change, &whose, &files));
+        }
+    }
+    for (whose, files) in by_owner(&changes.unexplained) {
+        let what = format!("{} differs from commit {}, and no commit since changed it", some(&files), short(base));
+        findings.extend(judge.vouched(&changes.head, &whose, &what, &files));
+    }
+    for finding in &mut findings {
+        finding.severity = Severity::Warning;
+    }
+    Ok(findings)
+}
+
+/// What to do about a commit that is merged and counts.
+const TAKE_BACK: &str = "bring these files back to what was applied last, apply, and make the change again in a commit that \
+                         one of them signed (git commit -S); of a squash or a merge at a git host, the host's own key is the signer";
+
+/// What to do about one that is not merged yet.
+const SIGN_FIRST: &str = "merged as it is, apply refuses it: let one of them sign it before (git rebase --exec 'git commit --amend \
+                          --no-edit -S' BASE). It is a warning, since a squash or a rebase at the git host makes new commits, which \
+                          the host's own key signs: that counts only where an owner has that key";
+
 struct Judge<'a> {
     owners: &'a Owners,
     now: Timestamp,
-    last: &'a str,
+    /// What to do about a commit that none of its owners signed.
+    way_out: &'static str,
 }
 
 impl Judge<'_> {
@@ -269,9 +323,7 @@ impl Judge<'_> {
     fn signed(&self, change: &source::Change, whose: &Whose, files: &[String]) -> Option<Finding> {
         let refused = self.ask(change, whose)?;
         let what = format!("commit {} of {} changed {}", short(&change.commit), change.author, some(files));
-        let way_out = "bring these files back to what was applied last, apply, and make the change again in a commit that \
-                       one of them signed (git commit -S); of a squash or a merge at a git host, the host's own key is the signer";
-        Some(self.finding(&refused, &what, "and is", whose, files, way_out))
+        Some(self.finding(&refused, &what, "and is", whose, files, self.way_out))
     }
 
     /// The newest commit stands for what no commit shows.
@@ -403,8 +455,8 @@ pub(super) fn some(all: &[String]) -> String {
     }
 }
 
-fn desired_tenants(desired: &Desired) -> BTreeMap<Name, Tenant> {
-    desired.repository.tenants.iter().map(|(name, tenant)| (name.clone(), tenant.value.clone())).collect()
+fn tenants_of(repository: &Repository) -> BTreeMap<Name, Tenant> {
+    repository.tenants.iter().map(|(name, tenant)| (name.clone(), tenant.value.clone())).collect()
 }
 
 /// The tenants as they were applied last. One that cannot be read may have owners: it stops the work.

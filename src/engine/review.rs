@@ -15,7 +15,7 @@ use crate::plan::{self, Base, Review, Sources, StateSnapshot};
 use crate::provider::capabilities;
 use crate::source::{Comparison, MergeBase, Side, Unread};
 
-use super::{Desired, EngineError, Planned, Selection, Workspace, clock, load};
+use super::{Desired, EngineError, Planned, Selection, Workspace, clock, load, ownership};
 
 /// How a review is made.
 #[derive(Debug, Clone)]
@@ -51,6 +51,9 @@ pub fn review(workspace: &Workspace, options: &ReviewOptions) -> Result<Planned,
             Finding::warning("review/no-common-history", message)
                 .help("they are compared with the ref itself: what others changed there shows up as undone here"),
         );
+    }
+    if let Some(origin) = &comparison.origin {
+        findings.extend(ownership::review(&repo, &commit, &origin.commit, &before.repository, now)?);
     }
     let sources = Sources {
         commit: comparison.origin.as_ref().map(|origin| origin.commit.clone()),

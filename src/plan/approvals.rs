@@ -4,17 +4,18 @@
 //! owners have signed the digest of the plan that they are in. How many are needed counts as it was applied last: a
 //! change does not lower its own bar.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{Duration, SecondsFormat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Finding;
-use crate::document::{Approvals, Repository};
-use crate::model::{Name, Owner, Recorded, Timestamp};
+use crate::document::{Approvals, Repository, able_to_sign};
+use crate::model::{Name, Recorded, Timestamp};
 use crate::signature::{self, SignatureError};
 
+use super::consequences::Outlook;
 use super::{Action, Change, Reason, Waiting, applied_config};
 
 /// What approvals are signed for: SSH signatures say it.
@@ -25,6 +26,9 @@ pub const LIFETIME: Duration = Duration::days(7);
 
 /// The code of the finding that says what will have to be approved.
 pub const NEEDED: &str = "plan/approvals";
+
+/// How approvals are given.
+const HOW: &str = "save the plan, have it approved, and apply that: keywheel plan --out FILE, keywheel approve FILE, keywheel apply FILE";
 
 /// The code of what waits until it is approved.
 pub(crate) const WAITS: &str = "approval";
@@ -104,6 +108,11 @@ impl Need {
         }
     }
 
+    /// `2 approvals by owners of tenant acme are needed`.
+    fn is_needed(&self) -> String {
+        format!("{} {} needed", self.asked(), if self.required == 1 { "is" } else { "are" })
+    }
+
     /// Is a change one of those that need it?
     fn is_about(&self, change: &Change) -> bool {
         let is_whose = self.tenant_id.is_none() || self.tenant_id == change.object.tenant_id;
@@ -129,31 +138,36 @@ pub fn settings(desired: &Repository, recorded: &Recorded) -> Approvals {
 /// The approvals that changes need.
 #[must_use]
 pub fn needs(changes: &[Change], settings: Approvals) -> Vec<Need> {
+    let mut counts: BTreeMap<&Name, (usize, usize)> = BTreeMap::new();
+    for change in changes {
+        let Some(tenant_id) = &change.object.tenant_id else { continue };
+        let (destructions, rotations) = counts.entry(tenant_id).or_default();
+        *destructions += usize::from(destroys(change));
+        *rotations += usize::from(rotates(change));
+    }
+    needed(counts.into_iter(), settings)
+}
+
+/// The same, of destructions and rotations that were counted.
+fn needed<'a>(counts: impl Iterator<Item = (&'a Name, (usize, usize))>, settings: Approvals) -> Vec<Need> {
     if settings.required == 0 {
         return Vec::new();
     }
-    let need = |tenant_id: Option<Name>| Need {
+    let need = |tenant_id: Option<Name>, (destructions, rotations): (usize, usize)| Need {
         tenant_id,
         required: settings.required as usize,
-        destructions: 0,
-        rotations: 0,
+        destructions,
+        rotations,
     };
     let over = |rotations: usize| settings.rotations_over.is_some_and(|most| rotations > most as usize);
-    let mut tenants: BTreeMap<&Name, Need> = BTreeMap::new();
-    let mut all = need(None);
-    for change in changes {
-        let Some(tenant_id) = &change.object.tenant_id else { continue };
-        let tenant = tenants.entry(tenant_id).or_insert_with(|| need(Some(tenant_id.clone())));
-        tenant.destructions += usize::from(destroys(change));
-        tenant.rotations += usize::from(rotates(change));
-        all.rotations += usize::from(rotates(change));
-    }
-    let one_is_over = tenants.values().any(|tenant| over(tenant.rotations));
+    let tenants: Vec<Need> = counts.map(|(tenant_id, counts)| need(Some(tenant_id.clone()), counts)).collect();
+    let all = need(None, (0, tenants.iter().map(|tenant| tenant.rotations).sum()));
+    let one_is_over = tenants.iter().any(|tenant| over(tenant.rotations));
     let mut needs: Vec<Need> = Vec::new();
     if over(all.rotations) && !one_is_over {
         needs.push(all);
     }
-    for mut tenant in tenants.into_values() {
+    for mut tenant in tenants {
         if !over(tenant.rotations) {
             tenant.rotations = 0;
         }
@@ -168,42 +182,41 @@ pub fn needs(changes: &[Change], settings: Approvals) -> Vec<Need> {
 #[must_use]
 pub fn findings(needs: &[Need]) -> Vec<Finding> {
     let say = |need: &Need| {
-        let mut finding = Finding::info(NEEDED, format!("{}: {} are needed", need.what(), need.asked()))
-            .help("save the plan, have it approved, and apply that: keywheel plan --out FILE, keywheel approve FILE, keywheel apply FILE");
+        let mut finding = Finding::info(NEEDED, format!("{}: {}", need.what(), need.is_needed())).help(HOW);
         finding.tenant_id.clone_from(&need.tenant_id);
         finding
     };
     needs.iter().map(say).collect()
 }
 
-/// Names whose changes could never be approved, since they have too few owners: found out now, and not on the day.
-pub(super) fn too_few_owners(desired: &Repository, settings: Approvals) -> Option<Finding> {
-    let required = settings.required as usize;
-    let people = |owners: &[Owner]| {
-        let counts = owners.iter().filter(|owner| !owner.revoked);
-        counts.map(|owner| owner.principal.to_lowercase()).collect::<BTreeSet<_>>().len()
+/// Says what a change in git will need approvals for once it is applied: whose keys become due at once, and how many at the
+/// most, and whose old versions stop decrypting from then on.
+pub(super) fn foreseen(base: &Repository, outlook: &Outlook, now: Timestamp) -> Vec<Finding> {
+    let settings = base.config.approvals;
+    let rotations = needed(outlook.due.iter().map(|(tenant, count)| (tenant, (0, *count))), settings);
+    let rotations = rotations.into_iter().map(|need| (format!("if all become due at once, {}", need.what()), need));
+    let ending = needed(outlook.ending.iter().map(|tenant| (tenant, (1, 0))), settings);
+    let ending = ending.into_iter().map(|need| {
+        let whose = need.tenant_id.as_ref().map_or_else(String::new, ToString::to_string);
+        (format!("old versions of tenant {whose} will stop decrypting"), need)
+    });
+    let say = |(what, need): (String, Need)| {
+        let of_all = &base.config.owners;
+        let tenant = need.tenant_id.as_ref().and_then(|tenant| base.tenants.get(tenant));
+        let owners = tenant.map(|tenant| &tenant.value.owners).filter(|own| !own.is_empty()).unwrap_or(of_all);
+        let mut finding = match able_to_sign(owners, of_all, now) {
+            able if able < need.required => {
+                let can = if able == 1 { "1 of them can sign".to_owned() } else { format!("{able} of them can sign") };
+                let message = format!("{what}: {}, and {can}", need.is_needed());
+                Finding::warning("plan/approvals", message)
+                    .help("name more `owners`, in a commit that is applied before")
+            }
+            _ => Finding::info("plan/approvals", format!("{what}: {} then", need.is_needed())).help(HOW),
+        };
+        finding.tenant_id.clone_from(&need.tenant_id);
+        finding
     };
-    let of_all = &desired.config.owners;
-    let tenants: BTreeSet<&Name> = desired.keys.keys().map(|address| &address.tenant_id).collect();
-    let owners = |tenant: &Name| desired.tenants.get(tenant).map(|it| &it.value.owners).filter(|own| !own.is_empty());
-    let short: Vec<String> = tenants
-        .into_iter()
-        .filter(|tenant| people(owners(tenant).unwrap_or(of_all)) < required)
-        .map(ToString::to_string)
-        .collect();
-    let shown = short.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-    let message = match short.len() {
-        0 => return None,
-        1..=3 => format!(
-            "{required} approvals are asked for, and there are fewer owners of {shown}: nothing could be approved"
-        ),
-        all => format!(
-            "{required} approvals are asked for, and there are fewer owners of {shown} and {} more tenants: nothing could be approved",
-            all - 3
-        ),
-    };
-    let help = "name more `owners` of the tenant, or of keywheel.yaml for tenants without their own; whoever writes a change does not count";
-    Some(Finding::warning("plan/too-few-owners", message).help(help))
+    rotations.chain(ending).map(say).collect()
 }
 
 /// Takes out what needs approvals, and lets it wait: what is left of the plan needs nobody's.

@@ -43,7 +43,6 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     sort(&mut draft.changes);
     let settings = approvals::settings(inputs.desired, inputs.recorded);
-    draft.diagnostics.extend(approvals::too_few_owners(inputs.desired, settings));
     let needs = approvals::needs(&draft.changes, settings);
     if inputs.unapproved_waits {
         approvals::withhold(&mut draft.changes, &needs, &mut draft.waiting);

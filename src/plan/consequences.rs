@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Address, Disposition, EncryptionKey, KeyRecord, KeyState, ObjectKind, ObjectRef, PolicyStatus, Recorded,
+    Address, Disposition, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, PolicyStatus, Recorded,
     RotationPolicy, RotationStrategy, Timestamp,
 };
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing};
@@ -33,13 +33,24 @@ const TIMING: [&str; 9] = [
     "rotation_policy",
 ];
 
-/// The consequences of every change, in the order of the changes.
-pub(super) fn of(review: &Review<'_>, recorded: &Recorded, changes: &[Change]) -> Vec<Consequence> {
+/// What follows from the changes of a review.
+#[derive(Debug, Default)]
+pub(super) struct Outlook {
+    /// In words, in the order of the changes.
+    pub said: Vec<Consequence>,
+    /// How many keys of a tenant become due at once, at the most.
+    pub due: BTreeMap<Name, usize>,
+    /// The tenants of which old versions will stop decrypting that would not have until now.
+    pub ending: BTreeSet<Name>,
+}
+
+/// The consequences of every change.
+pub(super) fn of(review: &Review<'_>, recorded: &Recorded, changes: &[Change]) -> Outlook {
     let world = World::new(review, recorded);
     let touched: BTreeSet<&ObjectRef> = changes.iter().map(|change| &change.object).collect();
-    let mut all = Vec::new();
+    let mut outlook = Outlook::default();
     for change in changes {
-        let mut said = Said { object: &change.object, all: &mut all };
+        let mut said = Said { object: &change.object, outlook: &mut outlook };
         let Some(address) = change.object.address() else {
             if change.object.kind == ObjectKind::Freeze {
                 world.freeze(change, &mut said);
@@ -52,18 +63,24 @@ pub(super) fn of(review: &Review<'_>, recorded: &Recorded, changes: &[Change]) -
             _ => {}
         }
     }
-    all
+    outlook
 }
 
 /// What is said of one object.
 struct Said<'a> {
     object: &'a ObjectRef,
-    all: &'a mut Vec<Consequence>,
+    outlook: &'a mut Outlook,
 }
 
 impl Said<'_> {
     fn say(&mut self, code: &str, message: String) {
-        self.all.push(Consequence { object: self.object.clone(), code: code.to_owned(), message });
+        self.outlook.said.push(Consequence { object: self.object.clone(), code: code.to_owned(), message });
+    }
+
+    fn count_due(&mut self, keys: usize) {
+        if let Some(tenant) = self.object.tenant_id.clone().filter(|_| keys > 0) {
+            *self.outlook.due.entry(tenant).or_default() += keys;
+        }
     }
 }
 
@@ -220,6 +237,7 @@ impl<'a> World<'a> {
             }
         }
         self.say_due(&effect, &interval, said);
+        said.count_due(effect.due.len());
         if !effect.due.is_empty() {
             self.say_burst(&effect, after, said);
         } else if let (Some(then), Some(now)) = effect.next
@@ -391,6 +409,9 @@ impl<'a> World<'a> {
             (None, _) => format!("the old versions of {}", count(keys.len(), "key")),
         };
         let days = after.retain_old_keys_days;
+        if weight(before) == Disposition::Keep && weight(after) != Disposition::Keep {
+            said.outlook.ending.extend(said.object.tenant_id.clone());
+        }
         match (weight(before), weight(after)) {
             (Disposition::Keep, Disposition::Disable) => said.say(
                 "disables",

@@ -23,7 +23,7 @@ use crate::schedule::TZ_VERSION;
 use super::build::{self, Draft};
 use super::keys::{self, Extent};
 use super::snapshot::{KeyAge, StateSnapshot};
-use super::{Base, Inputs, Plan, Retired, Sources, consequences, guardrails, limits};
+use super::{Base, Inputs, Plan, Retired, Sources, approvals, consequences, guardrails, limits};
 
 /// Everything that a review depends on.
 #[derive(Debug, Clone, Copy)]
@@ -79,11 +79,12 @@ pub fn review(review: &Review<'_>) -> Plan {
         // The earlier one may be the very mistake that is put right.
         change.before.iter_mut().chain(&mut change.after).for_each(hide_secrets);
     }
-    let consequences = consequences::of(review, &recorded, &draft.changes);
+    let outlook = consequences::of(review, &recorded, &draft.changes);
     let (broken, found) = guardrails::judge(review.head, &recorded, &draft.changes, review.now);
     let mut diagnostics = review.findings.to_vec();
     diagnostics.append(&mut draft.diagnostics);
     diagnostics.extend(found);
+    diagnostics.extend(approvals::foreseen(review.base, &outlook, review.now));
     diagnostic::sort(&mut diagnostics);
     // Those that apply will judge it by. How many objects there are in all is not known here, so there is no percentage.
     let allowed = Limits { max_percent: 100, ..review.base.config.limits };
@@ -101,7 +102,7 @@ pub fn review(review: &Review<'_>) -> Plan {
         diagnostics,
         not_applicable: Some("with --base".to_owned()),
         base: Some(review.compared_with.clone()),
-        consequences,
+        consequences: outlook.said,
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) use config::check as config;
 pub(super) use key::{alias_of_id, check as key};
 pub(super) use policy::check as policy;
 pub(super) use secret::check as secrets;
+pub use tenant::able_to_sign;
 pub(super) use tenant::{check as tenant, freeze};
 
 use super::subject::Subject;

@@ -1,11 +1,13 @@
 //! The sense of a tenant's own document, and of a freeze.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::diagnostic::Finding;
 use crate::document::schema::Step;
 use crate::document::subject::Subject;
-use crate::model::{Freeze, Owner, Tenant};
+use crate::model::{Freeze, Owner, Tenant, Timestamp};
 use crate::schedule;
 use crate::signature::Key;
 
@@ -51,6 +53,18 @@ pub(super) fn owners(subject: &mut Subject<'_, '_>, owners: &[Owner]) {
 
 fn is_same_person(one: &Owner, other: &Owner) -> bool {
     one.principal.eq_ignore_ascii_case(&other.principal)
+}
+
+/// How many people can sign, by what is said of their keys: those that are not revoked, here or by the owners of the
+/// repository, and whose last day is not over.
+pub fn able_to_sign(owners: &[Owner], of_all: &[Owner], now: Timestamp) -> usize {
+    let key = |owner: &Owner| Key::parse(&owner.signing_key).ok();
+    let lost: Vec<Key> = owners.iter().chain(of_all).filter(|owner| owner.revoked).filter_map(key).collect();
+    let today = now.date_naive();
+    let able = owners.iter().filter(|owner| {
+        owner.valid_before.is_none_or(|last| today <= last) && key(owner).is_some_and(|key| !lost.contains(&key))
+    });
+    able.map(|owner| owner.principal.to_lowercase()).collect::<BTreeSet<_>>().len()
 }
 
 /// Checks what any `defaults` can have wrong by itself.

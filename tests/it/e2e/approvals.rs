@@ -16,7 +16,7 @@ const OUT: &[&str] = &["plan", "--out", "plan.json"];
 const RETAINED: &str = "2026-03-05 12:01:00";
 
 /// A quarterly policy that disables its old versions.
-const DOCUMENTS: &str = "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: Quarterly\n\
+pub(super) const DOCUMENTS: &str = "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: Quarterly\n\
     key_type: phi_data\nrotation_interval_days: 90\nenable_rollback: false\nretain_old_keys_days: 3\n\
     old_key_disposition: disable\ndata_max_age_days: 3\n---\n\
     apiVersion: keywheel/v1\nkind: EncryptionKey\ntenant_id: acme\nkey_name: patients\nkey_type: phi_data\n\
@@ -56,18 +56,18 @@ impl House {
         house
     }
 
-    fn tenant(&self, owners: &str) {
+    pub(super) fn tenant(&self, owners: &str) {
         let text = format!("apiVersion: keywheel/v1\nkind: Tenant\ntenant_id: acme\nowners:\n{owners}");
         self.sandbox.write("policies/acme/tenant.yaml", &text);
     }
 
     /// An entry of `owners`.
-    fn owner(&self, person: &str, key: &str, more: &str) -> String {
+    pub(super) fn owner(&self, person: &str, key: &str, more: &str) -> String {
         let public = fs::read_to_string(self.keys.path().join(format!("{key}.pub"))).unwrap();
         format!("- principal: {person}@example.org\n  signing_key: {}\n{more}", public.trim())
     }
 
-    fn key(&self, person: &str) -> PathBuf {
+    pub(super) fn key(&self, person: &str) -> PathBuf {
         self.keys.path().join(person)
     }
 
@@ -374,19 +374,122 @@ fn what_is_only_to_be_read_is_not_approved_and_nobody_is_asked_blindly() {
 }
 
 #[test]
-fn too_few_owners_to_approve_anything_are_told_of_before() {
+fn too_few_owners_who_can_sign_are_told_of_before_where_they_are_named() {
     let house = House::with("approvals: {required: 3}\n", DOCUMENTS);
-    let plan = house.sandbox.at(NOON, &["plan"]).exits(0);
-    assert!(!plan.stdout.contains("too-few-owners"), "three own it: {}", plan.stdout);
-    house.tenant(&["ada", "ben"].map(|person| house.owner(person, person, "")).concat());
-    house.sandbox.commit_all("she left");
-    let told = "3 approvals are asked for, and there are fewer owners of acme";
-    house.sandbox.at(NOON, &["plan"]).exits(0).says("plan/too-few-owners").says(told);
-    // One that is revoked is nobody.
-    let cleo = house.owner("cleo", "cleo", "  revoked: true\n");
-    house.tenant(&(["ada", "ben"].map(|person| house.owner(person, person, "")).concat() + &cleo));
-    house.sandbox.commit_all("hers is lost");
-    house.sandbox.at(NOON, &["plan"]).exits(0).says("plan/too-few-owners");
+    let told = |at: &str| {
+        let said = house.sandbox.at(at, &["validate", "--format", "json"]).exits(0).json();
+        let found =
+            said["diagnostics"].as_array().unwrap().iter().find(|it| it["code"] == "set/too-few-owners").cloned();
+        found.map_or_else(
+            || "nothing".to_owned(),
+            |it| {
+                let place = &it["place"];
+                format!("{}:{} {}", place["file"].as_str().unwrap(), place["line"], it["message"].as_str().unwrap())
+            },
+        )
+    };
+    let owners = |all: &[(&str, &str, &str)]| {
+        house.tenant(&all.iter().map(|(person, key, more)| house.owner(person, key, more)).collect::<String>());
+    };
+    assert_eq!(told(NOON), "nothing");
+    let two = "policies/acme/tenant.yaml:4 3 approvals are asked for, and 2 owners named here can sign: nothing of acme could be approved";
+    let (ada, ben) = (("ada", "ada", ""), ("ben", "ben", ""));
+    owners(&[ada, ben]);
+    assert_eq!(told(NOON), two);
+    house.sandbox.at(NOON, &["plan"]).exits(0).says("set/too-few-owners").says("2 owners named here can sign");
+    owners(&[ada, ben, ("cleo", "cleo", "  revoked: true\n")]);
+    assert_eq!(told(NOON), two, "a lost key is nobody's");
+    owners(&[ada, ben, ("Ben", "spare", "")]);
+    assert_eq!(told(NOON), two, "whoever has two keys is one person");
+    owners(&[ada, ben, ("cleo", "cleo", "  valid_before: \"2026-03-20\"\n")]);
+    assert_eq!(told("2026-03-20 23:00:00"), "nothing", "on its last day it signs");
+    assert_eq!(told("2026-03-21 00:00:10"), two);
+    owners(&[ada, ben, ("cleo", "cleo", "  valid_after: \"2026-03-20\"\n")]);
+    assert_eq!(told(NOON), "nothing", "it will sign");
+    // What the owners of the repository say of a key counts for every tenant.
+    owners(&[ada, ben, ("cleo", "cleo", "")]);
+    let config = house.sandbox.read("keywheel.yaml");
+    house.sandbox.write("keywheel.yaml", &(config.clone() + &house.owner("cleo", "cleo", "  revoked: true\n")));
+    assert_eq!(told(NOON), two);
+    house.sandbox.write("keywheel.yaml", &config);
+    // A tenant without owners of its own is the repository's.
+    house.tenant("");
+    house.sandbox.write("policies/acme/tenant.yaml", "apiVersion: keywheel/v1\nkind: Tenant\ntenant_id: acme\n");
+    let one = "3 approvals are asked for, and 1 owner named here can sign: nothing of acme could be approved";
+    assert_eq!(told(NOON), format!("keywheel.yaml:4 {one}"));
+    // So are rotations of several tenants together.
+    let three = [ada, ben, ("cleo", "cleo", "")];
+    owners(&three);
+    for file in ["tenant", "keys"] {
+        let text = house.sandbox.read(&format!("policies/acme/{file}.yaml")).replace("acme", "globex");
+        house.sandbox.write(&format!("policies/globex/{file}.yaml"), &text);
+    }
+    assert_eq!(told(NOON), "nothing");
+    house.sandbox.write("keywheel.yaml", &config.replace("required: 3", "required: 3, rotations_over: 9"));
+    assert!(
+        told(NOON).contains("1 owner named here can sign: more rotations of all tenants together"),
+        "{}",
+        told(NOON)
+    );
+}
+
+#[test]
+fn an_approval_counts_for_seven_days_from_when_it_was_given() {
+    let house = House::new();
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    house.approve("2026-03-05 12:30:00", "ben");
+    house.approve("2026-02-26 12:00:00", "cleo");
+    let why =
+        ["is of the future, 2026-03-05T12:30:00Z", "is of 2026-02-26T12:00:00Z, more than 7 days ago", "there is none"];
+    house.refused("2026-03-05 12:02:00", &why);
+    // Clocks differ by minutes.
+    house.approve("2026-03-05 12:06:00", "ben");
+    house.refused("2026-03-05 12:02:00", &["there is 1, of ben@example.org"]);
+    house.approve("2026-02-26 12:10:00", "cleo");
+    house.apply("2026-03-05 12:02:00", 0);
+    assert_eq!(house.first(), "disabled");
+}
+
+#[test]
+fn a_key_whose_first_day_is_to_come_approves_nothing_before_it() {
+    let house = House::new();
+    let owners = [
+        house.owner("ben", "ben", ""),
+        house.owner("cleo", "cleo", "  valid_after: \"2026-03-06\"\n"),
+        house.owner("dan", "spare", ""),
+    ];
+    house.tenant(&owners.concat());
+    house.sandbox.commit_all("owners");
+    house.sandbox.at("2026-03-03 12:00:00", APPLY).exits(0);
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    house.approve(RETAINED, "ben");
+    house.approve(RETAINED, "cleo");
+    let early = ["the key of cleo@example.org was not valid yet", "there is 1, of ben@example.org"];
+    house.refused(RETAINED, &early);
+    // That it is valid by now does not help what was signed before.
+    house.refused("2026-03-06 12:00:00", &early);
+    house.approve("2026-03-06 12:00:00", "cleo");
+    house.apply("2026-03-06 12:01:00", 0);
+    assert_eq!(house.first(), "disabled");
+}
+
+#[test]
+fn the_owners_of_the_repository_approve_for_a_tenant_without_its_own() {
+    let house = House::with("approvals: {required: 1}\n", DOCUMENTS);
+    fs::remove_file(house.sandbox.path("policies/acme/tenant.yaml")).unwrap();
+    house.sandbox.commit_all("nobody in particular");
+    house.sandbox.at("2026-03-03 12:00:00", APPLY).exits(0);
+    let needed = "1 version of tenant acme would stop decrypting: 1 approval by owners of tenant acme is needed";
+    house.sandbox.at(RETAINED, OUT).exits(0).says(needed);
+    house.approve(RETAINED, "ben");
+    house.refused(RETAINED, &["is no owner's key", "root@example.org may approve"]);
+    house.approve(RETAINED, "root");
+    house.apply("2026-03-05 12:02:00", 0);
+    assert_eq!(house.first(), "disabled");
+    let told = house.sandbox.sql(
+        "SELECT tenant_id, json_extract(after, '$.principal') AS principal FROM audit_log WHERE action = 'plan.approved'",
+    );
+    assert_eq!(told, [json!({ "tenant_id": "acme", "principal": "root@example.org" })]);
 }
 
 #[test]

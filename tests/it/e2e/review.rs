@@ -4,6 +4,8 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
+use super::approvals::House;
+use super::signed::Signed;
 use super::{NIGHTLY, NOON, Sandbox, actions, with_keys};
 
 /// A repository with documents on `main`, and a branch `feature` checked out.
@@ -347,4 +349,120 @@ fn no_long_value_keeps_another_field_of_a_change_out_of_the_comment() {
         assert!(comment.len() < 20_000 && comment.contains('…'), "{}", comment.len());
         sandbox.git(&["reset", "-q", "--hard", "HEAD~1"]);
     }
+}
+
+/// The findings of a review with these codes: `severity code file message`.
+fn findings(plan: &Value, group: &str) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let told = |it: &Value| {
+        format!(
+            "{} {} {}: {}",
+            text(&it["severity"]),
+            text(&it["code"]),
+            text(&it["place"]["file"]),
+            text(&it["message"])
+        )
+    };
+    let all = plan["diagnostics"].as_array().unwrap().iter();
+    all.filter(|it| text(&it["code"]).starts_with(group)).map(told).collect()
+}
+
+#[test]
+fn commits_that_none_of_their_owners_signed_are_warned_of_before_the_merge() {
+    let signed = Signed::new();
+    let sandbox = &signed.sandbox;
+    // No database is asked: the owners are those of the commit where the branch began.
+    std::fs::remove_dir_all(sandbox.path(".keywheel")).unwrap();
+    sandbox.git(&["checkout", "-qb", "feature"]);
+    signed.change("acme", 7, Some("ada"));
+    signed.change("globex", 7, Some("bob"));
+    assert_eq!(findings(&review(sandbox), "signature/"), [""; 0]);
+    signed.change("globex", 8, None);
+    signed.change("acme", 8, Some("bob"));
+    let found = findings(&review(sandbox), "signature/");
+    let short = |back: &str| sandbox.git(&["rev-parse", "--short=12", back]);
+    let unsigned = format!(
+        "warning signature/unsigned policies/globex/keys.yaml: commit {} of Ada <ada@example.org> changed \
+         policies/globex/keys.yaml, and is not signed",
+        short("HEAD~1")
+    );
+    assert!(found.contains(&unsigned), "{found:#?}");
+    assert!(found[0].starts_with("warning signature/not-an-owner policies/acme/keys.yaml"), "{found:#?}");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let text = sandbox.at(NOON, &["plan", "--base", "main"]).exits(0).stdout;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in
+        ["the owners of tenant globex are bob@example.org", "a squash or a rebase at the git host", "commit --amend"]
+    {
+        assert!(text.contains(said), "no {said}: {text}");
+    }
+    assert!(!sandbox.path(".keywheel").exists());
+}
+
+#[test]
+fn a_branch_appoints_none_of_its_own_judges() {
+    let signed = Signed::new();
+    let sandbox = &signed.sandbox;
+    sandbox.git(&["checkout", "-qb", "feature"]);
+    sandbox.write("policies/acme/tenant.yaml", &signed.tenant("acme", "eve", ""));
+    signed.commit(Some("eve"), "I own this");
+    signed.change("acme", 7, Some("eve"));
+    sandbox.write("keywheel.yaml", &signed.config("require_signed: false\n"));
+    signed.commit(None, "and nobody signs");
+    let found = findings(&review(sandbox), "signature/");
+    assert_eq!(found.iter().filter(|it| it.contains("signature/unknown-key policies/acme/")).count(), 2, "{found:#?}");
+    assert_eq!(found.iter().filter(|it| it.contains("signature/unsigned keywheel.yaml")).count(), 1, "{found:#?}");
+    // Where nobody was asked to sign, nobody is now.
+    sandbox.git(&["reset", "-q", "--hard", "main"]);
+    sandbox.write("keywheel.yaml", &signed.config(""));
+    signed.commit(Some("root"), "no signatures any more");
+    sandbox.git(&["checkout", "-q", "-B", "main"]);
+    sandbox.git(&["checkout", "-q", "-B", "feature"]);
+    signed.change("acme", 7, None);
+    assert_eq!(findings(&review(sandbox), "signature/"), [""; 0]);
+}
+
+#[test]
+fn what_will_need_approvals_is_told_before_the_merge() {
+    let documents = |interval: u32, more: &str| {
+        with_keys(3).replace(
+            "rotation_interval_days: 1\n",
+            &format!("rotation_interval_days: {interval}\nenable_rollback: false\n{more}"),
+        )
+    };
+    let house = House::with("approvals: {required: 2, rotations_over: 3}\n", &documents(90, ""));
+    let sandbox = &house.sandbox;
+    sandbox.git(&["checkout", "-qb", "feature"]);
+    sandbox.commit(&documents(30, "old_key_disposition: disable\ndata_max_age_days: 3\n"));
+    // The settings of before count.
+    let config = sandbox.read("keywheel.yaml").replace("required: 2", "required: 0");
+    sandbox.write("keywheel.yaml", &config);
+    sandbox.commit_all("nobody is asked");
+    let rotations =
+        "if all become due at once, 4 rotations of tenant acme are more than `approvals.rotations_over` allows";
+    let ending = "old versions of tenant acme will stop decrypting";
+    let asked = "2 approvals by owners of tenant acme are needed then";
+    let mut found = findings(&review(sandbox), "plan/approvals");
+    found.sort();
+    assert_eq!(
+        found,
+        [format!("info plan/approvals -: {rotations}: {asked}"), format!("info plan/approvals -: {ending}: {asked}")]
+    );
+    // Three are as many as may go without, and what stays readable needs nobody.
+    sandbox.git(&["reset", "-q", "--hard", "main"]);
+    sandbox.commit(&documents(30, "").replacen("rotation_policy: Nightly\n", "", 1));
+    assert_eq!(findings(&review(sandbox), "plan/approvals"), [""; 0]);
+    // One owner is too few for two approvals.
+    sandbox.git(&["reset", "-q", "--hard", "main"]);
+    house.tenant(&house.owner("ben", "ben", ""));
+    sandbox.commit_all("he is alone");
+    sandbox.git(&["checkout", "-q", "-B", "main"]);
+    sandbox.git(&["checkout", "-q", "-B", "feature"]);
+    sandbox.commit(&documents(90, "old_key_disposition: disable\ndata_max_age_days: 3\n"));
+    let found = findings(&review(sandbox), "plan/approvals");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].starts_with("warning plan/approvals") && found[0].ends_with("and 1 of them can sign"),
+        "{found:#?}"
+    );
 }

@@ -77,7 +77,7 @@ impl Signed {
     }
 
     /// Changes how often a tenant's keys rotate.
-    fn change(&self, tenant: &str, days: u32, signer: Option<&str>) {
+    pub(super) fn change(&self, tenant: &str, days: u32, signer: Option<&str>) {
         let days = format!("rotation_interval_days: {days}");
         let documents = NIGHTLY.replace("acme", tenant).replace("rotation_interval_days: 1", &days);
         self.sandbox.write(&format!("policies/{tenant}/keys.yaml"), &documents);
