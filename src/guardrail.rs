@@ -19,6 +19,7 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 
 use crate::model::{EncryptionKey, Guardrail, RotationPolicy, Timestamp};
+use crate::schedule::Timing;
 
 /// What a rule is called in findings and waivers.
 #[must_use]
@@ -33,6 +34,10 @@ pub fn code(guardrail: &Guardrail) -> String {
     }
     code.trim_end_matches('-').to_owned()
 }
+
+/// What a rule may ask of a policy beside its fields: the most days from one rotation to the next, by its interval or its
+/// schedule. A policy that makes nothing due by time has none.
+pub const LONGEST_INTERVAL: &str = "longest_interval_days";
 
 /// How long a rule may be.
 const LONGEST: usize = 4096;
@@ -115,7 +120,7 @@ impl Facts {
     #[must_use]
     pub fn policy(&self, policy: &RotationPolicy) -> Given<'_> {
         let mut context = self.0.new_inner_scope();
-        context.add_variable_from_value("policy", of(policy, &EMPTY_IN_POLICY));
+        context.add_variable_from_value("policy", value(policy_fields(policy)));
         Given(context)
     }
 
@@ -124,7 +129,7 @@ impl Facts {
     pub fn key(&self, key: &EncryptionKey, policy: Option<&RotationPolicy>) -> Given<'_> {
         let mut context = self.0.new_inner_scope();
         context.add_variable_from_value("key", of(key, &EMPTY_IN_KEY));
-        context.add_variable_from_value("policy", policy.map_or(Value::Null, |policy| of(policy, &EMPTY_IN_POLICY)));
+        context.add_variable_from_value("policy", policy.map_or(Value::Null, |policy| value(policy_fields(policy))));
         Given(context)
     }
 
@@ -263,7 +268,7 @@ type Root = (&'static str, Option<Subject>, serde_json::Value);
 
 static ROOTS: LazyLock<[Root; 4]> = LazyLock::new(|| {
     [
-        ("policy", Some(Subject::Policy), shape_of::<RotationPolicy>()),
+        ("policy", Some(Subject::Policy), shape_of_policy()),
         ("key", Some(Subject::Key), shape_of::<EncryptionKey>()),
         ("plan", Some(Subject::Plan), shape_of::<PlanFacts>()),
         ("now", None, serde_json::Value::Null),
@@ -273,6 +278,14 @@ static ROOTS: LazyLock<[Root; 4]> = LazyLock::new(|| {
 fn shape_of<T: JsonSchema>() -> serde_json::Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+fn shape_of_policy() -> serde_json::Value {
+    let mut shape = shape_of::<RotationPolicy>();
+    if let Some(fields) = shape.get_mut("properties").and_then(|fields| fields.as_object_mut()) {
+        fields.insert(LONGEST_INTERVAL.to_owned(), serde_json::json!({ "type": "integer" }));
+    }
+    shape
 }
 
 /// A part of a shape, also where it may be null.
@@ -445,9 +458,24 @@ fn is_bound(bound: &Bound, name: &str) -> bool {
     bound.iter().any(|(bound, _)| bound == name)
 }
 
+/// What a rule finds in a policy.
+#[must_use]
+pub fn policy_fields(policy: &RotationPolicy) -> serde_json::Value {
+    let mut json = with_empty(policy, &EMPTY_IN_POLICY);
+    let longest = Timing::new(policy).ok().and_then(|timing| timing.longest_interval_days());
+    if let (Some(fields), Some(days)) = (json.as_object_mut(), longest) {
+        fields.insert(LONGEST_INTERVAL.to_owned(), days.into());
+    }
+    json
+}
+
 /// A document as CEL sees it: whole numbers are `int`, lists and maps are there when they are empty, and what is not set is
 /// not there.
 fn of<T: Serialize>(document: &T, empty: &[(String, serde_json::Value)]) -> Value {
+    value(with_empty(document, empty))
+}
+
+fn with_empty<T: Serialize>(document: &T, empty: &[(String, serde_json::Value)]) -> serde_json::Value {
     // Every rule that asks for a field of nothing is an error.
     let mut json = serde_json::to_value(document).unwrap_or_default();
     if let Some(fields) = json.as_object_mut() {
@@ -455,7 +483,7 @@ fn of<T: Serialize>(document: &T, empty: &[(String, serde_json::Value)]) -> Valu
             fields.entry(name).or_insert_with(|| empty.clone());
         }
     }
-    value(json)
+    json
 }
 
 /// What fields of a type are where the document leaves them out because they are empty.

@@ -25,7 +25,7 @@
 //! - A secret has no way out: [`model::Secret`] shows its reference or nothing, by every trait that could show it.
 //!
 //! An import may only point down: `cli -> render -> engine -> source, store, provider, notify -> plan, rotation -> document ->
-//! schedule, signature -> diagnostic, model`. A test reads the `use` lines and fails on any other arrow.
+//! guardrail -> schedule, signature -> diagnostic, model`. A test reads the `use` lines and fails on any other arrow.
 //!
 //! Modules follow in reading order.
 

@@ -328,6 +328,16 @@ impl Timing {
         std::iter::from_fn(rotate).take(count).collect()
     }
 
+    /// The most whole days, by the calendar, from one slot to the next; none where no schedule makes the key due. Of a
+    /// schedule that fires more rarely than in 40 years, those.
+    #[must_use]
+    pub fn longest_interval_days(&self) -> Option<u32> {
+        Some(match &self.cadence.as_ref()?.rule {
+            Rule::Interval { days, .. } => *days,
+            Rule::Cron(schedule) => schedule.longest_distance_days(),
+        })
+    }
+
     /// The zone of every local time of the policy.
     #[must_use]
     pub fn timezone(&self) -> Tz {

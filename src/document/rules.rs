@@ -206,9 +206,9 @@ fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<Mistake>, n
         None => serde_json::to_value(judged.policy),
     }
     .unwrap_or_default();
-    let policy = serde_json::to_value(judged.policy).unwrap_or_default();
+    let policy = judged.policy.map(guardrail::policy_fields).unwrap_or_default();
     let said = |(subject, field): &(Subject, String)| {
-        let value = if *subject == own { &spec } else { &policy }.get(field).filter(|value| !value.is_null());
+        let value = if *subject == Subject::Key { &spec } else { &policy }.get(field).filter(|value| !value.is_null());
         let value = value.map_or_else(|| "not set".to_owned(), ToString::to_string);
         format!("{field} is {}", super::scalar::shorten(&value))
     };
@@ -236,10 +236,14 @@ fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<Mistake>, n
             finding
         }
     };
-    let written =
-        |field: &&(Subject, String)| field.0 == own && spec.get(&field.1).is_some_and(|value| !value.is_null());
-    let field = rule.rule.fields.iter().find(written).or_else(|| rule.rule.fields.iter().find(|field| field.0 == own));
-    let steps: Vec<Step<'_>> = field.map(|(_, field)| Step::Field(field)).into_iter().collect();
+    let is_set = |field: &str| spec.get(field).is_some_and(|value| !value.is_null());
+    // What it is reckoned from is what can be changed.
+    let source = if is_set("rotation_schedule") { "rotation_schedule" } else { "rotation_interval_days" };
+    let own_fields = rule.rule.fields.iter().filter(|(subject, _)| *subject == own);
+    let own_fields =
+        own_fields.map(|(_, field)| if field == guardrail::LONGEST_INTERVAL { source } else { field.as_str() });
+    let field = own_fields.clone().find(|field| is_set(field)).or_else(|| own_fields.clone().next());
+    let steps: Vec<Step<'_>> = field.map(Step::Field).into_iter().collect();
     finding = about(judged.document, finding, &steps);
     finding.related = rule
         .document

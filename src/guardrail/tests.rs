@@ -101,6 +101,36 @@ fn a_rule_may_ask_for_the_instant() {
     assert_eq!(kept("2026-12-20T01:00:00Z"), Ok(false));
 }
 
+#[test]
+fn the_longest_interval_is_measured_however_it_is_written() {
+    let facts = Facts::new(Timestamp::UNIX_EPOCH);
+    let kept = |text: &str, more: &str| {
+        let base = r#"{"tenant_id": "acme", "policy_name": "P", "key_type": "phi_data""#;
+        let policy: RotationPolicy = serde_json::from_str(&format!("{base}, {more}}}")).unwrap();
+        Rule::new(text).unwrap().is_kept(&facts.policy(&policy)).unwrap()
+    };
+    for (schedule, days) in [
+        (r#""rotation_interval_days": 90"#, 90),
+        (r#""rotation_schedule": "0 2 * * *""#, 1),
+        (r#""rotation_schedule": "0 2,14 * * *""#, 1),
+        (r#""rotation_schedule": "0 2 * * MON""#, 7),
+        (r#""rotation_schedule": "0 2 1 * *""#, 31),
+        // From the last of March until that of May, and so on.
+        (r#""rotation_schedule": "0 2 31 * *""#, 62),
+        (r#""rotation_schedule": "0 2 L * *""#, 31),
+        (r#""rotation_schedule": "0 2 1 1,7 *""#, 184),
+        (r#""rotation_schedule": "0 2 1 1 *""#, 366),
+        (r#""rotation_schedule": "0 2 29 2 *""#, 1461),
+        (r#""rotation_schedule": "0 2 * 2 MON#5""#, 10_227),
+    ] {
+        let limit = |most: u32| kept(&format!("policy.longest_interval_days <= {most}"), schedule);
+        assert!(limit(days) && !limit(days - 1), "{schedule} is {days} days");
+    }
+    let by_use = r#""rotation_trigger": "usage_based", "max_usage_count": 9"#;
+    assert!(kept("!has(policy.longest_interval_days)", by_use));
+    assert!(kept("!has(policy.longest_interval_days)", r#""rotation_trigger": "manual""#));
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "[a-z0-9.()\\[\\]{}!&|?:<>=+*/%'\", -]{0,80}") {

@@ -24,8 +24,13 @@ pub struct Guardrail {
     /// The classes of data that it holds for; absent means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_types: Vec<String>,
-    /// The rule, an expression in CEL that is true where it is kept.
-    #[schemars(length(min = 1, max = 4096), example = &"policy.rotation_interval_days <= 90")]
+    /// The rule, an expression in CEL that is true where it is kept. Beside its fields a policy has `longest_interval_days`: the most
+    /// days from one rotation to the next, by its interval or its schedule; absent where nothing makes keys due by time.
+    #[schemars(
+        length(min = 1, max = 4096),
+        example = &"policy.rotation_interval_days <= 90",
+        example = &"has(policy.longest_interval_days) && policy.longest_interval_days <= 90"
+    )]
     pub rule: String,
     /// What is said when it is broken.
     #[schemars(length(min = 1))]

@@ -18,11 +18,16 @@ use super::{MAX_MINIMUM_GAP, TimingProblem};
 /// 29th of February on a given day of the week, comes every 28 years, and after 40 where a year like 2100 lies between.
 const HORIZON_DAYS: usize = 40 * 366;
 
+/// Whatever comes every month or every week shows its longest distance within these, in a leap year or not.
+const FOUR_YEARS: usize = 4 * 366;
+
 /// A schedule that fires, and never twice within twelve hours by its own clock.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     cron: Box<Cron>,
     least_distance: Duration,
+    /// Are there years whose firings are unlike those of the four before?
+    is_irregular: bool,
 }
 
 impl Schedule {
@@ -51,7 +56,7 @@ impl Schedule {
                 "let it fire at most every 12 hours, as `0 2,14 * * *` does",
             ));
         }
-        Ok(Self { cron: Box::new(cron), least_distance })
+        Ok(Self { cron: Box::new(cron), least_distance, is_irregular: fields::is_irregular(text) })
     }
 
     /// The first firing after a local time.
@@ -67,6 +72,19 @@ impl Schedule {
     /// The least time between two firings, by the clock on the wall: a day of 23 hours makes no daily schedule too dense.
     pub(super) fn least_distance(&self) -> Duration {
         self.least_distance
+    }
+
+    /// The most days from one day that fires to the next.
+    pub(super) fn longest_distance_days(&self) -> u32 {
+        let horizon = if self.is_irregular { HORIZON_DAYS } else { FOUR_YEARS };
+        let fires = days().take(horizon).filter(|day| fires_on(&self.cron, *day));
+        let fires: Vec<NaiveDate> = fires.collect();
+        let between = fires.iter().zip(fires.iter().skip(1)).map(|(one, next)| (*next - *one).num_days()).max();
+        // What fires once is as good as never heard of again.
+        between
+            .and_then(|days| u32::try_from(days).ok())
+            .or_else(|| u32::try_from(HORIZON_DAYS).ok())
+            .unwrap_or(u32::MAX)
     }
 }
 

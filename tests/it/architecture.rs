@@ -17,7 +17,8 @@ const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["rotation"],
     &["document"],
-    &["schedule", "guardrail", "signature"],
+    &["guardrail"],
+    &["schedule", "signature"],
     &["diagnostic"],
     &["model"],
     // For tests alone.

@@ -78,6 +78,12 @@ pub(super) fn check(text: &str) -> Result<(), TimingProblem> {
     Ok(())
 }
 
+/// Does it fire in some months alone, or on a fifth weekday? The dates of such a schedule come back after 28 years at the
+/// earliest.
+pub(in crate::schedule) fn is_irregular(text: &str) -> bool {
+    text.contains('#') || text.split_whitespace().nth(3).is_some_and(|month| month != "*")
+}
+
 /// What a nickname of other crons stands for.
 fn nickname(text: &str) -> Option<&'static str> {
     Some(match text.to_ascii_lowercase().as_str() {

@@ -113,8 +113,8 @@ fn a_compliance_tag_is_checked_and_an_unknown_one_is_told() {
         format!("{}{}", done.stdout, done.stderr)
     };
     let nist = said("NIST-800-57", 1);
-    assert!(nist.contains("guardrail/nist-800-57-5-3-6-cryptoperiod"), "{nist}");
-    assert!(nist.contains("5.3.6, Table 1") && nist.contains("rotation_interval_days is 800"), "{nist}");
+    assert!(nist.contains("guardrail/nist-800-57-5-3-6-encryption-cryptoperiod"), "{nist}");
+    assert!(nist.contains("5.3.6, Table 1") && nist.contains("longest_interval_days is 800"), "{nist}");
     let pci = said("pci dss", 0);
     assert!(pci.contains("guardrail/pci-dss-3-7-4-a-year"), "{pci}");
     assert!(said("HIPPA", 0).contains("did you mean `HIPAA`?"));
