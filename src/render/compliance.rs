@@ -6,11 +6,11 @@ pub mod markdown;
 pub mod page;
 
 use crate::engine::ComplianceReport;
-use crate::model::Workflow;
-use crate::plan::compliance::{Gap, KeyEvidence, RuleEvidence, Turn, WaiverEvidence};
+use crate::model::{Phase, Workflow};
+use crate::plan::compliance::{Gap, InForce, KeyEvidence, RuleEvidence, Turn, WaiverEvidence};
 
 use super::style::{self, paint};
-use super::text::{count, safe, wrap};
+use super::text::{count, one_line, safe, wrap};
 use super::{View, table, time};
 
 /// Draws a report for a terminal: the numbers, what is not as it should be, and the keys.
@@ -29,19 +29,25 @@ pub fn draw(report: &ComplianceReport, view: View) -> String {
         out += &format!("{}\n\n", paint(style::HEADING, "Rules, as they are kept now"));
         for rule in &report.rules {
             let mark = if rule.broken_by.is_empty() { paint(style::GOOD, "✓") } else { paint(style::WARNING, "!") };
-            out += &format!("  {mark} {}\n", safe(&of_rule(rule)));
+            out += &format!("  {mark} {}\n", one_line(&of_rule(rule)));
         }
         out += "\n";
     }
     let gaps = report.keys.iter().flat_map(|key| key.gaps.iter().map(move |gap| (key, gap)));
-    let gaps: Vec<_> = gaps.map(|(key, gap)| format!("{}: {}", name(key), of_gap(gap))).collect();
-    if !gaps.is_empty() {
-        out += &format!("{}\n\n", paint(style::HEADING, "Gaps"));
-        for gap in gaps {
-            out += &format!("  {} {}\n", paint(style::WARNING, "!"), safe(&gap));
-        }
-        out += "\n";
-    }
+    section(&mut out, "Gaps", gaps.map(|(key, gap)| format!("{}: {}", name(key), of_gap(gap))));
+    let failed = report.keys.iter().flat_map(|key| key.rotations.iter().map(move |turn| (key, turn)));
+    let failed = failed.filter(|(_, turn)| turn.result != Phase::Settled);
+    section(
+        &mut out,
+        "Rotations that failed",
+        failed.map(|(key, turn)| format!("{} at {}: {}", name(key), time::instant(turn.started_at), of_turn(turn))),
+    );
+    let waivers = report.policies.iter().flat_map(|policy| policy.waivers.iter().map(move |waiver| (policy, waiver)));
+    section(
+        &mut out,
+        "Waivers",
+        waivers.map(|(policy, waiver)| format!("{}/{}: {}", policy.tenant_id, policy.policy_name, of_waiver(waiver))),
+    );
     if report.keys.is_empty() {
         out += &format!("{}\n", nothing(report));
         return out;
@@ -58,6 +64,19 @@ pub fn draw(report: &ComplianceReport, view: View) -> String {
         ]
     });
     out + &table::draw(&["KEY", "ROTATIONS", "LAST", "DAYS", "WITHIN", "GAPS"], rows, view)
+}
+
+/// What a person should look at, under its heading; nothing where there is none.
+fn section(out: &mut String, heading: &str, said: impl Iterator<Item = String>) {
+    let mut said = said.peekable();
+    if said.peek().is_none() {
+        return;
+    }
+    *out += &format!("{}\n\n", paint(style::HEADING, heading));
+    for line in said {
+        *out += &format!("  {} {}\n", paint(style::WARNING, "!"), one_line(&line));
+    }
+    *out += "\n";
 }
 
 /// `Key rotation evidence that supports an assessment under HIPAA`.
@@ -163,10 +182,24 @@ fn some(names: &[String]) -> String {
 pub(super) fn of_turn(turn: &Turn) -> String {
     let what = if turn.workflow == Workflow::Rollback { "rollback" } else { "rotation" };
     let duration = turn.duration_ms.map_or_else(String::new, |ms| format!(" in {ms} ms"));
-    format!("{what} ({}), {}{duration}", turn.cause, turn.result)
+    let versions = match (&turn.from_ref, &turn.to_ref) {
+        (Some(from), Some(to)) => format!(", from {from} to {to}"),
+        (Some(from), None) => format!(", from {from}"),
+        (None, _) => String::new(),
+    };
+    let error = turn.error.as_ref().map_or_else(String::new, |error| format!("; its last error was: {error}"));
+    format!("{what} of {} ({}), {}{duration}{versions}: {}{error}", turn.key_name, turn.cause, turn.result, turn.reason)
+}
+
+/// Under which policy a key was when.
+pub(super) fn of_force(span: &InForce) -> String {
+    format!("under {} from {} until {}", span.policy_name, time::instant(span.from), time::instant(span.until))
 }
 
 /// Who approved, if anybody was asked.
 pub(super) fn approvers(turn: &Turn) -> String {
     turn.approvers.iter().cloned().collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Evidence for a spreadsheet: one row for each rotation, gap, policy version, waiver, rule and chain of the log. What a
+//! Evidence for a spreadsheet: one row for each rotation, span under a policy, gap, policy version, waiver, rule and chain of the log. What a
 //! spreadsheet would take for a formula has a quotation mark in front.
 
 use crate::engine::ComplianceReport;
@@ -8,7 +8,7 @@ use super::super::time;
 use super::{approvers, name};
 
 /// The columns.
-const HEADER: [&str; 13] = [
+const HEADER: [&str; 15] = [
     "record",
     "framework",
     "object",
@@ -22,14 +22,16 @@ const HEADER: [&str; 13] = [
     "correlation_id",
     "approvers",
     "digest",
+    "from_ref",
+    "to_ref",
 ];
 
 /// The file.
 #[must_use]
 pub fn draw(report: &ComplianceReport) -> String {
-    let mut rows: Vec<[String; 13]> = Vec::new();
+    let mut rows: Vec<[String; 15]> = Vec::new();
     let row = |record: &str, object: String| {
-        let mut row = [const { String::new() }; 13];
+        let mut row = [const { String::new() }; 15];
         [row[0], row[1], row[2]] = [record.to_owned(), report.framework.to_owned(), object];
         row
     };
@@ -50,9 +52,18 @@ pub fn draw(report: &ComplianceReport) -> String {
             (all[3], all[4]) = (time::instant(turn.started_at), turn.ended_at.map_or_else(String::new, time::instant));
             all[5] = turn.duration_ms.map_or_else(String::new, |ms| ms.to_string());
             (all[6], all[7]) = (turn.cause.to_string(), turn.result.to_string());
-            all[8].clone_from(turn.error.as_ref().unwrap_or(&turn.reason));
+            let error = turn.error.as_ref().map_or_else(String::new, |error| format!("; its last error was: {error}"));
+            all[8] = format!("{}{error}", turn.reason);
             all[9] = turn.commit.clone().unwrap_or_default();
             (all[10], all[11]) = (turn.correlation_id.clone(), approvers(turn));
+            all[13] = turn.from_ref.clone().unwrap_or_default();
+            all[14] = turn.to_ref.clone().unwrap_or_default();
+            rows.push(all);
+        }
+        for span in &key.in_force {
+            let mut all = row("in-force", name(key));
+            (all[3], all[4]) = (time::instant(span.from), time::instant(span.until));
+            all[8] = span.policy_name.to_string();
             rows.push(all);
         }
         for gap in &key.gaps {
@@ -107,7 +118,8 @@ pub fn draw(report: &ComplianceReport) -> String {
 /// A cell that no spreadsheet runs.
 fn harmless(cell: &str) -> String {
     let cell = one_line(cell);
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+    // Some take away the spaces before it.
+    if cell.trim_start().starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }
 
 #[cfg(test)]
@@ -116,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_a_spreadsheet_would_run_is_text() {
-        for formula in ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"] {
+        for formula in ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", " =1+1", "\u{a0}=1"] {
             assert_eq!(harmless(formula), format!("'{formula}"));
         }
         assert_eq!(harmless("acme/patients"), "acme/patients");

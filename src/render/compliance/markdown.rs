@@ -4,7 +4,9 @@ use crate::engine::ComplianceReport;
 
 use super::super::markdown::{code, inline};
 use super::super::time;
-use super::{approvers, audit, heading, nothing, numbers, of_gap, of_rule, of_turn, of_waiver, period, title};
+use super::{
+    approvers, audit, heading, nothing, numbers, of_force, of_gap, of_rule, of_turn, of_waiver, period, title,
+};
 
 /// So many rotations have room for each key.
 const SHOWN: usize = 100;
@@ -45,6 +47,9 @@ pub fn draw(report: &ComplianceReport) -> String {
     for key in &report.keys {
         let days = format!("{:.2} of {:.2} days within", key.days_within, key.days);
         out += &format!("\n### {}\n\n{days}.\n\n", inline(&heading(key)));
+        for span in &key.in_force {
+            out += &format!("- {}\n", inline(&of_force(span)));
+        }
         for gap in &key.gaps {
             out += &format!("- **gap**: {}\n", inline(&of_gap(gap)));
         }

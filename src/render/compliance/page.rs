@@ -7,7 +7,9 @@ use crate::plan::compliance::KeyEvidence;
 
 use super::super::text::safe;
 use super::super::{html, time};
-use super::{approvers, audit, heading, nothing, numbers, of_gap, of_rule, of_turn, of_waiver, period, title};
+use super::{
+    approvers, audit, heading, nothing, numbers, of_force, of_gap, of_rule, of_turn, of_waiver, period, title,
+};
 
 /// The page.
 #[must_use]
@@ -92,6 +94,7 @@ fn evidence(key: &KeyEvidence) -> Markup {
             (safe(&key.key_type)) ", " (key.kms_provider) @if let Some(alias) = &key.kms_alias { ", " (safe(alias)) }
             ", " (key.state) ", in care since " (time::instant(key.managed_since)) ", " code { (key.key_id) }
         }
+        @for span in &key.in_force { p { (of_force(span)) } }
         @for gap in &key.gaps { p { span.chip.danger { "gap" } " " (safe(&of_gap(gap))) } }
         @if !key.rotations.is_empty() {
             div.wide {
@@ -101,7 +104,7 @@ fn evidence(key: &KeyEvidence) -> Markup {
                         @for turn in &key.rotations {
                             tr {
                                 td { (time::instant(turn.started_at)) }
-                                td { (safe(&of_turn(turn))) @if let Some(error) = &turn.error { br; span.dim { (safe(error)) } } }
+                                td { (safe(&of_turn(turn))) }
                                 td { code { (turn.commit.as_deref().map_or("", |commit| commit.get(..12).unwrap_or(commit))) } }
                                 td { (safe(&approvers(turn))) }
                                 td { code { (turn.correlation_id) } }
