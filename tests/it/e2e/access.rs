@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::approvals::{DOCUMENTS as RETIRING, House};
 use super::signed::Signed;
 use super::{NIGHTLY, NOON, Sandbox};
 
@@ -17,6 +18,7 @@ const WHO: &[(&str, Option<&str>)] = &[
     ("the owner of globex", Some("bob")),
     ("the owner of the repository", Some("root")),
     ("an owner of acme whose key is revoked", Some("lost")),
+    ("an owner of acme whose key has expired", Some("old")),
     ("a stranger", Some("eve")),
     ("somebody who does not sign", None),
 ];
@@ -63,6 +65,21 @@ const WHAT: &[(&str, Option<&str>, Change)] = &[
     ("the limits", Some("root"), |it| {
         it.write("keywheel.yaml", &it.config("require_signed: true\nlimits: {max_removals: 9}\n"));
     }),
+    ("how many approve", Some("root"), |it| {
+        it.write("keywheel.yaml", &it.config("require_signed: true\napprovals: {required: 0}\n"));
+    }),
+    ("which variables a tenant may read", Some("root"), |it| {
+        it.write("keywheel.yaml", &it.config(&format!("{STRICT}secrets: {{acme: [ACME_HOOK]}}\n")));
+    }),
+    ("a freeze for every tenant", Some("root"), |it| {
+        it.write("policies/freezes.yaml", FREEZE);
+    }),
+    ("a weaker rule for every tenant", Some("root"), |it| {
+        it.write("policies/house.yaml", &HOUSE.replace("1000", "100000"));
+    }),
+    ("a rule for every tenant that leaves", Some("root"), |it| {
+        it.remove("policies/house.yaml");
+    }),
     ("a tenant's account", Some("root"), |it| {
         it.write("keywheel.yaml", &it.config(ACCOUNT));
     }),
@@ -73,6 +90,11 @@ const WHAT: &[(&str, Option<&str>, Change)] = &[
 
 const RULE: &str =
     "apiVersion: keywheel/v1\nkind: Guardrail\nname: A year\nrule: plan.rotations <= 1000\nmessage: too many\n";
+const HOUSE: &str =
+    "apiVersion: keywheel/v1\nkind: Guardrail\nname: House\nrule: plan.rotations <= 1000\nmessage: too many\n";
+const FREEZE: &str = "apiVersion: keywheel/v1\nkind: Freeze\nname: Night\nreason: none\nfrom: \"2026-12-20T00:00:00\"\nuntil: \"2026-12-21T00:00:00\"\n";
+/// What holds before any of them.
+const STRICT: &str = "require_signed: true\napprovals: {required: 1}\n";
 const ACCOUNT: &str = "require_signed: true\nproviders: {aws_kms: {tenants: {acme: {role_arn: \"arn:aws:iam::123456789012:role/keywheel\"}}}}\n";
 
 impl Signed {
@@ -116,9 +138,16 @@ fn copy(from: &Path, to: &Path) {
 fn who_may_change_what_of_whom() {
     let signed = Signed::new();
     signed.key("lost", "ed25519");
-    let lost = format!("- principal: lost@example.org\n  signing_key: {}\n  revoked: true\n", signed.public("lost"));
-    signed.write("policies/acme/tenant.yaml", &signed.tenant("acme", "ada", &lost));
+    signed.key("old", "ed25519");
+    let entry = |person: &str, more: &str| {
+        format!("- principal: {person}@example.org\n  signing_key: {}\n  {more}\n", signed.public(person))
+    };
+    let more = [entry("lost", "revoked: true"), entry("old", "valid_before: \"2026-02-28\"")].concat();
+    signed.write("policies/acme/tenant.yaml", &signed.tenant("acme", "ada", &more));
     signed.commit(Some("ada"), "hers is lost");
+    signed.write("policies/house.yaml", HOUSE);
+    signed.write("keywheel.yaml", &signed.config(STRICT));
+    signed.commit(Some("root"), "a strict house");
     signed.applies();
     let (base, state) = (signed.sandbox.git(&["rev-parse", "HEAD"]), signed.sandbox.path(".keywheel"));
     let kept = tempfile::tempdir().unwrap();
@@ -145,6 +174,107 @@ fn who_may_change_what_of_whom() {
         }
     }
     assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), WHO.len() * WHAT.len(), wrong.join("\n"));
+}
+
+/// A change that waits to be applied: what it is, who wrote it, whose key signed it, and the file.
+const CHANGES: &[(&str, &str, Option<&str>, &str)] = &[
+    ("ada's own", "ada", None, "policies/acme/keys.yaml"),
+    ("eve's, with ben's signature", "eve", Some("ben"), "policies/acme/keys.yaml"),
+    ("cleo's", "cleo", None, "policies/acme/keys.yaml"),
+    ("dan's, who owns globex", "dan", None, "policies/acme/keys.yaml"),
+    ("root's, of the repository", "root", None, "keywheel.yaml"),
+    ("cleo's, of the repository", "cleo", None, "keywheel.yaml"),
+];
+
+/// Whose approval counts for which of them, in their order. Ada wrote the policy itself, and approves nothing of it.
+const APPROVERS: &[(&str, [bool; 6])] = &[
+    ("ada", [false; 6]),
+    ("ben", [true, false, true, true, true, true]),
+    ("cleo", [true, true, false, true, true, false]),
+    ("dan", [false; 6]),
+    ("root", [false; 6]),
+    ("eve", [false; 6]),
+];
+
+#[test]
+fn who_may_approve_whose_change() {
+    let house = House::with("approvals: {required: 1}\n", RETIRING);
+    let sandbox = &house.sandbox;
+    let key = |person: &str| house.key(if person == "dan" { "spare" } else { person });
+    let of_globex = house.owner("dan", "spare", "");
+    sandbox.write(
+        "policies/globex/tenant.yaml",
+        &format!("apiVersion: keywheel/v1\nkind: Tenant\ntenant_id: globex\nowners:\n{of_globex}"),
+    );
+    sandbox.commit_all("another tenant");
+    sandbox.at("2026-03-03 12:00:00", APPLY).exits(0);
+    let (base, state) = (sandbox.git(&["rev-parse", "HEAD"]), sandbox.path(".keywheel"));
+    let kept = tempfile::tempdir().unwrap();
+    copy(&state, kept.path());
+    let retained = "2026-03-05 12:01:00";
+    let first = || sandbox.sql("SELECT state FROM key_versions WHERE number = 1").remove(0)["state"].take();
+    let mut wrong = Vec::new();
+    for (index, (what, author, signer, file)) in CHANGES.iter().enumerate() {
+        let text = sandbox.read(file);
+        let edited = match *file {
+            "keywheel.yaml" => format!("{text}limits: {{max_removals: 9}}\n"),
+            _ => text.replacen("key_type: phi_data\n", "key_type: phi_data\ndescription: Edited\n", 1),
+        };
+        sandbox.write(file, &edited);
+        sandbox.git(&["add", "-A"]);
+        let (author, sign) =
+            (format!("{author} <{author}@example.org>"), format!("commit.gpgsign={}", signer.is_some()));
+        let signing = format!("user.signingkey={}", key(signer.unwrap_or("eve")).display());
+        let as_author =
+            ["-c", "gpg.format=ssh", "-c", &signing, "-c", &sign, "commit", "-qm", what, "--author", &author];
+        sandbox.git(&as_author);
+        sandbox
+            .at(retained, &["plan", "--out", "plan.json"])
+            .exits(0)
+            .says("1 approval by owners of tenant acme is needed");
+        let plan = sandbox.read("plan.json");
+        for (who, counts) in APPROVERS {
+            sandbox.write("plan.json", &plan);
+            let with = key(who);
+            let approve = ["approve", "plan.json", "--sign-with", with.to_str().unwrap(), "--auto-approve"];
+            sandbox.at(retained, &approve).exits(0);
+            let before = sandbox.state();
+            let done = sandbox.at("2026-03-05 12:02:00", &["apply", "plan.json"]).ends();
+            let is_approved = done.status == Some(0) && first() == "disabled";
+            let is_refused =
+                done.status == Some(3) && done.stderr.contains("error[apply/approvals]") && sandbox.state() == before;
+            if (is_approved, is_refused) != (counts[index], !counts[index]) {
+                let should = if counts[index] { "may" } else { "may not" };
+                wrong.push(format!("{who} {should} approve {what}: ended with {:?}: {}", done.status, done.stderr));
+            }
+            fs::remove_dir_all(&state).unwrap();
+            copy(kept.path(), &state);
+        }
+        sandbox.git(&["reset", "-q", "--hard", &base]);
+    }
+    assert!(wrong.is_empty(), "{} cells:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_is_done_by_hand_goes_by_what_was_applied_whoever_changed_the_documents() {
+    let signed = Signed::new();
+    let base = signed.sandbox.git(&["rev-parse", "HEAD"]);
+    let mut versions = 1;
+    for (who, signer) in [("a stranger", Some("eve")), ("nobody", None), ("another tenant's owner", Some("bob"))] {
+        signed.change("acme", 9, signer);
+        signed.sandbox.at(NOON, APPLY).exits(3).error("apply/unsigned");
+        for command in ["park", "resume", "rotate"] {
+            let command = [command, "acme/patients", "--reason", "a test", "--auto-approve"];
+            signed.sandbox.at(NOON, &command).exits(0);
+        }
+        versions += 1;
+        let told = signed.sandbox.sql(
+            "SELECT (SELECT rotation_interval_days FROM key_rotation_policies WHERE tenant_id = 'acme') AS days, \
+             (SELECT count(*) FROM key_versions v JOIN encryption_keys k ON k.id = v.key_id WHERE k.tenant_id = 'acme') AS versions",
+        );
+        assert_eq!(told, [json!({ "days": 1, "versions": versions })], "{who} changed the policy by hand's way");
+        signed.sandbox.git(&["reset", "-q", "--hard", &base]);
+    }
 }
 
 /// What a document of globex says that would reach into acme, and the finding that it gets.
