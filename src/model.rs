@@ -8,6 +8,7 @@
 //! Must not know: any clock, any randomness, git, a database, a key manager.
 
 pub(crate) mod case;
+mod count;
 mod message;
 mod name;
 mod observed;
@@ -21,6 +22,7 @@ pub use case::{
     ACTIONS, Case, Expectation, ExpectedChange, ExpectedFinding, ExpectedWait, Given, GivenRecord, Matching,
     RecordedKey, RecordedVersion, Test,
 };
+pub use count::{count, days, thousands, times};
 pub use message::{Channel, Delivery, Message, MessageKind};
 pub use name::{Address, Name, NameError, ObjectKind, ObjectRef};
 pub use observed::{LastUse, Observation, ObservedKey, ObservedVersion};

@@ -26,7 +26,7 @@ pub(super) fn failed(work: &Work, error: &str) -> Fact {
         identity: format!("{} {} {failures}", work.key.id, rotation.id),
         text: format!(
             "the {} of {} failed ({failures} in a row): {error}; {again}",
-            rotation.workflow,
+            rotation.workflow.noun(),
             work.key.address()
         ),
         details: json!({
@@ -54,7 +54,7 @@ pub(super) fn not_retired(work: &Work, error: &str) -> Fact {
     Fact {
         kind: MessageKind::RetirementFailed,
         identity: format!("{} {reference} {} {}", work.key.id, rotation.workflow, clock::now().date_naive()),
-        text: format!("the {} of {reference}, an old version of {address}, failed: {error}", rotation.workflow),
+        text: format!("the {} of {reference}, an old version of {address}, failed: {error}", rotation.workflow.noun()),
         details: json!({
             "rotation_id": rotation.id, "workflow": rotation.workflow, "provider_ref": reference, "error": error,
         }),

@@ -73,6 +73,21 @@ impl Workflow {
     pub const fn leads(self) -> bool {
         matches!(self, Self::Create | Self::Rotate | Self::Rollback)
     }
+
+    /// What people call it, before `of`: `the rotation of acme/key`.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Create => "creation",
+            Self::Rotate => "rotation",
+            Self::Rollback => "rollback",
+            Self::Disable => "disabling",
+            Self::Enable => "enabling",
+            Self::ScheduleDestruction => "scheduling of the destruction",
+            Self::CancelDestruction => "cancelling of the destruction",
+            Self::Destroy => "destruction",
+        }
+    }
 }
 
 words! {

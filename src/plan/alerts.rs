@@ -24,7 +24,7 @@ use crate::diagnostic::Finding;
 use crate::document::Repository;
 use crate::model::{
     Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectRef, PastRotation, PolicyStatus, Recorded, RotationPolicy,
-    RotationTrigger, Severity, Timestamp,
+    RotationTrigger, Severity, Timestamp, times,
 };
 
 /// A key that ends within so long is told of.
@@ -285,7 +285,7 @@ impl Key<'_> {
             Some(limit) => format!("it rotates at {limit}"),
             None => "no max_usage_count rotates it".to_owned(),
         };
-        let message = format!("{} was used {used} times, {warning} or more, and {next}", self.address);
+        let message = format!("{} was used {}, {warning} or more, and {next}", self.address, times(used));
         Some(self.alert(USAGE, message, "were used as often as their policies warn of"))
     }
 

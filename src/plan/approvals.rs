@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Finding;
 use crate::document::{Approvals, Repository, able_to_sign};
-use crate::model::{Name, Recorded, Timestamp};
+use crate::model::{Name, Recorded, Timestamp, count};
 use crate::signature::{self, SignatureError};
 
 use super::consequences::Outlook;
@@ -86,11 +86,8 @@ impl Need {
     pub fn what(&self) -> String {
         let whose = self.tenant_id.as_ref().map_or_else(|| "in all".to_owned(), |tenant| format!("of tenant {tenant}"));
         let rotations =
-            || format!("{} rotations {whose} are more than `approvals.rotations_over` allows", self.rotations);
-        let destructions = || match self.destructions {
-            1 => format!("1 version {whose} would stop decrypting"),
-            more => format!("{more} versions {whose} would stop decrypting"),
-        };
+            || format!("{} {whose} are more than `approvals.rotations_over` allows", count(self.rotations, "rotation"));
+        let destructions = || format!("{} {whose} would stop decrypting", count(self.destructions, "version"));
         match (self.destructions, self.rotations) {
             (0, _) => rotations(),
             (_, 0) => destructions(),
@@ -101,7 +98,7 @@ impl Need {
     /// `2 approvals by owners of tenant acme`.
     #[must_use]
     pub fn asked(&self) -> String {
-        let approvals = if self.required == 1 { "1 approval" } else { &format!("{} approvals", self.required) };
+        let approvals = count(self.required, "approval");
         match &self.tenant_id {
             Some(tenant) => format!("{approvals} by owners of tenant {tenant}"),
             None => format!("{approvals} by owners of the repository"),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::document::{Config, Located, Repository};
 use crate::model::{
     Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Observation, PolicyRecord, PolicyStatus,
-    Recorded, RotationPolicy, Timestamp,
+    Recorded, RotationPolicy, Timestamp, count,
 };
 use crate::schedule::{Decision, TZ_VERSION, Timing};
 
@@ -136,11 +136,11 @@ fn finish(inputs: &Inputs<'_>, draft: &mut Draft) {
         let reason = match &rotation.error {
             Some(error) => format!(
                 "its {} is {} since {}: {error}",
-                rotation.workflow,
+                rotation.workflow.noun(),
                 rotation.phase,
                 instant(rotation.started_at)
             ),
-            None => format!("its {} was interrupted when it was {}", rotation.workflow, rotation.phase),
+            None => format!("its {} was interrupted when it was {}", rotation.workflow.noun(), rotation.phase),
         };
         let precondition =
             Precondition { revision: 0, primary: rotation.from_ref.clone(), rotation_id: Some(rotation.id) };
@@ -262,7 +262,7 @@ pub(super) fn policies<'a>(inputs: &Inputs<'a>, left_out: &BTreeMap<Name, String
             let message = match keys.recorded_of(record).len() {
                 0 => "its document is gone".to_owned(),
                 1 => "its document is gone: 1 key is unlinked, nothing is destroyed".to_owned(),
-                n => format!("its document is gone: {n} keys are unlinked, nothing is destroyed"),
+                n => format!("its document is gone: {} are unlinked, nothing is destroyed", count(n, "key")),
             };
             draft.changes.push(removed(
                 ObjectRef::policy(address),
@@ -307,8 +307,7 @@ impl<'a> KeysByPolicy<'a> {
     fn documents_of(&self, policy: &Address) -> String {
         match self.documents.get(&(&policy.tenant_id, &policy.name)) {
             None => " without keys".to_owned(),
-            Some(1) => " for 1 key".to_owned(),
-            Some(n) => format!(" for {n} keys"),
+            Some(n) => format!(" for {}", count(*n, "key")),
         }
     }
 }
@@ -340,7 +339,8 @@ fn policy_change(
         });
     }
     if diff.touches("rotation_interval_days") {
-        parts.push(format!("{} days", diff.words("rotation_interval_days")));
+        let day = if policy.value.rotation_interval_days == Some(1) { "day" } else { "days" };
+        parts.push(format!("{} {day}", diff.words("rotation_interval_days")));
     }
     let others = names(diff);
     if parts.is_empty() {
@@ -350,7 +350,7 @@ fn policy_change(
     match due {
         0 => {}
         1 => parts.push("1 key becomes due now".to_owned()),
-        n => parts.push(format!("{n} keys become due now")),
+        n => parts.push(format!("{} become due now", count(n, "key"))),
     }
     if delayed > 0 {
         parts.push(format!("{delayed} of them cannot start yet"));

@@ -19,7 +19,7 @@ use crate::document::packs::{Pack, pack};
 use crate::guardrail::{Facts, Mistake, Subject, code};
 use crate::model::{
     AuditEntry, KeyRecord, KeyState, KmsProvider, Name, ObjectKind, Phase, PolicyStatus, Recorded, RotationCause,
-    RotationPolicy, RotationTrigger, Timestamp, Waiver, Workflow,
+    RotationPolicy, RotationTrigger, Timestamp, Waiver, Workflow, count,
 };
 use crate::schedule::{KeyHistory, Served, Timing};
 
@@ -422,10 +422,8 @@ fn meanwhile(gap: &Gap, names: &Names, turns: &[&Turn], past: &Past<'_>) -> Vec<
     let within = |at: Timestamp| at < gap.until && at >= gap.from;
     let mut said = Vec::new();
     let failed = turns.iter().filter(|turn| turn.result != Phase::Settled && within(turn.started_at)).count();
-    match failed {
-        0 => {}
-        1 => said.push("1 rotation failed".to_owned()),
-        more => said.push(format!("{more} rotations failed")),
+    if failed > 0 {
+        said.push(format!("{} failed", count(failed, "rotation")));
     }
     let states =
         |entry: &&AuditEntry| entry.object.kind == ObjectKind::EncryptionKey && names.at(&entry.object.name, entry.at);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Address, Disposition, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, PolicyStatus, Recorded,
-    RotationPolicy, RotationStrategy, Timestamp,
+    RotationPolicy, RotationStrategy, Timestamp, count, days,
 };
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing};
 
@@ -161,18 +161,15 @@ impl<'a> World<'a> {
         });
         match orphaned.count() {
             0 => {}
-            1 => said.say("unlinked", "1 key is rotated by nothing from then on".to_owned()),
-            n => said.say("unlinked", format!("{n} keys are rotated by nothing from then on")),
+            n => said.say("unlinked", format!("{} rotated by nothing from then on", subject(n))),
         }
     }
 
     fn suspension(&self, before: Option<&RotationPolicy>, after: &RotationPolicy, keys: usize, said: &mut Said<'_>) {
         let was_active = before.is_some_and(|before| before.status == PolicyStatus::Active);
         if was_active && after.status == PolicyStatus::Suspended && keys > 0 {
-            let message = format!(
-                "{} and no old version is disabled, until it is active again",
-                subject(keys, "is", "are", "not rotated")
-            );
+            let message =
+                format!("{} not rotated and no old version is disabled, until it is active again", subject(keys));
             said.say("suspended", message);
         }
     }
@@ -256,7 +253,7 @@ impl<'a> World<'a> {
             && !keys.is_empty()
         {
             let a_year = |days: u32| (keys.len() * 365).div_ceil(days.max(1) as usize);
-            let message = format!("about {} rotations a year instead of {}", a_year(to), a_year(from));
+            let message = format!("about {} a year instead of {}", count(a_year(to), "rotation"), a_year(from));
             said.say("rate", message);
         }
     }
@@ -376,10 +373,10 @@ impl<'a> World<'a> {
         if let Some(length) = burst::length(rotations, &self.review.head.config) {
             said.say("burst", format!("at AWS's quotas the burst takes {at_most}{}", burst::words(length)));
         }
-        let count = u64::try_from(effect.due.len()).unwrap_or(u64::MAX);
-        if let Some(dollars) = cost::a_month(after.kms_provider, strategy, count, None).filter(|dollars| *dollars > 0) {
+        let keys = u64::try_from(effect.due.len()).unwrap_or(u64::MAX);
+        if let Some(dollars) = cost::a_month(after.kms_provider, strategy, keys, None).filter(|dollars| *dollars > 0) {
             let until = match cost::days(after, strategy) {
-                Some(days) => format!("for the {days} days that old versions are kept"),
+                Some(kept) => format!("for the {} that old versions are kept", days(kept)),
                 None => "while old versions are kept, which this policy never ends".to_owned(),
             };
             said.say("cost", format!("{about} +{dollars} USD a month {until}"));
@@ -387,7 +384,8 @@ impl<'a> World<'a> {
         if let Some(limit) =
             Some(self.review.base.config.limits.max_rotations as usize).filter(|limit| effect.due.len() > *limit)
         {
-            let message = format!("apply refuses more than {limit} rotations at once (limits.max_rotations)");
+            let message =
+                format!("apply refuses more than {} at once (limits.max_rotations)", count(limit, "rotation"));
             said.say("over_limit", message);
         }
     }
@@ -405,22 +403,24 @@ impl<'a> World<'a> {
             .sum();
         let whose = match (self.review.ages, retained) {
             (Some(_), 1) => "the 1 old version that exists, and later ones,".to_owned(),
-            (Some(_), n) => format!("the {n} old versions that exist, and later ones,"),
+            (Some(_), n) => format!("the {} that exist, and later ones,", count(n as usize, "old version")),
             (None, _) => format!("the old versions of {}", count(keys.len(), "key")),
         };
-        let days = after.retain_old_keys_days;
+        let kept = days(after.retain_old_keys_days);
         if weight(before) == Disposition::Keep && weight(after) != Disposition::Keep {
             said.outlook.ending.extend(said.object.tenant_id.clone());
         }
         match (weight(before), weight(after)) {
             (Disposition::Keep, Disposition::Disable) => said.say(
                 "disables",
-                format!("{whose} are disabled {days} days after they were replaced: what they encrypted does not decrypt then"),
+                format!(
+                    "{whose} are disabled {kept} after they were replaced: what they encrypted does not decrypt then"
+                ),
             ),
             (Disposition::Keep | Disposition::Disable, Disposition::Destroy) => {
-                let disabled = after.destroy_after_disabled_days.unwrap_or(0);
+                let disabled = days(after.destroy_after_disabled_days.unwrap_or(0));
                 let message = format!(
-                    "{whose} are disabled {days} days after they were replaced, and destroyed {disabled} days later: what they \
+                    "{whose} are disabled {kept} after they were replaced, and destroyed {disabled} later: what they \
                      encrypted is lost"
                 );
                 said.say("destroys", message);
@@ -428,9 +428,9 @@ impl<'a> World<'a> {
             (Disposition::Disable | Disposition::Destroy, Disposition::Keep) => {
                 said.say("keeps", format!("{whose} are kept, and disabled ones are enabled again"));
             }
-            _ if weight(after) != Disposition::Keep && days < before.retain_old_keys_days => {
+            _ if weight(after) != Disposition::Keep && after.retain_old_keys_days < before.retain_old_keys_days => {
                 let message = format!(
-                    "versions that are replaced from now on stay readable for {days} days instead of {}",
+                    "versions that are replaced from now on stay readable for {kept} instead of {}",
                     before.retain_old_keys_days
                 );
                 said.say("retention", message);
@@ -438,10 +438,11 @@ impl<'a> World<'a> {
             _ => {}
         }
         let hours = |policy: &RotationPolicy| if policy.enable_rollback { policy.rollback_period_hours } else { 0 };
+        let in_hours = |hours: u32| count(hours as usize, "hour");
         if hours(after) < hours(before) {
             let message = match hours(after) {
-                0 => format!("a rotation cannot be rolled back any more (until now for {} hours)", hours(before)),
-                after => format!("a rotation can be rolled back for {after} hours instead of {}", hours(before)),
+                0 => format!("a rotation cannot be rolled back any more (until now for {})", in_hours(hours(before))),
+                after => format!("a rotation can be rolled back for {} instead of {}", in_hours(after), hours(before)),
             };
             said.say("rollback", message);
         }
@@ -493,19 +494,15 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 /// `interval 90 to 30 days: `, where that is what changed.
 fn interval_change(before: Option<&RotationPolicy>, after: &RotationPolicy) -> String {
     match (before.and_then(|before| before.rotation_interval_days), after.rotation_interval_days) {
-        (Some(before), Some(after)) if before != after => format!("interval {before} to {after} days: "),
+        (Some(before), Some(after)) if before != after => format!("interval {before} to {}: ", days(after)),
         _ => String::new(),
     }
 }
 
-fn count(number: usize, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
-}
-
 fn becomes_due(keys: usize) -> String {
-    if keys == 1 { "1 key becomes due".to_owned() } else { format!("{keys} keys become due") }
+    format!("{} {} due", count(keys, "key"), if keys == 1 { "becomes" } else { "become" })
 }
 
-fn subject(keys: usize, one: &str, many: &str, rest: &str) -> String {
-    format!("{} {} {rest}", count(keys, "key"), if keys == 1 { one } else { many })
+fn subject(keys: usize) -> String {
+    format!("{} {}", count(keys, "key"), if keys == 1 { "is" } else { "are" })
 }

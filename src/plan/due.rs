@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::document::Repository;
 use crate::model::{
     Address, EncryptionKey, Freeze, KeyRecord, KeyState, Phase, PolicyStatus, Recorded, RotationCause, RotationPolicy,
-    RotationRecord, RotationTrigger, Timestamp,
+    RotationRecord, RotationTrigger, Timestamp, times,
 };
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing, freeze_applies};
 
@@ -138,7 +138,7 @@ fn by_usage(timings: &KeyTiming<'_>, key: &KeyUnder<'_>, now: Timestamp) -> Verd
     match timing.free_at(&history(key.record), &freezes, now) {
         Ok(()) => Verdict::Rotate {
             cause: RotationCause::Usage,
-            reason: format!("used {} times, and max_usage_count is {limit}", key.used),
+            reason: format!("used {}, and max_usage_count is {limit}", times(key.used)),
         },
         Err((hold, starts_at)) => Verdict::Wait { reason: hold_reason(&hold), starts_at },
     }
@@ -208,8 +208,9 @@ pub fn held_back(
     if is_edited(desired, recorded, record) {
         return None;
     }
-    let times = if record.failures == 1 { "once".to_owned() } else { format!("{} times in a row", record.failures) };
-    Some((Reason::new("retry_later", format!("it failed {times}, and is tried again later")), Some(retry_at)))
+    let in_a_row = if record.failures == 1 { "" } else { " in a row" };
+    let message = format!("it failed {}{in_a_row}, and is tried again later", times(record.failures.into()));
+    Some((Reason::new("retry_later", message), Some(retry_at)))
 }
 
 /// Why an unfinished workflow is not gone on with now; none if it may be. That of an old version always is: it moves no

@@ -2,7 +2,7 @@
 
 use crate::engine::Event;
 
-use super::plan::symbol;
+use super::plan::{symbol, verb};
 use super::style::{self, paint};
 use super::text::safe;
 use super::time;
@@ -19,7 +19,7 @@ pub fn line(event: &Event) -> Option<String> {
             Some(format!("{} {object}: {} in {}{version}", symbol(*action), action.done(), time::took(*duration_ms)))
         }
         Event::ChangeFailed { object, action, error, .. } => {
-            let failed = paint(style::ERROR, &format!("{action} failed", action = action.as_str()));
+            let failed = paint(style::ERROR, &format!("could not {}", verb(*action)));
             Some(format!("{} {object}: {failed}: {}", symbol(*action), safe(error)))
         }
         Event::Notice { message } => Some(safe(message).into_owned()),

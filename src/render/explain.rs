@@ -221,7 +221,7 @@ fn rotations(out: &mut String, explanation: &Explanation, page: Page) {
         let took = entry.duration_ms.and_then(|took| u64::try_from(took).ok());
         let took = took.map(|took| format!(" in {}", time::took(took))).unwrap_or_default();
         let started = time::instant(entry.started_at);
-        let _ = writeln!(out, "  {started}  {}: {}{took}", entry.workflow, entry.status);
+        let _ = writeln!(out, "  {started}  {}: {}{took}", entry.workflow.noun(), entry.status);
         behind(out, page, "      ", 6, &safe(&entry.reason), style::DIM);
         if let Some(error) = &entry.error {
             behind(out, page, "      ", 6, &safe(error), style::ERROR);

@@ -131,7 +131,8 @@ fn title(plan: &Plan) -> String {
 #[must_use]
 pub const fn verb(action: Action) -> &'static str {
     match action {
-        Action::CancelDestruction => "cancel destruction of",
+        Action::CancelDestruction => "cancel destruction",
+        Action::Rollback => "roll back",
         Action::ScheduleDestruction => "schedule for destruction",
         other => other.as_str(),
     }
@@ -275,7 +276,7 @@ impl Page<'_> {
             let name = paint(style::HEADING, &format!("{} {object}", object.kind));
             let verb = match action {
                 Action::Create => String::new(),
-                _ => format!("  {}", paint(mark(*action).1, action.as_str())),
+                _ => format!("  {}", paint(mark(*action).1, verb(*action))),
             };
             self.line(&format!("  {} {name}{verb}", symbol(*action)));
             self.reason(&reason.message, 5);
@@ -298,7 +299,8 @@ impl Page<'_> {
         self.line("");
         for change in changes.iter().take(SHOWN) {
             let name = paint(style::HEADING, &change.object.to_string());
-            let verb = paint(style::ERROR, change.action.as_str());
+            let version = change.version.map(|number| format!(" version {number}")).unwrap_or_default();
+            let verb = paint(style::ERROR, &format!("{}{version}", verb(change.action)));
             self.line(&format!("  {} {name}  {verb}", symbol(change.action)));
             self.reason(&change.reason.message, 5);
             if let Some(reference) = change.before.as_ref().and_then(|before| before.get("provider_ref")?.as_str()) {
@@ -354,7 +356,7 @@ impl Page<'_> {
             let version = version.map(|number| format!(" version {number}")).unwrap_or_default();
             let verb = match action {
                 Action::Rotate => String::new(),
-                _ => format!("{}{version}: ", action.as_str()),
+                _ => format!("{}{version}: ", verb(*action)),
             };
             let until = match starts_at {
                 Some(at) => format!("; until {}", time::instant_and_relative(*at, self.as_of)),
@@ -405,7 +407,7 @@ impl Page<'_> {
         if plan.refusals.is_empty() {
             return;
         }
-        self.line(&paint(style::ERROR, "REFUSED: this plan goes over a limit, and cannot be applied"));
+        self.line(&paint(style::ERROR, "REFUSED: this plan cannot be applied as it stands"));
         self.line("");
         for refusal in &plan.refusals {
             let code = paint(style::ERROR, &format!("error[{}]", one_line(&refusal.code)));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::engine::{FailedChange, NotStarted, Report};
 use crate::model::Address;
 
-use super::plan::symbol;
+use super::plan::{symbol, verb};
 use super::style::{self, paint};
 use super::text::{columns, pad, safe, thousands, wrap};
 use super::{View, findings, time};
@@ -84,7 +84,7 @@ fn failed(out: &mut String, failed: &[FailedChange], view: View) {
                 let _ = writeln!(out, "      {line}");
             }
         };
-        paragraph(&format!("could not {}: {error}", action.as_str()));
+        paragraph(&format!("could not {}: {error}", verb(*action)));
         if let Some(help) = help {
             paragraph(&format!("help: {help}"));
         }

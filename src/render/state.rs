@@ -91,6 +91,7 @@ pub fn recovery(report: &RecoveryReport) -> String {
             Verdict::Unknown => (paint(style::ERROR, "!"), "is not in this record, which is older: left alone"),
         };
         let version = version.as_ref().map(|version| format!(", version {}", safe(version))).unwrap_or_default();
+        let workflow = workflow.noun();
         let _ = writeln!(out, "  {mark} {key}: that its {workflow} came to {reached}{version} {what}");
     }
     out

@@ -109,7 +109,7 @@ fn name(key: &StatusEntry) -> String {
 
 fn state(key: &StatusEntry) -> String {
     match &key.unfinished {
-        Some(unfinished) => format!("{} ({} {})", key.state, unfinished.workflow, unfinished.phase),
+        Some(unfinished) => format!("{} ({}: {})", key.state, unfinished.workflow.noun(), unfinished.phase),
         None => key.state.to_string(),
     }
 }
@@ -141,7 +141,7 @@ pub fn history(report: &HistoryReport, view: View) -> String {
         vec![
             time::instant(entry.started_at),
             format!("{}/{}", entry.tenant_id, entry.key_name),
-            entry.workflow.to_string(),
+            entry.workflow.noun().to_owned(),
             entry.status.to_string(),
             took.map_or_else(|| NONE.to_owned(), time::took),
             entry.cause.to_string(),

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr;
 
+pub use crate::model::{count, thousands};
+
 /// The text without anything that moves a cursor, sets a colour or turns the order of letters: what came from a
 /// document or a provider must not draw over what keywheel says.
 #[must_use]
@@ -78,30 +80,6 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// `1 key`, `2 keys`.
-#[must_use]
-pub fn count(number: usize, word: &str) -> String {
-    match (number, word.strip_suffix('y')) {
-        (1, _) => format!("1 {word}"),
-        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{} {stem}ies", thousands(number)),
-        _ => format!("{} {word}s", thousands(number)),
-    }
-}
-
-/// A number with a comma between thousands.
-#[must_use]
-pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,14 +101,5 @@ mod tests {
     fn lines_break_at_spaces_and_long_words_stay_whole() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("arn:aws:kms:us-east-1 x", 8), ["arn:aws:kms:us-east-1", "x"]);
-    }
-
-    #[test]
-    fn numbers_and_words_agree() {
-        assert_eq!(count(1, "key"), "1 key");
-        assert_eq!(count(5000, "key"), "5,000 keys");
-        assert_eq!(count(2, "policy"), "2 policies");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(thousands(123), "123");
     }
 }

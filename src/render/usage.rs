@@ -1,6 +1,7 @@
 //! How often keys were used, as text.
 
 use crate::engine::UsageReport;
+use crate::model::times;
 
 /// What a report of usage has led to.
 #[must_use]
@@ -15,5 +16,5 @@ pub fn reported(report: &UsageReport) -> String {
         (None, Some(warning)) => format!("its policy warns from {warning} on, and rotates at no count"),
         (None, None) => "its policy has neither max_usage_count nor usage_threshold_warning".to_owned(),
     };
-    format!("Version {version} of {object} was used {usage_count} times in all; {next}.\n")
+    format!("Version {version} of {object} was used {} in all; {next}.\n", times(*usage_count))
 }

@@ -146,7 +146,7 @@ impl View<'_> {
         }
         if let Some(rotation) = self.recorded.unfinished_of(record.id) {
             let error = rotation.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-            let message = format!("its {} is unfinished ({}){error}", rotation.workflow, rotation.phase);
+            let message = format!("its {} is unfinished ({}){error}", rotation.workflow.noun(), rotation.phase);
             found.push(Obstacle::new("unfinished", message).help("`keywheel apply` goes on with it"));
         }
         found

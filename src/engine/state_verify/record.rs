@@ -153,9 +153,11 @@ fn unfinished(rotation: &RotationRecord, journal: &[StepRecord]) -> Option<Findi
         Ok(status) if status == Status::of(rotation) => return None,
         Ok(status) => format!(
             "its unfinished {} is recorded as {}, and its journal leads to {}",
-            rotation.workflow, rotation.phase, status.phase
+            rotation.workflow.noun(),
+            rotation.phase,
+            status.phase
         ),
-        Err(illegal) => format!("the journal of its unfinished {} makes no sense: {illegal}", rotation.workflow),
+        Err(illegal) => format!("the journal of its unfinished {} makes no sense: {illegal}", rotation.workflow.noun()),
     };
     Some(wrong("verify/journal", &rotation.address, &message))
 }
@@ -165,6 +167,7 @@ fn settled(address: &Address, rotation: &HistoryEntry, versions: &[&VersionRecor
     let refs = [rotation.from_ref.as_deref(), rotation.to_ref.as_deref()];
     let lost =
         refs.into_iter().flatten().find(|wanted| versions.iter().all(|version| version.provider_ref != *wanted))?;
-    let message = format!("the {} of {} names {lost}, which is not recorded", rotation.workflow, rotation.started_at);
+    let message =
+        format!("the {} of {} names {lost}, which is not recorded", rotation.workflow.noun(), rotation.started_at);
     Some(wrong("verify/refs", address, &message))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 
 use crate::document::{Approvals, Config};
-use crate::model::{Address, EncryptionKey, Name, RotationStrategy, Timestamp};
+use crate::model::{Address, EncryptionKey, Name, RotationStrategy, Timestamp, count};
 use crate::schedule::Hold;
 
 use super::{
@@ -222,8 +222,14 @@ impl<'a> Book<'a> {
             *tenants.entry(&key.tenant_id).or_default() += 1;
         }
         let limits = self.limits;
-        self.limit("rotations", "max_rotations", from, &tenants, limits.max_rotations);
-        self.limit("versions to disable or destroy", "max_destructions", from, &destructions, limits.max_destructions);
+        self.limit(("rotation", ""), "max_rotations", from, &tenants, limits.max_rotations);
+        self.limit(
+            ("version", " to disable or destroy"),
+            "max_destructions",
+            from,
+            &destructions,
+            limits.max_destructions,
+        );
         self.approvals(from, &rotations, &destructions);
         let long = |rotations: &[(&'a EncryptionKey, RotationStrategy)]| {
             burst::length(rotations.iter().copied(), &self.config).filter(|it| *it > LONG_BURST)
@@ -299,13 +305,22 @@ impl<'a> Book<'a> {
     }
 
     /// An apply over a limit is refused as a whole.
-    fn limit(&mut self, what: &str, limit: &'static str, at: Timestamp, tenants: &BTreeMap<&Name, usize>, most: u32) {
-        let count: usize = tenants.values().sum();
-        if count <= most as usize {
+    fn limit(
+        &mut self,
+        (what, how): (&str, &str),
+        limit: &'static str,
+        at: Timestamp,
+        tenants: &BTreeMap<&Name, usize>,
+        most: u32,
+    ) {
+        let number: usize = tenants.values().sum();
+        if number <= most as usize {
             return;
         }
+        let are = if number == 1 { "is" } else { "are" };
         let message = format!(
-            "{count} {what} are due within {} minutes from {} on, and limits.{limit} allows {most}: that apply is refused",
+            "{}{how} {are} due within {} minutes from {} on, and limits.{limit} allows {most}: that apply is refused",
+            count(number, what),
             APPLY_EVERY.num_minutes(),
             instant(at)
         );

@@ -249,7 +249,7 @@ fn a_key_tells_its_past_and_what_stops_it() {
 
     What happened to it
 
-      2026-03-22T01:05:00Z  rotate: abandoned in 43 ms
+      2026-03-22T01:05:00Z  rotation: abandoned in 43 ms
           overdue by 1 day: its slot of 2026-03-21T01:00:00Z was missed, this serves
           the one of 2026-03-22
           CreateKey: access denied

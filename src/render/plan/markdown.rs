@@ -225,13 +225,13 @@ fn refusals(plan: &Plan) -> Option<Section> {
     let items = plan.refusals.iter().map(|refusal| {
         let help = refusal.help.replace("DIGEST", &plan.digest);
         format!(
-            "> - {}: {}<br>\n>   {}\n",
+            "> - {}: {}<br>\n>   {}{}\n",
             code(&refusal.code),
             inline(&sentence(&refusal.message)),
             inline(&sentence(&help))
         )
     });
-    let before = "> [!CAUTION]\n> **Refused: this plan goes over a limit, and cannot be applied.**\n>\n".to_owned();
+    let before = "> [!CAUTION]\n> **Refused: this plan cannot be applied as it stands.**\n>\n".to_owned();
     section(before, items.collect(), "", "> ")
 }
 
@@ -271,7 +271,7 @@ fn changes(title: &str, changes: &[&Change], groups: &Groups<'_>) -> Option<Sect
         let Change { object, action, reason, .. } = change;
         let mut item = format!(
             "**{}** {} {}<br>\n{}\n\n",
-            action.as_str(),
+            verb(*action),
             object.kind,
             code(&object.to_string()),
             inline(&reason.message)
@@ -394,7 +394,7 @@ fn work(groups: &Groups<'_>) -> Option<Section> {
                 cell.push_str(&line);
             }
         });
-        format!("| {} | {} | {cell} |\n", name(object), action.as_str())
+        format!("| {} | {} | {cell} |\n", name(object), verb(*action))
     };
     let rows = groups.work.iter().map(row).collect();
     rows_of("Due work", "| Key | | Why |\n|:--|:--|:--|\n", rows)
@@ -404,7 +404,7 @@ fn waiting(plan: &Plan) -> Option<Section> {
     let row = |Waiting { object, action, version, reason, starts_at }: &Waiting| {
         let version = version.map(|number| format!(" version {number}")).unwrap_or_default();
         let until = starts_at.map(|at| time::instant_and_relative(at, plan.as_of)).unwrap_or_default();
-        format!("| {} | {}{version} | {} | {until} |\n", name(object), action.as_str(), inline(&reason.message))
+        format!("| {} | {}{version} | {} | {until} |\n", name(object), verb(*action), inline(&reason.message))
     };
     rows_of("Waiting", "| Key | | Why | Until |\n|:--|:--|:--|:--|\n", plan.waiting.iter().map(row).collect())
 }

@@ -145,7 +145,7 @@ fn refusals(plan: &Plan) -> Markup {
     html! {
         @if !plan.refusals.is_empty() {
             section.danger #refused {
-                h2 { "Refused: this plan goes over a limit, and cannot be applied" }
+                h2 { "Refused: this plan cannot be applied as it stands" }
                 @for refusal in &plan.refusals {
                     p { code { (safe(&refusal.code)) } " " (sentence(&safe(&refusal.message))) }
                     p { (sentence(&safe(&refusal.help.replace("DIGEST", &plan.digest)))) }

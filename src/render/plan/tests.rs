@@ -305,7 +305,7 @@ fn a_refusal_stands_at_the_end_with_the_way_out() {
       !  acme: nothing of it was planned
          its documents have errors
 
-    REFUSED: this plan goes over a limit, and cannot be applied
+    REFUSED: this plan cannot be applied as it stands
 
       error[limits/max-rotations]: 5000 rotations in all, and max_rotations allows 200
         help: raise limits.max_rotations, or name this plan: --override-limits

@@ -54,9 +54,9 @@ fn an_empty_record_says_what_to_do() {
 fn a_history_shows_what_failed_and_why() {
     let report = HistoryReport { as_of: now(), truncated: true, rotations: vec![rotation(true), rotation(false)] };
     insta::assert_snapshot!(plain(&history(&report, PLAIN)), @"
-    STARTED               KEY                                             WHAT    STATUS     TOOK   CAUSE  CORRELATION ID
-    2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotate  settled    2.3 s  due    01a20700-1cf2
-    2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotate  abandoned  -      due    01a20700-1cf2
+    STARTED               KEY                                             WHAT      STATUS     TOOK   CAUSE  CORRELATION ID
+    2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotation  settled    2.3 s  due    01a20700-1cf2
+    2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotation  abandoned  -      due    01a20700-1cf2
 
     ! 2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key: due since 2026-11-23T02:00:00Z
         error: AccessDeniedException: not authorized to perform kms:CreateKey
@@ -69,8 +69,8 @@ fn a_history_shows_what_failed_and_why() {
 fn the_full_history_shows_versions_and_reasons() {
     let report = HistoryReport { as_of: now(), truncated: false, rotations: vec![rotation(true)] };
     insta::assert_snapshot!(plain(&history(&report, View { full: true, ..PLAIN })), @"
-    STARTED               KEY                                             WHAT    STATUS   TOOK   CAUSE  CORRELATION ID
-    2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotate  settled  2.3 s  due    01a20700-1cf2
+    STARTED               KEY                                             WHAT      STATUS   TOOK   CAUSE  CORRELATION ID
+    2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotation  settled  2.3 s  due    01a20700-1cf2
 
       2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key: due since 2026-11-23T02:00:00Z
         key:6 -> key:7

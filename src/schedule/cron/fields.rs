@@ -1,6 +1,7 @@
 //! The five fields, read strictly, so that a mistake is named where it stands.
 
 use super::{TimingProblem, problem};
+use crate::model::count;
 
 /// A field of an expression.
 struct Field {
@@ -54,7 +55,7 @@ pub(super) fn check(text: &str) -> Result<(), TimingProblem> {
                 "write minute, hour, day of month, month, day of week: `0 2 * * SUN` is Sundays at 02:00".to_owned()
             }
         };
-        let message = format!("{text:?} has {} fields, and a schedule has five", parts.len());
+        let message = format!("{text:?} has {}, and a schedule has five", count(parts.len(), "field"));
         return Err(problem("policy/cron-fields", message, help));
     }
     for (field, part) in FIELDS.iter().zip(&parts) {

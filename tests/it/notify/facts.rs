@@ -102,7 +102,7 @@ fn each_failed_run_is_told_and_then_that_the_key_is_parked() {
     sandbox.at("2026-03-02 02:00:10", &by_hand("rotate")).exits(7);
     let said = messages(&sandbox, "webhook");
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].1.starts_with("the rotate of acme/patients failed (1 in a row): "), "{said:?}");
+    assert!(said[0].1.starts_with("the rotation of acme/patients failed (1 in a row): "), "{said:?}");
     for hour in ["03", "05", "08", "14", "21"] {
         sandbox.at(&format!("2026-03-02 {hour}:00:00"), APPLY).exits(7);
     }
