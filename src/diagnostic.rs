@@ -3,6 +3,7 @@
 //! Must not know: how a finding is drawn (that is `render`).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -21,6 +22,22 @@ pub struct Place {
     pub column: u32,
     /// How many characters are meant; at least 1, and never past the end of the line.
     pub length: u32,
+}
+
+impl Place {
+    /// The beginning of a file: what stands for it where no line of it is meant.
+    #[must_use]
+    pub fn beginning(file: Arc<str>) -> Self {
+        Self { file, line: 1, column: 1, length: 1 }
+    }
+}
+
+/// `FILE:LINE:COLUMN`, as terminals and editors follow it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, .. } = self;
+        write!(f, "{file}:{line}:{column}")
+    }
 }
 
 /// One thing that is wrong, or worth knowing.

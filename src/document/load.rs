@@ -93,7 +93,7 @@ pub(super) fn join(
     let config_document = config_file.documents.iter().find(|document| document.kind == Kind::Config);
     if let Some(path) = config.as_ref().filter(|_| config_file.count == 0 && findings.is_empty()) {
         // As if it were cut off: limits that nobody can read are not taken for the usual ones.
-        let place = Place { file: path.clone(), line: 1, column: 1, length: 1 };
+        let place = Place::beginning(path.clone());
         let finding = Finding::error("config/empty", "`keywheel.yaml` is empty");
         findings.push(
             finding.help("write `apiVersion: keywheel/v1` and `kind: Config`, or remove the file").at(place, None),
@@ -170,6 +170,7 @@ pub(super) fn join(
         failed,
         documents,
         config: config.clone(),
+        config_fields: config_document.map(subject::setting_places).unwrap_or_default(),
     };
     findings.iter_mut().for_each(redact::finding);
     diagnostic::sort(&mut findings);
@@ -222,7 +223,7 @@ fn folder(file: &SourceFile) -> Option<&str> {
 fn read_file<'t>(file: &'t SourceFile, tenant: Option<&Name>) -> ReadFile<'t> {
     let error = folder(file).and_then(|folder| Name::new(folder).err());
     let Some(error) = error else { return read::read(file, tenant) };
-    let place = Place { file: file.path.clone(), line: 1, column: 1, length: 1 };
+    let place = Place::beginning(file.path.clone());
     let finding = Finding::error("set/tenant-folder", format!("the folder of this file cannot be a tenant: {error}"))
         .help("rename the folder")
         .at(place, None);

@@ -49,6 +49,7 @@ pub use kind::Kind;
 use load::Purpose;
 pub use reach::{Needles, Reach, concerning, reach, reach_of_findings};
 pub use redact::patterns as without_secrets;
+pub(crate) use rules::{Broken, broken_by};
 pub use schema::schema;
 pub use text::{CUT, CUT_CONTEXT, is_cut, underline};
 pub(crate) use validate::suggest;
@@ -61,6 +62,9 @@ use crate::model::{
 /// The findings of one file after which the rest of it is not looked at, so that hostile text cannot fill the memory
 /// with them.
 const MAX_FINDINGS: usize = 1000;
+
+/// The file with the settings of a repository.
+pub const CONFIG: &str = "keywheel.yaml";
 
 /// One file of the repository at one commit.
 #[derive(Debug, Clone)]
@@ -159,6 +163,8 @@ pub enum Inherited {
 pub struct Repository {
     /// `keywheel.yaml`.
     pub config: Config,
+    /// Where its fields stand, those of `limits` and the like as `limits.max_rotations`.
+    pub config_fields: Places,
     /// Tenants by name.
     pub tenants: BTreeMap<Name, Located<Tenant>>,
     /// Policies by address.
@@ -175,6 +181,17 @@ pub struct Repository {
     pub failed: bool,
     /// How many documents there are.
     pub documents: usize,
+}
+
+impl Repository {
+    /// Where somebody would change a setting of `keywheel.yaml`, such as `limits.max_rotations`: its own line, or that of
+    /// the part that lacks it, or else the beginning of the file.
+    #[must_use]
+    pub fn setting(&self, field: &str) -> Place {
+        let part = field.split('.').next().and_then(|part| self.config_fields.get(part));
+        let place = self.config_fields.get(field).or(part).cloned();
+        place.unwrap_or_else(|| Place::beginning(Arc::from(CONFIG)))
+    }
 }
 
 /// A repository, and everything that was found in it.

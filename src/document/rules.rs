@@ -198,21 +198,45 @@ fn judge(
     broken.collect()
 }
 
-/// What is said of a rule that a document does not keep, or that cannot be judged for it.
-fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<Mistake>, now: Timestamp) -> Finding {
-    let own = if judged.key.is_some() { Subject::Key } else { Subject::Policy };
-    let spec = match judged.key {
+/// What breaks a rule.
+pub(crate) struct Broken<'r> {
+    /// The values that it reads: `rotation_interval_days is 90`.
+    pub values: String,
+    /// The field of the document that is judged at which to look: the first that it sets.
+    pub field: Option<&'r str>,
+}
+
+/// What of a key, or else of a policy, a rule reads.
+pub(crate) fn broken_by<'r>(
+    rule: &'r Rule,
+    key: Option<&EncryptionKey>,
+    policy: Option<&RotationPolicy>,
+) -> Broken<'r> {
+    let own = if key.is_some() { Subject::Key } else { Subject::Policy };
+    let of_key = key.and_then(|key| serde_json::to_value(key).ok()).unwrap_or_default();
+    let of_policy = policy.map(guardrail::policy_fields).unwrap_or_default();
+    let written = match key {
         Some(key) => serde_json::to_value(key),
-        None => serde_json::to_value(judged.policy),
+        None => serde_json::to_value(policy),
     }
     .unwrap_or_default();
-    let policy = judged.policy.map(guardrail::policy_fields).unwrap_or_default();
     let said = |(subject, field): &(Subject, String)| {
-        let value = if *subject == Subject::Key { &spec } else { &policy }.get(field).filter(|value| !value.is_null());
-        let value = value.map_or_else(|| "not set".to_owned(), ToString::to_string);
+        let value = if *subject == Subject::Key { &of_key } else { &of_policy }.get(field);
+        let value = value.filter(|value| !value.is_null()).map_or_else(|| "not set".to_owned(), ToString::to_string);
         format!("{field} is {}", super::scalar::shorten(&value))
     };
-    let values = rule.rule.fields.iter().map(said).collect::<Vec<_>>().join(", ");
+    let is_set = |field: &str| written.get(field).is_some_and(|value| !value.is_null());
+    // What it is reckoned from is what can be changed.
+    let source = if is_set("rotation_schedule") { "rotation_schedule" } else { "rotation_interval_days" };
+    let fields = rule.fields.iter().filter(|(subject, _)| *subject == own).map(|(_, field)| field.as_str());
+    let mut fields = fields.map(|field| if field == guardrail::LONGEST_INTERVAL { source } else { field });
+    let field = fields.clone().find(|field| is_set(field)).or_else(|| fields.next());
+    Broken { values: rule.fields.iter().map(said).collect::<Vec<_>>().join(", "), field }
+}
+
+/// What is said of a rule that a document does not keep, or that cannot be judged for it.
+fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<Mistake>, now: Timestamp) -> Finding {
+    let Broken { values, field } = broken_by(rule.rule, judged.key, judged.policy);
     let guardrail = rule.guardrail;
     let waiver = judged.policy.into_iter().flat_map(|policy| &policy.waivers);
     let waiver = waiver.into_iter().find(|waiver| waiver.rule == rule.code && now.date_naive() <= waiver.until);
@@ -223,7 +247,8 @@ fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<Mistake>, n
         }
         (None, Some(waiver)) => {
             let Waiver { until, approver, reason, .. } = waiver;
-            let message = format!("{}, which is waived until {until} by {approver}: {reason}", guardrail.message);
+            let message =
+                format!("{}: {values}, which is waived until {until} by {approver}: {reason}", guardrail.message);
             Finding::info("guardrail/waived", message)
         }
         (None, None) => {
@@ -236,13 +261,6 @@ fn broken(judged: &Judged<'_, '_>, rule: &Judge<'_, '_>, why: Option<Mistake>, n
             finding
         }
     };
-    let is_set = |field: &str| spec.get(field).is_some_and(|value| !value.is_null());
-    // What it is reckoned from is what can be changed.
-    let source = if is_set("rotation_schedule") { "rotation_schedule" } else { "rotation_interval_days" };
-    let own_fields = rule.rule.fields.iter().filter(|(subject, _)| *subject == own);
-    let own_fields =
-        own_fields.map(|(_, field)| if field == guardrail::LONGEST_INTERVAL { source } else { field.as_str() });
-    let field = own_fields.clone().find(|field| is_set(field)).or_else(|| own_fields.clone().next());
     let steps: Vec<Step<'_>> = field.map(Step::Field).into_iter().collect();
     finding = about(judged.document, finding, &steps);
     finding.related = rule

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::defaults::Layer;
 use super::read::Document;
 use super::schema::Step;
-use super::tree::Span;
+use super::tree::{Entry, Span};
 use super::validate;
 use super::{Inherited, MAX_FINDINGS, Places};
-use crate::diagnostic::{Finding, Related};
+use crate::diagnostic::{Finding, Place, Related};
 use crate::model::Severity;
 
 /// A document, the layers that it inherits from, and what was found so far.
@@ -91,14 +91,21 @@ pub(super) fn span_of(document: &Document<'_>, path: &[Step<'_>]) -> Span {
 
 /// The places of a document's top-level fields: of the value, or of the key where the value is a block.
 pub(super) fn places(document: &Document<'_>) -> Places {
-    let place = |span: Span| document.text.place(span);
-    document
-        .root
-        .entries()
-        .iter()
-        .map(|entry| {
-            let span = if validate::is_block(&entry.value) { entry.key_span } else { entry.value.span };
-            (Box::from(&*entry.key), place(span))
-        })
-        .collect()
+    document.root.entries().iter().map(|entry| (Box::from(&*entry.key), place(document, entry))).collect()
+}
+
+/// The places of the fields of `keywheel.yaml`, and of the fields of each: `limits`, `limits.max_rotations`.
+pub(super) fn setting_places(document: &Document<'_>) -> Places {
+    let mut places = Vec::new();
+    for part in document.root.entries() {
+        places.push((Box::from(&*part.key), place(document, part)));
+        for field in part.value.entries() {
+            places.push((format!("{}.{}", part.key, field.key).into(), place(document, field)));
+        }
+    }
+    places.into_iter().collect()
+}
+
+fn place(document: &Document<'_>, entry: &Entry<'_>) -> Place {
+    document.text.place(if validate::is_block(&entry.value) { entry.key_span } else { entry.value.span })
 }

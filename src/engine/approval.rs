@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::Duration;
 
+use crate::document::Repository;
 use crate::model::{Address, ObjectRef, Recorded, Timestamp};
 use crate::plan::approvals::{Approval, LIFETIME, Need, PURPOSE, needs, settings};
 use crate::plan::{Action, Change, Plan, Refusal, instant};
@@ -78,7 +79,7 @@ pub(super) fn judge(
         }
     }
     let owners = Owners::in_force(desired, recorded)?;
-    let judge = Judge { owners: &owners, authors: &authors, digest, now };
+    let judge = Judge { desired: &desired.repository, owners: &owners, authors: &authors, digest, now };
     let (mut refusals, mut counted) = (Vec::new(), Vec::new());
     for need in &needs {
         let (found, not_counted) = judge.count(need, given);
@@ -91,6 +92,7 @@ pub(super) fn judge(
 }
 
 struct Judge<'a> {
+    desired: &'a Repository,
     owners: &'a Owners,
     authors: &'a Authors,
     digest: &'a str,
@@ -172,6 +174,7 @@ impl Judge<'_> {
             code: MISSING.to_owned(),
             message: format!("{}, which needs {}, and {there_are}{not_counted}", need.what(), need.asked()),
             help,
+            place: Some(self.desired.setting(need.setting())),
         }
     }
 }

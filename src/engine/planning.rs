@@ -110,7 +110,8 @@ pub async fn plan_by_hand(
     let (mut plan, _) = fresh(&desired, &recorded, Some(&*state), &observers, progress, clock::now(), known).await?;
     only(&mut plan, manual::change(&desired, &*state, &recorded, address, request).await?);
     let settings = plan::approvals::settings(&desired.repository, &recorded);
-    plan.diagnostics = plan::approvals::findings(&plan::approvals::needs(&plan.changes, settings));
+    plan.needs = plan::approvals::needs(&plan.changes, settings);
+    plan.diagnostics = plan::approvals::findings(&plan.needs, &desired.repository);
     Ok(plan)
 }
 

@@ -110,6 +110,18 @@ impl Need {
         format!("{} {} needed", self.asked(), if self.required == 1 { "is" } else { "are" })
     }
 
+    /// `1 version of tenant acme would stop decrypting: 2 approvals by owners of tenant acme are needed`.
+    #[must_use]
+    pub fn says(&self) -> String {
+        format!("{}: {}", self.what(), self.is_needed())
+    }
+
+    /// The setting of `keywheel.yaml` that asks for it.
+    #[must_use]
+    pub const fn setting(&self) -> &'static str {
+        if self.destructions > 0 { "approvals.required" } else { "approvals.rotations_over" }
+    }
+
     /// Is a change one of those that need it?
     fn is_about(&self, change: &Change) -> bool {
         let is_whose = self.tenant_id.is_none() || self.tenant_id == change.object.tenant_id;
@@ -177,9 +189,10 @@ fn needed<'a>(counts: impl Iterator<Item = (&'a Name, (usize, usize))>, settings
 
 /// Says what will have to be approved.
 #[must_use]
-pub fn findings(needs: &[Need]) -> Vec<Finding> {
+pub fn findings(needs: &[Need], desired: &Repository) -> Vec<Finding> {
     let say = |need: &Need| {
-        let mut finding = Finding::info(NEEDED, format!("{}: {}", need.what(), need.is_needed())).help(HOW);
+        let mut finding =
+            Finding::info(NEEDED, need.says()).help(HOW).at(desired.setting(need.setting()), None);
         finding.tenant_id.clone_from(&need.tenant_id);
         finding
     };

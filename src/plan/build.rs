@@ -47,7 +47,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.unapproved_waits {
         approvals::withhold(&mut draft.changes, &needs, &mut draft.waiting);
     } else {
-        draft.diagnostics.extend(approvals::findings(&needs));
+        draft.diagnostics.extend(approvals::findings(&needs, inputs.desired));
     }
     draft
         .waiting
@@ -55,7 +55,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     // The limits in force are those that were applied last, not those of the change that is judged.
     let limits = applied_config(inputs.recorded).map_or(inputs.desired.config.limits, |config| config.limits);
     let mut refusals: Vec<_> = refusal.into_iter().collect();
-    refusals.extend(limits::refusals(&draft.changes, inputs.recorded, inputs.retired, &limits));
+    refusals.extend(limits::refusals(
+        &draft.changes,
+        inputs.desired,
+        &limits::existing(inputs.recorded),
+        inputs.retired,
+        &limits,
+    ));
     let (broken, found) = guardrails::judge(inputs.desired, inputs.recorded, &draft.changes, inputs.now);
     refusals.extend(broken);
     draft.diagnostics.extend(found);

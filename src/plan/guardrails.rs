@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnostic::Finding;
-use crate::document::Repository;
+use crate::diagnostic::{Finding, Place};
+use crate::document::{Broken, Located, Repository, broken_by};
 use crate::guardrail::{Facts, PlanFacts, Rule, Subject, code};
 use crate::model::{Address, Guardrail, ObjectKind, Recorded, Severity, Timestamp};
 
@@ -31,12 +31,15 @@ pub(super) fn judge(
         // One of the documents that is no rule is an error of theirs.
         let Ok(rule) = Rule::new(&guardrail.rule) else { continue };
         let broken = match rule.subject {
-            Subject::Plan => over_plan(&rule, &facts, &plan),
+            Subject::Plan => over_plan(&rule, &facts, &plan).map(|how| (how, None)),
             Subject::Policy | Subject::Key if replaced => by_change(guardrail, &rule, &facts, desired, changes),
             Subject::Policy | Subject::Key => None,
         };
-        let Some(how) = broken else { continue };
+        let Some((how, document)) = broken else { continue };
         let message = format!("{}: {how}", guardrail.message);
+        // A rule that this commit takes away stands nowhere any more, and what breaks it does.
+        let stands = desired.guardrails.get(&guardrail.name).map(|it| place(it, "rule"));
+        let place = stands.or(document);
         if guardrail.severity == Severity::Error {
             let help = if replaced && rule.subject == Subject::Plan {
                 format!(
@@ -53,12 +56,13 @@ pub(super) fn judge(
             } else {
                 guardrail.help.clone().unwrap_or_else(|| "make smaller changes, one after the other".to_owned())
             };
-            refusals.push(Refusal { code: code(guardrail), message, help });
+            refusals.push(Refusal { code: code(guardrail), message, help, place });
         } else {
             let mut finding = Finding::warning("guardrail/plan", message);
             finding.code = code(guardrail).into();
             finding.severity = guardrail.severity;
             finding.help.clone_from(&guardrail.help);
+            finding.place = place;
             findings.push(finding);
         }
     }
@@ -98,37 +102,51 @@ fn over_plan(rule: &Rule, facts: &Facts, plan: &PlanFacts) -> Option<String> {
     }
 }
 
-/// The first document that a change edits, and that does not keep a rule.
+/// The first document that a change edits and that does not keep a rule: what of it, and where that stands.
 fn by_change(
     guardrail: &Guardrail,
     rule: &Rule,
     facts: &Facts,
     desired: &Repository,
     changes: &[Change],
-) -> Option<String> {
+) -> Option<(String, Option<Place>)> {
     changes.iter().find_map(|change| {
         let address = change.object.address()?;
-        let kept = match (rule.subject, change.object.kind) {
-            (Subject::Policy, ObjectKind::RotationPolicy) => {
-                let policy = &desired.policies.get(&address)?.value;
-                guardrail.selects(&policy.tenant_id, &policy.key_type).then(|| rule.is_kept(&facts.policy(policy)))?
-            }
+        let (key, policy) = match (rule.subject, change.object.kind) {
+            (Subject::Policy, ObjectKind::RotationPolicy) => (None, Some(desired.policies.get(&address)?)),
             (Subject::Key, ObjectKind::EncryptionKey) => {
-                let key = &desired.keys.get(&address)?.value;
-                let policy = key
-                    .rotation_policy
-                    .clone()
-                    .and_then(|name| desired.policies.get(&Address::new(key.tenant_id.clone(), name)));
-                guardrail
-                    .selects(&key.tenant_id, &key.key_type)
-                    .then(|| rule.is_kept(&facts.key(key, policy.map(|policy| &policy.value))))?
+                let key = desired.keys.get(&address)?;
+                let policy = key.value.rotation_policy.clone();
+                let policy =
+                    policy.and_then(|name| desired.policies.get(&Address::new(address.tenant_id.clone(), name)));
+                (Some(key), policy)
             }
             _ => return None,
         };
-        match kept {
-            Ok(true) => None,
-            Ok(false) => Some(format!("{} does not keep it", change.object)),
-            Err(why) => Some(format!("for {} it cannot be judged: {}", change.object, why.message)),
+        let (document, of_policy) = (key.map(|key| &key.value), policy.map(|policy| &policy.value));
+        let (key_type, given) = match (document, of_policy) {
+            (Some(key), policy) => (&key.key_type, facts.key(key, policy)),
+            (None, Some(policy)) => (&policy.key_type, facts.policy(policy)),
+            (None, None) => return None,
+        };
+        if !guardrail.selects(&address.tenant_id, key_type) {
+            return None;
         }
+        let kept = rule.is_kept(&given);
+        if kept == Ok(true) {
+            return None;
+        }
+        let Broken { values, field } = broken_by(rule, document, of_policy);
+        let field = field.unwrap_or_default();
+        let place = key.map(|key| place(key, field)).or_else(|| policy.map(|policy| place(policy, field)));
+        Some(match kept {
+            Err(why) => (format!("for {} it cannot be judged: {}", change.object, why.message), place),
+            Ok(_) => (format!("of {} {values}", change.object), place),
+        })
     })
+}
+
+/// Where a document has a field, or else where it begins.
+fn place<T>(document: &Located<T>, field: &str) -> Place {
+    document.fields.get(field).unwrap_or(&document.place).clone()
 }

@@ -384,6 +384,9 @@ pub struct Refusal {
     pub message: String,
     /// What to do.
     pub help: String,
+    /// What somebody would edit: the setting that it goes over, or the rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 impl Refusal {

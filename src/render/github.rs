@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use anstream::adapter::strip_str;
 
+use crate::diagnostic::{Place, Related};
 use crate::model::Severity;
 
 use super::notices::Notice;
@@ -22,18 +23,21 @@ pub fn draw(notices: &[Notice<'_>]) -> String {
             Severity::Warning => "warning",
             Severity::Info => "notice",
         };
-        let mut properties = Vec::new();
-        if let Some(place) = notice.place {
-            let end = place.column.saturating_add(place.length);
-            properties.push(format!("file={}", property(&place.file)));
-            properties.push(format!("line={0},endLine={0},col={1},endColumn={end}", place.line, place.column));
+        let Place { file, line, column, length } = notice.place;
+        let end = column.saturating_add(*length);
+        let (file, title) = (property(file), property(notice.code));
+        let mut message = notice.message.clone();
+        if let Some(help) = &notice.help {
+            let _ = write!(message, "\nhelp: {help}");
         }
-        properties.push(format!("title={}", property(notice.code)));
-        let message = match &notice.help {
-            Some(help) => format!("{}\nhelp: {help}", notice.message),
-            None => notice.message.clone(),
-        };
-        let _ = writeln!(out, "::{command} {}::{}", properties.join(","), data(&message));
+        if let Some(Related { place, message: what, .. }) = notice.related {
+            let _ = write!(message, "\n{what}: {place}");
+        }
+        let _ = writeln!(
+            out,
+            "::{command} file={file},line={line},endLine={line},col={column},endColumn={end},title={title}::{}",
+            data(&message)
+        );
     }
     out
 }

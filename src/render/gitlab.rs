@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::model::Severity;
 
-use super::notices::{EVERYWHERE, Kind, Notice};
+use super::notices::{Kind, Notice};
 use super::text::safe;
 
 #[derive(Debug, Serialize)]
@@ -36,19 +36,18 @@ pub fn draw(notices: &[Notice<'_>]) -> String {
 }
 
 fn issue<'n>(notice: &'n Notice<'_>) -> Issue<'n> {
-    let description = match &notice.help {
-        Some(help) => format!("{} ({help})", notice.message),
-        None => notice.message.clone(),
+    let related = notice.related.map(|related| format!("{}: {}", related.message, related.place));
+    let more: Vec<String> = notice.help.clone().into_iter().chain(related).collect();
+    let description = match more.as_slice() {
+        [] => notice.message.clone(),
+        more => format!("{} ({})", notice.message, more.join("; ")),
     };
     Issue {
         description: safe(&description).replace('\n', " "),
         check_name: notice.code,
         fingerprint: &notice.fingerprint,
         severity: severity(notice),
-        location: Location {
-            path: notice.place.map_or(EVERYWHERE, |place| &place.file),
-            lines: Lines { begin: notice.place.map_or(1, |place| place.line) },
-        },
+        location: Location { path: &notice.place.file, lines: Lines { begin: notice.place.line } },
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::diagnostic::Place;
 use crate::model::{Name, Severity};
 use crate::plan::Plan;
 
@@ -62,15 +63,20 @@ fn case(out: &mut String, suite: &str, notice: &Notice<'_>) {
     if let Some(object) = notice.object {
         let _ = write!(name, " {object}");
     }
-    if let Some(place) = notice.place {
-        let _ = write!(name, " {}:{}:{}", place.file, place.line, place.column);
-    }
+    let _ = write!(name, " {}", notice.place);
     let mut text = notice.message.clone();
     if let Some(help) = &notice.help {
         let _ = write!(text, "\nhelp: {help}");
     }
-    if let (Some(line), Some(place)) = (notice.source_line, notice.place) {
-        let _ = write!(text, "\n{}:{}: {line}", place.file, place.line);
+    let mut line = |place: &Place, line: &str| write!(text, "\n{}:{}: {line}", place.file, place.line);
+    if let Some(source_line) = notice.source_line {
+        let _ = line(notice.place, source_line);
+    }
+    if let Some(related) = notice.related {
+        let _ = line(&related.place, &related.message);
+        if let Some(source_line) = &related.source_line {
+            let _ = line(&related.place, source_line);
+        }
     }
     let _ = writeln!(out, "    <testcase classname=\"keywheel.{}\" name=\"{}\">", escape(suite), escape(&name));
     if fails(notice) {

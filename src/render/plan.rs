@@ -412,6 +412,9 @@ impl Page<'_> {
         for refusal in &plan.refusals {
             let code = paint(style::ERROR, &format!("error[{}]", one_line(&refusal.code)));
             self.line(&format!("  {code}: {}", one_line(&refusal.message)));
+            if let Some(place) = &refusal.place {
+                self.line(&paint(style::DIM, &format!("    --> {}", one_line(&place.to_string()))));
+            }
             let help = refusal.help.replace("DIGEST", &plan.digest);
             self.reason(&format!("help: {help}"), 4);
         }

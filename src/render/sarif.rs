@@ -1,18 +1,19 @@
 //! SARIF 2.1.0 (OASIS), as code scanning reads it.
 //!
-//! Columns are counted in Unicode code points from 1, and a region ends before its `endColumn`. What stands in no file
-//! stands at the folder of the policies: code scanning shows no result without a location.
+//! Columns are counted in Unicode code points from 1, and a region ends before its `endColumn`. The other place of a
+//! finding, such as the rule that is broken, is a related location.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::diagnostic::Place;
 use crate::document;
 use crate::model::Severity;
 use crate::plan::Plan;
 
-use super::notices::{EVERYWHERE, Notice};
+use super::notices::Notice;
 use super::text::safe;
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -70,27 +71,32 @@ fn result(notice: &Notice<'_>, rule: usize) -> Value {
     if let Some(help) = &notice.help {
         let _ = write!(text, "\n{}", plain(help));
     }
-    let mut location = json!({ "physicalLocation": physical(notice) });
+    let mut location = json!({ "physicalLocation": physical(notice.place, notice.source_line) });
     if let (Some(object), Some(location)) = (notice.object, location.as_object_mut()) {
         location.insert(
             "logicalLocations".to_owned(),
             json!([{ "fullyQualifiedName": object.to_string(), "kind": object.kind.to_string() }]),
         );
     }
-    json!({
+    let mut result = json!({
         "ruleId": notice.code,
         "ruleIndex": rule,
         "level": level(notice.severity),
         "message": { "text": text },
         "locations": [location],
         "partialFingerprints": { "keywheelNotice/v1": notice.fingerprint },
-    })
+    });
+    if let (Some(related), Some(result)) = (notice.related, result.as_object_mut()) {
+        let location = json!({
+            "physicalLocation": physical(&related.place, related.source_line.as_deref()),
+            "message": { "text": plain(&related.message) },
+        });
+        result.insert("relatedLocations".to_owned(), json!([location]));
+    }
+    result
 }
 
-fn physical(notice: &Notice<'_>) -> Value {
-    let Some(place) = notice.place else {
-        return json!({ "artifactLocation": artifact(EVERYWHERE), "region": { "startLine": 1 } });
-    };
+fn physical(place: &Place, source_line: Option<&str>) -> Value {
     let mut physical = json!({
         "artifactLocation": artifact(&place.file),
         "region": {
@@ -101,7 +107,7 @@ fn physical(notice: &Notice<'_>) -> Value {
         },
     });
     // Of a long line keywheel has a part only, which would be a wrong snippet of the whole.
-    if let (Some(line), Some(object)) = (notice.source_line, physical.as_object_mut())
+    if let (Some(line), Some(object)) = (source_line, physical.as_object_mut())
         && !document::is_cut(place)
     {
         object.insert(

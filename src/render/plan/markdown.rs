@@ -224,11 +224,13 @@ fn destruction(lost: &[&Change], groups: &Groups<'_>) -> Option<Section> {
 fn refusals(plan: &Plan) -> Option<Section> {
     let items = plan.refusals.iter().map(|refusal| {
         let help = refusal.help.replace("DIGEST", &plan.digest);
+        let place = refusal.place.as_ref().map(|place| format!("<br>\n>   {}", code(&place.to_string())));
         format!(
             "> - {}: {}<br>\n>   {}{}\n",
             code(&refusal.code),
             inline(&sentence(&refusal.message)),
-            inline(&sentence(&help))
+            inline(&sentence(&help)),
+            place.unwrap_or_default()
         )
     });
     let before = "> [!CAUTION]\n> **Refused: this plan cannot be applied as it stands.**\n>\n".to_owned();
@@ -253,10 +255,13 @@ fn findings(title: &str, findings: &[Finding], wanted: fn(Severity) -> bool) -> 
         };
         let mut item = format!("- {word} {}: {}", code(&finding.code), inline(&finding.message));
         if let Some(place) = &finding.place {
-            item.push_str(&format!("<br>\n  {}", code(&format!("{}:{}:{}", place.file, place.line, place.column))));
+            item.push_str(&format!("<br>\n  {}", code(&place.to_string())));
         }
         if let Some(help) = &finding.help {
             item.push_str(&format!("<br>\n  help: {}", inline(help)));
+        }
+        if let Some(Related { place, message, .. }) = &finding.related {
+            item.push_str(&format!("<br>\n  {}: {}", inline(message), code(&place.to_string())));
         }
         item + "\n"
     };

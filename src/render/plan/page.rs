@@ -149,6 +149,7 @@ fn refusals(plan: &Plan) -> Markup {
                 @for refusal in &plan.refusals {
                     p { code { (safe(&refusal.code)) } " " (sentence(&safe(&refusal.message))) }
                     p { (sentence(&safe(&refusal.help.replace("DIGEST", &plan.digest)))) }
+                    @if let Some(place) = &refusal.place { p.dim { "at " code { (safe(&place.to_string())) } } }
                 }
             }
         }
@@ -179,11 +180,15 @@ fn findings(title: &str, findings: &[Finding], wanted: fn(Severity) -> bool) -> 
             p.dim {
                 code { (safe(&finding.code)) }
                 @if let Some(place) = &finding.place {
-                    " at " code { (safe(&place.file)) ":" (place.line) ":" (place.column) }
+                    " at " code { (safe(&place.to_string())) }
                 }
             }
             @if let Some(line) = &finding.source_line { pre { (safe(line)) } }
             @if let Some(help) = &finding.help { p { (safe(help)) } }
+            @if let Some(Related { place, message, source_line }) = &finding.related {
+                p.dim { (safe(message)) ": " code { (safe(&place.to_string())) } }
+                @if let Some(line) = source_line { pre { (safe(line)) } }
+            }
         }
     };
     part(title, findings.len(), &list)
@@ -210,7 +215,7 @@ fn chip(action: Action) -> Markup {
         "~" => "change",
         _ => "",
     };
-    html! { span.chip.(class) { (mark.replace("<>", "⇄")) " " (action.as_str().replace('_', " ")) } }
+    html! { span.chip.(class) { (mark.replace("<>", "⇄")) " " (verb(action)) } }
 }
 
 /// The fields of a change, line by line; a sign stands for each colour.

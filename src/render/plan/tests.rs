@@ -6,7 +6,7 @@ use chrono::Duration;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::diagnostic::Finding;
+use crate::diagnostic::{Finding, Place};
 use crate::model::{Address, Name};
 use crate::plan::{Precondition, Reason, Refusal, Sources};
 
@@ -279,6 +279,7 @@ fn a_refusal_stands_at_the_end_with_the_way_out() {
             code: "limits/max-rotations".to_owned(),
             message: "5000 rotations in all, and max_rotations allows 200".to_owned(),
             help: "raise limits.max_rotations, or name this plan: --override-limits DIGEST --reason TEXT".to_owned(),
+            place: Some(Place { file: "keywheel.yaml".into(), line: 4, column: 26, length: 3 }),
         }],
         ..empty()
     };
@@ -308,6 +309,7 @@ fn a_refusal_stands_at_the_end_with_the_way_out() {
     REFUSED: this plan cannot be applied as it stands
 
       error[limits/max-rotations]: 5000 rotations in all, and max_rotations allows 200
+        --> keywheel.yaml:4:26
         help: raise limits.max_rotations, or name this plan: --override-limits
         sha256:0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0 --reason TEXT
 

@@ -104,6 +104,11 @@ fn what_stops_decrypting_is_approved_by_two_owners_who_did_not_write_it() {
     let house = House::new();
     let needed = "1 version of tenant acme would stop decrypting: 2 approvals by owners of tenant acme are needed";
     house.sandbox.at(RETAINED, OUT).exits(0).says(needed);
+    let annotated = house.sandbox.at(RETAINED, &["plan", "--format", "github"]).exits(0).stdout;
+    assert!(
+        annotated.contains("file=keywheel.yaml,line=3,endLine=3,col=23,endColumn=24,title=plan/approvals::"),
+        "{annotated}"
+    );
     house.refused(
         RETAINED,
         &["2 approvals by owners of tenant acme", "there is none", "ben@example.org, cleo@example.org may approve"],

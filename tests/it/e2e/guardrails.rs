@@ -126,6 +126,8 @@ fn a_rule_over_the_plan_refuses_it_and_no_override_lifts_that() {
     let refused = sandbox.at(NOON, APPLY).exits(3).error("apply/limits");
     assert!(refused.stderr.contains("nothing new this year: plan.creations is 2"), "{}", refused.stderr);
     let plan = sandbox.at(NOON, &["plan", "--format", "json"]).ends().json();
+    let place = &plan["refusals"][0]["place"];
+    assert_eq!((&place["file"], &place["line"]), (&"policies/guardrails.yaml".into(), &4.into()), "{plan:#}");
     let digest = plan["digest"].as_str().unwrap();
     sandbox.at(NOON, &["apply", "--auto-approve", "--override-limits", digest, "--override-reason", "a test"]).ends();
     assert!(sandbox.sql("SELECT * FROM key_versions").is_empty());
@@ -143,12 +145,33 @@ fn a_change_is_judged_by_the_guardrail_that_was_applied_before_it() {
     let refused = sandbox.at("2026-03-01 13:00:00", APPLY).exits(3);
     assert!(refused.stderr.contains("apply that change first, by itself"), "{}", refused.stderr);
     let review = sandbox.at("2026-03-01 13:00:00", &["plan", "--base", "HEAD~1", "--format", "json"]).ends().json();
-    assert_eq!(review["refusals"][0]["code"], "guardrail/daily", "the review says so before the merge: {review:#}");
+    let refusal = &review["refusals"][0];
+    assert_eq!(refusal["code"], "guardrail/daily", "the review says so before the merge: {review:#}");
+    assert_eq!(refusal["message"], "every day: of acme/Nightly rotation_interval_days is 30");
+    let place = (&refusal["place"]["file"], &refusal["place"]["line"]);
+    assert_eq!(place, (&"policies/guardrails.yaml".into(), &4.into()), "the rule that is changed: {review:#}");
     // By itself it may be changed, and then the policy.
     sandbox.commit(&documents.replace("rotation_interval_days: 30\n", "rotation_interval_days: 1\n"));
     sandbox.at("2026-03-01 13:00:00", APPLY).exits(0);
     sandbox.commit(&documents);
     sandbox.at("2026-03-01 13:00:00", APPLY).exits(0);
+}
+
+#[test]
+fn a_rule_that_a_commit_takes_away_points_at_what_breaks_it() {
+    let daily = "rule: policy.rotation_interval_days <= 1\nmessage: every day\n";
+    let sandbox = sandbox("", &rule("Daily", daily));
+    sandbox.at(NOON, APPLY).exits(0);
+    let documents =
+        sandbox.read("policies/acme/keys.yaml").replace("rotation_interval_days: 1\n", "rotation_interval_days: 30\n");
+    sandbox.git(&["rm", "-q", "policies/guardrails.yaml"]);
+    sandbox.commit(&documents);
+    let plan = sandbox.at("2026-03-01 13:00:00", &["plan", "--format", "json"]).exits(3).json();
+    let line = documents.lines().position(|line| line == "rotation_interval_days: 30").unwrap() + 1;
+    let place = &plan["refusals"][0]["place"];
+    assert_eq!((&place["file"], &place["line"]), (&"policies/acme/keys.yaml".into(), &line.into()), "{plan:#}");
+    let said = sandbox.at("2026-03-01 13:00:00", &["plan"]).exits(3).stdout;
+    assert!(said.contains(&format!("--> policies/acme/keys.yaml:{line}:")), "{said}");
 }
 
 #[test]
@@ -185,7 +208,9 @@ fn a_milder_rule_over_the_plan_is_said_and_stops_nothing() {
     let small = "rule: plan.creations == 0\nmessage: nothing new this year\nseverity: warning\n";
     let sandbox = sandbox("", &rule("Small steps", small));
     let plan = sandbox.at(NOON, &["plan", "--format", "json"]).exits(0).json();
-    assert!(plan["diagnostics"].to_string().contains("guardrail/small-steps"), "{plan:#}");
+    let found = plan["diagnostics"].as_array().unwrap();
+    let small = found.iter().find(|it| it["code"] == "guardrail/small-steps").unwrap();
+    assert_eq!((&small["place"]["file"], &small["place"]["line"]), (&"policies/guardrails.yaml".into(), &4.into()));
     sandbox.at(NOON, APPLY).exits(0);
 }
 

@@ -254,6 +254,8 @@ fn destructions_have_a_limit_of_their_own_in_numbers_and_in_percent() {
     let (sandbox, _) = rotated_with("limits: {max_destructions: 0}\n", DESTROY);
     let plan = sandbox.at("2026-03-05 12:01:00", PLAN).exits(3).json();
     assert_eq!(plan["refusals"][0]["code"], "limits/max-destructions", "{plan:#}");
+    let place = json!({"file": "keywheel.yaml", "line": 3, "column": 28, "length": 1});
+    assert_eq!(plan["refusals"][0]["place"], place, "the limit's own field: {plan:#}");
     sandbox.at("2026-03-05 12:01:00", APPLY).exits(3);
     assert_eq!(state_of(&sandbox, 1), "deactivated");
     let digest = plan["digest"].as_str().unwrap();
@@ -273,6 +275,8 @@ fn destructions_have_a_limit_of_their_own_in_numbers_and_in_percent() {
     let plan = sandbox.at("2026-06-05 12:00:00", PLAN).exits(3).json();
     assert_eq!(actions(&plan).len(), 6, "{plan:#}");
     assert_eq!(plan["refusals"][0]["code"], "limits/max-percent", "{plan:#}");
+    let place = json!({"file": "keywheel.yaml", "line": 1, "column": 1, "length": 1});
+    assert_eq!(plan["refusals"][0]["place"], place, "nobody has set it: {plan:#}");
 }
 
 #[test]
