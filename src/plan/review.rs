@@ -7,13 +7,14 @@
 //!
 //! Must not know: git, a database, a key manager, how much of a repository was read for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::diagnostic::{self, Finding};
 use crate::document::{Capabilities, Limits, Repository, without_secrets};
+use crate::guardrail::{Rule, Subject};
 use crate::model::{
     Address, DocumentRecord, KeyRecord, KeyState, KmsProvider, Name, ObjectKind, ObjectRef, Origin, PolicyRecord,
     Recorded, Timestamp, VersionRecord,
@@ -23,7 +24,7 @@ use crate::schedule::TZ_VERSION;
 use super::build::{self, Draft};
 use super::keys::{self, Extent};
 use super::snapshot::{KeyAge, StateSnapshot};
-use super::{Base, Inputs, Plan, Retired, Sources, approvals, consequences, guardrails, limits};
+use super::{Action, Base, Change, Inputs, Plan, Retired, Sources, approvals, consequences, guardrails, limits};
 
 /// Everything that a review depends on.
 #[derive(Debug, Clone, Copy)]
@@ -85,16 +86,26 @@ pub fn review(review: &Review<'_>) -> Plan {
     diagnostics.append(&mut draft.diagnostics);
     diagnostics.extend(found);
     diagnostics.extend(approvals::foreseen(review.base, &outlook, review.now));
+    // Those that apply will judge it by. How many objects there are in all only a snapshot says.
+    let existing = review.ages.map(|ages| existing(&recorded, ages));
+    let allowed = match existing {
+        Some(_) => review.base.config.limits,
+        None => Limits { max_percent: 100, ..review.base.config.limits },
+    };
+    diagnostics.extend(not_judged(review, &draft.changes));
     diagnostic::sort(&mut diagnostics);
-    // Those that apply will judge it by. How many objects there are in all is not known here, so there is no percentage.
-    let allowed = Limits { max_percent: 100, ..review.base.config.limits };
+    let existing = existing.unwrap_or_default();
     Plan {
         as_of: review.now,
         tz_version: TZ_VERSION.to_owned(),
         digest: super::digest(review.sources, None, &draft.changes),
         sources: review.sources.clone(),
         lineage: None,
-        refusals: limits::refusals(&draft.changes, &recorded, &retired, &allowed).into_iter().chain(broken).collect(),
+        refusals: limits::refusals(&draft.changes, review.head, &existing, &retired, &allowed)
+            .into_iter()
+            .chain(broken)
+            .collect(),
+        needs: Vec::new(),
         changes: draft.changes,
         waiting: draft.waiting,
         drift: draft.drift,
@@ -104,6 +115,48 @@ pub fn review(review: &Review<'_>) -> Plan {
         base: Some(review.compared_with.clone()),
         consequences: outlook.said,
     }
+}
+
+/// How many policies and keys each tenant has: of those that were read, and of those that the snapshot names. A policy
+/// without keys in a file that was not read is not among them, so that a percentage may be judged too strictly, never
+/// too kindly.
+fn existing(recorded: &Recorded, ages: &StateSnapshot) -> BTreeMap<Name, usize> {
+    let of_keys = ages.keys.iter().map(KeyAge::address).chain(recorded.keys.keys().cloned());
+    let policy = |age: &KeyAge| Some(Address::new(age.tenant_id.clone(), age.rotation_policy.clone()?));
+    let of_policies = ages.keys.iter().filter_map(policy).chain(recorded.policies.keys().cloned());
+    let (keys, policies): (BTreeSet<Address>, BTreeSet<Address>) = (of_keys.collect(), of_policies.collect());
+    let mut existing = BTreeMap::new();
+    for address in keys.into_iter().chain(policies) {
+        *existing.entry(address.tenant_id).or_default() += 1;
+    }
+    existing
+}
+
+/// What apply will judge and a review cannot.
+fn not_judged(review: &Review<'_>, changes: &[Change]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let removes = changes.iter().any(|change| matches!(change.action, Action::Remove | Action::Forget));
+    if removes && review.ages.is_none() {
+        let message =
+            "how many percent of all policies and keys are removed (limits.max_percent) is judged by apply, not here";
+        let finding = Finding::info("review/not-judged", message).help("with --state it is judged here too");
+        findings.push(finding.at(review.head.setting("limits.max_percent"), None));
+    }
+    for guardrail in review.head.guardrails.values() {
+        // One of the documents that is no rule is an error of theirs.
+        let Ok(rule) = Rule::new(&guardrail.value.rule) else { continue };
+        let due = |field: &str| matches!(field, "rotations" | "destructions" | "changes" | "tenants");
+        if let Some((_, field)) = rule.fields.iter().find(|(subject, field)| *subject == Subject::Plan && due(field)) {
+            let message = format!(
+                "the guardrail {:?} reads plan.{field}, and a review sees no rotations and no destructions: it is judged without \
+                 them here, and with them by apply",
+                guardrail.value.name.as_str()
+            );
+            let place = guardrail.fields.get("rule").unwrap_or(&guardrail.place).clone();
+            findings.push(Finding::info("review/not-judged", message).at(place, None));
+        }
+    }
+    findings
 }
 
 fn left_out(findings: &[Finding]) -> BTreeMap<Name, String> {

@@ -129,6 +129,47 @@ fn with_a_snapshot_a_review_knows_which_keys_become_due_and_when() {
 }
 
 #[test]
+fn a_review_tells_what_apply_will_refuse_and_what_it_cannot_judge() {
+    let sandbox = branched("limits: {max_rotations: 2}\n", &quarterly(2));
+    sandbox.at(NOON, &["apply", "--auto-approve"]).exits(0);
+    sandbox.at(NOON, &["state", "snapshot", "--out", "ages.json"]).exits(0);
+    sandbox.commit(&quarterly(2).replace("rotation_interval_days: 90", "rotation_interval_days: 1"));
+    let with_ages = ["plan", "--base", "main", "--state", "ages.json", "--format", "json"];
+    let plan = sandbox.at("2026-04-15 12:00:00", &with_ages).exits(0).json();
+    let said = consequences(&plan);
+    assert!(said[0].starts_with("due_at_once: interval 90 to 1 day: 3 keys become due at once"), "{said:?}");
+    let over = "over_limit: apply refuses more than 2 rotations at once (limits.max_rotations)".to_owned();
+    assert!(said.contains(&over), "{said:?}");
+
+    // Four of eleven policies and keys are more than 30 percent; only a snapshot knows that they are eleven.
+    let sandbox = branched("", &quarterly(9));
+    sandbox.at(NOON, &["apply", "--auto-approve"]).exits(0);
+    sandbox.at(NOON, &["state", "snapshot", "--out", "ages.json"]).exits(0);
+    let few = "apiVersion: keywheel/v1\nkind: Guardrail\nname: Small steps\nrule: plan.rotations <= 5\nmessage: small steps\n";
+    sandbox.write("policies/guardrails.yaml", few);
+    sandbox.commit(&quarterly(5));
+    let without = sandbox.at(NOON, &["plan", "--base", "main", "--format", "json"]).exits(0).json();
+    assert_eq!(without["refusals"], json!([]), "{without:#}");
+    let not_judged = |plan: &Value| -> Vec<(String, String)> {
+        let found = plan["diagnostics"].as_array().unwrap().iter().filter(|it| it["code"] == "review/not-judged");
+        let of = |it: &Value, path: &str| it.pointer(path).unwrap().as_str().unwrap().to_owned();
+        found.map(|it| (of(it, "/place/file"), of(it, "/message"))).collect()
+    };
+    let percent =
+        "how many percent of all policies and keys are removed (limits.max_percent) is judged by apply, not here";
+    let rotations = "the guardrail \"Small steps\" reads plan.rotations, and a review sees no rotations and no destructions: \
+                     it is judged without them here, and with them by apply";
+    let of = |file: &str, message: &str| (file.to_owned(), message.to_owned());
+    let rotations = of("policies/guardrails.yaml", rotations);
+    assert_eq!(not_judged(&without), [of("keywheel.yaml", percent), rotations.clone()]);
+    let with = sandbox.at(NOON, &with_ages).exits(3).json();
+    assert_eq!(with["refusals"][0]["code"], "limits/max-percent", "{with:#}");
+    let message = "4 of 11 policies and keys in all would be removed, and max_percent allows 30 %";
+    assert_eq!(with["refusals"][0]["message"], message);
+    assert_eq!(not_judged(&with), [rotations]);
+}
+
+#[test]
 fn an_altered_snapshot_is_refused_and_so_is_a_database() {
     let sandbox = branched("", NIGHTLY);
     sandbox.at(NOON, &["apply", "--auto-approve"]).exits(0);
