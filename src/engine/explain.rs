@@ -107,12 +107,18 @@ pub struct Version {
     pub activated_at: Option<Timestamp>,
     /// When it stopped being primary.
     pub deactivated_at: Option<Timestamp>,
+    /// When it stopped decrypting; only while it is disabled or its destruction is scheduled.
+    pub disabled_at: Option<Timestamp>,
+    /// When it will be destroyed; only while its destruction is scheduled.
+    pub destroy_at: Option<Timestamp>,
     /// When it became known to be in the wrong hands.
     pub compromised_at: Option<Timestamp>,
 }
 
 impl From<VersionRecord> for Version {
     fn from(version: VersionRecord) -> Self {
+        let is_doomed = version.state == VersionState::PendingDestruction;
+        let decrypts = !is_doomed && version.state != VersionState::Disabled;
         Self {
             number: version.number,
             provider_ref: version.provider_ref,
@@ -121,6 +127,8 @@ impl From<VersionRecord> for Version {
             created_at: version.provider_created_at,
             activated_at: version.activated_at,
             deactivated_at: version.deactivated_at,
+            disabled_at: version.disabled_at.filter(|_| !decrypts),
+            destroy_at: version.destroy_at.filter(|_| is_doomed),
             compromised_at: version.compromised_at,
         }
     }

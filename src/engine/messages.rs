@@ -221,8 +221,9 @@ struct Outlooks(BTreeMap<ObjectRef, String>);
 
 impl Outlooks {
     fn new(plan: &Plan) -> Self {
-        let waiting =
-            plan.waiting.iter().map(|waiting| (&waiting.object, format!("it waits: {}", waiting.reason.message)));
+        // Of a key's old versions it says nothing.
+        let waiting = plan.waiting.iter().filter(|waiting| waiting.version.is_none());
+        let waiting = waiting.map(|waiting| (&waiting.object, format!("it waits: {}", waiting.reason.message)));
         let rotations = plan.changes.iter().filter(|change| matches!(change.action, Action::Rotate | Action::Finish));
         let rotated = rotations.map(|change| (&change.object, "this apply is about to rotate it".to_owned()));
         Self(waiting.chain(rotated).map(|(object, text)| (object.clone(), text)).collect())

@@ -83,7 +83,10 @@ pub use state_copy::{CopiedTable, CopyReport, copy_state};
 pub use state_migrate::{MigrateReport, Migration, migrate_state};
 pub use state_snapshot::snapshot_state;
 pub use state_verify::{VerifyReport, verify_state};
-pub use status::{PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished, status};
+pub use status::{
+    PendingDestruction, PrimaryVersion, Standing, StatusEntry, StatusFilter, StatusOrder, StatusReport, Unfinished,
+    status,
+};
 pub use test::{CaseReport, TEST_ENDINGS, TestReport, run_tests};
 pub use usage::{UsageOptions, UsageReport, report_usage};
 pub use versioned::{OUTPUT_VERSION, Versioned};

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::diagnostic::{Finding, Place};
 use crate::document::{Located, Places, Repository};
 use crate::model::{Address, Freeze, Guardrail, Name, ObjectKind, Recorded, Tenant, Timestamp};
-use crate::plan::{self, Change, Inputs, Plan, Retired};
+use crate::plan::{self, Change, Inputs, Plan, Retired, Waiting};
 use crate::provider::capabilities;
 use crate::store::{Location, ReadState, StoreError};
 
@@ -313,7 +313,10 @@ fn located<T>(value: T, place: &Place) -> Located<T> {
 
 /// Narrows a plan to one change. What the key waits for is kept, so that a person sees it.
 pub(super) fn only(plan: &mut Plan, change: Change) {
-    plan.waiting.retain(|waiting| waiting.object == change.object);
+    let about = |waiting: &Waiting| {
+        waiting.object == change.object && waiting.version.is_none_or(|it| Some(it) != change.version)
+    };
+    plan.waiting.retain(about);
     plan.drift.retain(|drift| drift.object == change.object);
     plan.refusals.clear();
     plan.changes = vec![change];

@@ -55,6 +55,8 @@ pub(super) async fn due_versions(
         let due = plan::terms(&version, *policy).and_then(|terms| plan::due(&version, &terms, now));
         if due.is_some() {
             retired.versions.entry(version.key_id).or_default().push(version);
+        } else if version.is_pending_at(now) {
+            retired.pending.entry(version.key_id).or_default().push(version);
         }
     }
     Ok(retired)

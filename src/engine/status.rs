@@ -95,6 +95,9 @@ pub struct StatusReport {
     pub not_applied: usize,
     /// Messages of the outbox that no receiver has taken.
     pub undelivered: Undelivered,
+    /// Old versions of the keys below that will be destroyed, the next one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending_destructions: Vec<PendingDestruction>,
     /// The keys.
     pub keys: Vec<StatusEntry>,
     /// What a person should look at.
@@ -152,6 +155,19 @@ pub struct PrimaryVersion {
     pub usage_count: Option<u64>,
 }
 
+/// An old version whose destruction is scheduled; `keywheel enable` cancels it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub struct PendingDestruction {
+    /// When it will be destroyed, and with it what it encrypted.
+    pub destroy_at: Timestamp,
+    /// The key's tenant.
+    pub tenant_id: Name,
+    /// The key's name.
+    pub key_name: Name,
+    /// The number of the version.
+    pub version: u32,
+}
+
 /// A workflow that has begun and not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unfinished {
@@ -191,7 +207,18 @@ pub async fn status(
     };
     let applied = applied_repository(&desired.repository, &recorded);
     let findings = alerts::found(&applied, &recorded, Some(&*state), &[], concerns, now).await?;
-    Ok(StatusReport { undelivered: state.undelivered().await?, findings, ..report })
+    let keys: BTreeMap<Uuid, &KeyRecord> = recorded.keys.values().map(|record| (record.id, record)).collect();
+    let pending = state.old_versions(now, false).await?.versions.into_iter().filter_map(|version| {
+        let key = &keys.get(&version.key_id).filter(|_| version.is_pending_at(now))?.key;
+        let (tenant_id, key_name) = (key.tenant_id.clone(), key.key_name.clone());
+        let is_shown = shown.contains(&(&tenant_id, &key_name));
+        let destroy_at = version.destroy_at.filter(|_| is_shown)?;
+        Some(PendingDestruction { destroy_at, tenant_id, key_name, version: version.number })
+    });
+    let mut pending_destructions: Vec<_> = pending.collect();
+    pending_destructions.sort_unstable();
+    drop(shown);
+    Ok(StatusReport { undelivered: state.undelivered().await?, findings, pending_destructions, ..report })
 }
 
 /// The pure part of [`status`].
@@ -235,6 +262,7 @@ pub(super) fn report(
         total: recorded.keys.len(),
         not_applied: new.count(),
         undelivered: Undelivered::default(),
+        pending_destructions: Vec::new(),
         keys,
         findings: Vec::new(),
     })

@@ -303,6 +303,12 @@ pub struct VersionRecord {
 }
 
 impl VersionRecord {
+    /// Is its destruction scheduled for later than an instant?
+    #[must_use]
+    pub fn is_pending_at(&self, now: Timestamp) -> bool {
+        self.state == VersionState::PendingDestruction && self.destroy_at.is_some_and(|at| at > now)
+    }
+
     /// A version that was just made, and is not primary yet.
     #[must_use]
     pub const fn new(id: Uuid, key_id: Uuid, number: u32, provider_ref: String, created_at: Timestamp) -> Self {

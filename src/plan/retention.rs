@@ -17,9 +17,10 @@ use chrono::Duration;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::document::Capabilities;
 use crate::model::{
     Address, Disposition, EncryptionKey, KeyRecord, KeyState, LastUse, Name, ObjectRef, Observation, PolicyStatus,
-    Retention, RotationPolicy, Timestamp, VersionRecord, VersionState, Waiver,
+    Retention, RotationPolicy, Timestamp, VersionRecord, VersionState, Waiver, days,
 };
 use crate::schedule::{Hold, frozen_at};
 
@@ -33,6 +34,8 @@ use super::{Action, Change, Inputs, Precondition, Reason, Waiting, burst};
 pub struct Retired {
     /// Versions whose time may have come, by key, the oldest first.
     pub versions: BTreeMap<Uuid, Vec<VersionRecord>>,
+    /// Versions whose destruction is scheduled for later, by key: they wait, and can be saved until then.
+    pub pending: BTreeMap<Uuid, Vec<VersionRecord>>,
     /// The numbers of versions whose destruction is scheduled, of keys that no document has any more.
     pub doomed: BTreeMap<Uuid, Vec<u32>>,
     /// How many versions of each tenant are not destroyed: what a percentage is of.
@@ -225,17 +228,32 @@ pub(super) fn work(
     record: &KeyRecord,
     draft: &mut Draft,
 ) {
-    let Some(versions) = inputs.retired.versions.get(&record.id) else { return };
-    // Nothing is concluded about a key that nobody asked about.
-    let Some(Observation::Present(observed)) = observation(inputs, key) else { return };
     let policy_address = document.rotation_policy.clone().map(|name| Address::new(key.tenant_id.clone(), name));
     let policy = policy_address.as_ref().and_then(|address| inputs.desired.policies.get(address));
     let policy = policy.map(|policy| &policy.value);
+    let Retired { versions, pending, .. } = inputs.retired;
+    let (versions, pending) = (versions.get(&record.id), pending.get(&record.id));
+    let (versions, pending) = (versions.into_iter().flatten(), pending.into_iter().flatten());
+    let due_now = |version: &VersionRecord| due(version, &terms(version, policy)?, inputs.now);
+    for version in pending.chain(versions.clone()).filter(|version| version.is_pending_at(inputs.now)) {
+        if due_now(version).is_none() {
+            draft.waiting.push(Waiting {
+                object: ObjectRef::key(key),
+                action: Action::Destroy,
+                version: Some(version.number),
+                reason: Reason::new("waiting_period", "its destruction is scheduled, and `keywheel enable` cancels it"),
+                starts_at: version.destroy_at,
+            });
+        }
+    }
+    // Nothing is concluded about a key that nobody asked about.
+    let Some(Observation::Present(observed)) = observation(inputs, key) else { return };
     for version in versions {
         let Some(terms) = terms(version, policy) else { continue };
         let Some(due) = due(version, &terms, inputs.now) else { continue };
         let at_provider = version_state(observed, &version.provider_ref);
-        let by_itself = (inputs.capabilities)(document.kms_provider).destroys_by_itself;
+        let Capabilities { destroys_by_itself: by_itself, waiting_days, .. } =
+            (inputs.capabilities)(document.kms_provider);
         let verdict = if due.action == Action::Destroy && at_provider.is_none() {
             Ok("the key manager has destroyed it".to_owned())
         } else if due.action == Action::Destroy && by_itself {
@@ -250,7 +268,7 @@ pub(super) fn work(
             Ok(shown) => {
                 let place = inputs.desired.keys.get(key).filter(|_| due.action.is_destructive());
                 let place = place.map(|key| key.place.clone());
-                draft.changes.push(Change { place, ..change(key, version, &due, &shown) });
+                draft.changes.push(Change { place, ..change(key, version, &due, &shown, inputs.now, waiting_days) });
             }
             Err((reason, starts_at)) => draft.waiting.push(Waiting {
                 object: ObjectRef::key(key),
@@ -281,7 +299,8 @@ fn elsewhere(version: &VersionRecord, at_provider: Option<VersionState>, to: Ver
         // Half of it is done: its destruction is cancelled, and it is not enabled yet.
         (VersionState::PendingDestruction, Some(VersionState::Disabled)) if usable(to) => Ok(()),
         (recorded, found) => {
-            let found = found.map_or("missing", VersionState::as_str);
+            let words = |state: VersionState| state.as_str().replace('_', " ");
+            let (recorded, found) = (words(recorded), found.map_or_else(|| "missing".to_owned(), words));
             Err(waits("changed_elsewhere", format!("it is recorded as {recorded}, and the key manager says {found}")))
         }
     }
@@ -339,7 +358,7 @@ fn shown(
     }
 }
 
-fn change(key: &Address, version: &VersionRecord, due: &Due, shown: &str) -> Change {
+fn change(key: &Address, version: &VersionRecord, due: &Due, shown: &str, now: Timestamp, waiting_days: u32) -> Change {
     let number = version.number;
     let what = match due.action {
         Action::Disable => {
@@ -347,9 +366,15 @@ fn change(key: &Address, version: &VersionRecord, due: &Due, shown: &str) -> Cha
                 "version {number} is DISABLED: what it encrypted does not decrypt any more, until it is enabled again"
             )
         }
-        Action::ScheduleDestruction => format!(
-            "the DESTRUCTION of version {number} is scheduled: once its waiting period ends, what it encrypted is lost for ever"
-        ),
+        Action::ScheduleDestruction => {
+            let gone = Duration::try_days(waiting_days.into()).and_then(|waits| now.checked_add_signed(waits));
+            let gone = gone.map(|at| format!(", on {} at the earliest", instant(at))).unwrap_or_default();
+            format!(
+                "the DESTRUCTION of version {number} is scheduled: after a waiting period of {}{gone}, what it encrypted is \
+                 lost for ever",
+                days(waiting_days)
+            )
+        }
         Action::Destroy => format!("version {number} is DESTROYED: what it encrypted is lost for ever"),
         Action::CancelDestruction => format!("the destruction of version {number} is cancelled; it stays disabled"),
         _ => format!("version {number} is enabled again, and decrypts"),

@@ -6,7 +6,7 @@ use anstyle::Style;
 use chrono::{DateTime, Timelike};
 use serde_json::Value;
 
-use crate::engine::{Applied, Explained, Explanation, Field, FieldOrigin, Upcoming};
+use crate::engine::{Applied, Explained, Explanation, Field, FieldOrigin, Upcoming, Version};
 use crate::model::{ObjectKind, Timestamp};
 
 use super::style::{self, paint};
@@ -181,7 +181,8 @@ fn versions(out: &mut String, explanation: &Explanation, page: Page) {
     heading(out, "Its versions", "");
     let shown = page.shown(versions.len());
     let numbers = versions.iter().map(|version| version.number.to_string().len()).max().unwrap_or(0);
-    let states = versions.iter().map(|version| columns(version.state.as_str())).max().unwrap_or(0);
+    let state = |version: &Version| version.state.as_str().replace('_', " ");
+    let states = versions.iter().map(|version| columns(&state(version))).max().unwrap_or(0);
     for version in versions.iter().take(shown) {
         let at = |what: &str, at: Timestamp| format!("{what} {}", time::instant_and_relative(at, page.as_of));
         let since = match (version.deactivated_at, version.activated_at, version.created_at) {
@@ -191,13 +192,19 @@ fn versions(out: &mut String, explanation: &Explanation, page: Page) {
             (None, None, None) => String::new(),
         };
         let mut marks = Vec::new();
+        if let Some(then) = version.disabled_at {
+            marks.push(format!("{}: it decrypts nothing", at("disabled", then)));
+        }
+        if let Some(then) = version.destroy_at {
+            marks.push(format!("{}: `keywheel enable` cancels it", at("will be destroyed on", then)));
+        }
         if version.orphan {
             marks.push("an orphan: made, and never used".to_owned());
         }
         if let Some(then) = version.compromised_at {
             marks.push(at("compromised", then));
         }
-        let (number, state) = (version.number, pad(version.state.as_str(), states));
+        let (number, state) = (version.number, pad(&state(version), states));
         let line = format!("  {number:>numbers$}  {state}  {}", paint(style::DIM, &since));
         let _ = writeln!(out, "{}", line.trim_end());
         let indent = " ".repeat(numbers + 4);

@@ -1,7 +1,7 @@
 //! Keys and rotations as tables.
 
 use crate::diagnostic::Finding;
-use crate::engine::{HistoryReport, Standing, StatusEntry, StatusReport};
+use crate::engine::{HistoryReport, PendingDestruction, Standing, StatusEntry, StatusReport};
 use crate::model::{Phase, Severity, Timestamp};
 
 use super::style::{self, paint};
@@ -20,6 +20,14 @@ pub fn draw(report: &StatusReport, view: View) -> String {
         (false, _) => list(&report.keys, report.as_of, view, true),
     };
     text += &findings(&report.findings, view);
+    for PendingDestruction { destroy_at, tenant_id, key_name, version } in &report.pending_destructions {
+        let at = time::instant_and_relative(*destroy_at, report.as_of);
+        let said = format!(
+            "version {version} of {tenant_id}/{key_name} will be destroyed on {at}: `keywheel enable` cancels it"
+        );
+        let lines = wrap(&said, view.columns().saturating_sub(2)).join("\n  ");
+        text += &format!("{} {lines}\n", paint(style::WARNING, "!"));
+    }
     if !report.rotation_enabled {
         text += &format!("{} KEY_ROTATION_ENABLED=false: nothing starts\n", paint(style::WARNING, "!"));
     }

@@ -85,6 +85,8 @@ fn version(number: u32, state: VersionState) -> Version {
         created_at: Some(at("2026-03-20T12:00:00Z")),
         activated_at: Some(at("2026-03-20T12:00:00Z")),
         deactivated_at: (state == VersionState::Deactivated).then(|| at("2026-03-24T01:05:00Z")),
+        disabled_at: None,
+        destroy_at: None,
         compromised_at: None,
     }
 }
@@ -212,6 +214,23 @@ fn a_policy_uses_a_wide_terminal() {
 
     What would stop a rotation now? nothing that is on record
       no key manager was asked: `keywheel drift` asks
+    ");
+}
+
+#[test]
+fn a_version_that_goes_says_when_and_how_to_keep_it() {
+    let doomed = Version {
+        disabled_at: Some(at("2026-03-24T12:11:00Z")),
+        destroy_at: Some(at("2026-04-25T12:11:00Z")),
+        ..version(1, VersionState::PendingDestruction)
+    };
+    let text = drawn(Explanation { versions: vec![doomed], ..key() }, Some(80), false);
+    let lines: Vec<&str> = text.lines().skip_while(|line| *line != "Its versions").skip(2).take(4).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+      1  pending destruction  primary since 2026-03-20T12:00:00Z (6 days ago)
+         disabled 2026-03-24T12:11:00Z (2 days ago): it decrypts nothing
+         will be destroyed on 2026-04-25T12:11:00Z (in 30 days): `keywheel enable` cancels it
+         arn:aws:kms:us-east-1:123456789012:key/00000001
     ");
 }
 

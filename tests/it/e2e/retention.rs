@@ -81,9 +81,25 @@ fn an_old_version_is_disabled_scheduled_and_destroyed_each_in_a_plan_of_its_own_
     sandbox.at("2026-03-07 12:00:00", &["plan", "--detailed-exitcode"]).exits(0);
     let plan = sandbox.at("2026-03-07 12:02:00", PLAN).exits(0).json();
     assert_eq!(actions(&plan), ["schedule_destruction patients"]);
-    assert!(plan["changes"][0]["reason"]["message"].as_str().unwrap().contains("lost for ever"), "{plan:#}");
+    let said = plan["changes"][0]["reason"]["message"].as_str().unwrap();
+    let gone = "after a waiting period of 30 days, on 2026-04-06T12:02:";
+    assert!(said.contains(gone) && said.contains("at the earliest, what it encrypted is lost for ever"), "{said}");
     sandbox.at("2026-03-07 12:02:00", APPLY).exits(0);
     assert_eq!(state_of(&sandbox, 1), "pending_destruction");
+
+    // Until then everybody sees when that is, and nothing is to be done.
+    let plan = sandbox.at("2026-03-08 12:00:00", &["plan", "--detailed-exitcode"]).exits(0).stdout;
+    let waits =
+        "destroy version 1: its destruction is scheduled, and `keywheel enable` cancels it; until 2026-04-06T12:02:";
+    assert!(plan.contains(waits) && plan.contains("No changes. Nothing can be done now; 1 waiting."), "{plan}");
+    let status = sandbox.at("2026-03-08 12:00:00", &["status"]).exits(0).stdout;
+    assert!(status.contains("version 1 of acme/patients will be destroyed on 2026-04-06T12:02:"), "{status}");
+    let explained = sandbox.at("2026-03-08 12:00:00", &["explain", "acme/patients"]).exits(0).stdout;
+    assert!(explained.contains("will be destroyed on 2026-04-06T12:02:"), "{explained}");
+    assert!(
+        explained.contains("pending destruction") && explained.contains("disabled 2026-03-05T12:01:"),
+        "{explained}"
+    );
 
     // And the key manager's own thirty.
     sandbox.at("2026-04-06 12:01:00", &["plan", "--detailed-exitcode"]).exits(0);
