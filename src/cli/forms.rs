@@ -3,7 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use crate::diagnostic::Finding;
-use crate::plan::Plan;
+use crate::model::Timestamp;
+use crate::plan::{Plan, Saved};
 use crate::render::{View, github, gitlab, junit, notices, plan, sarif};
 
 use super::error::CliError;
@@ -45,22 +46,31 @@ impl FormArg {
         self.format == Form::Json
     }
 
-    /// Is it for a terminal?
-    pub fn is_text(self) -> bool {
-        self.format == Form::Text
-    }
-
     /// Prints a plan in any form but JSON, which its saved form is.
     pub fn print(self, plan: &Plan, view: View) -> Result<(), CliError> {
+        self.print_any(plan, None, view)
+    }
+
+    /// The same of a saved plan, as it stands at an instant.
+    pub fn print_saved(self, saved: &Saved, now: Timestamp, view: View) -> Result<(), CliError> {
+        self.print_any(&saved.plan, Some((saved, now)), view)
+    }
+
+    fn print_any(self, plan: &Plan, saved: Option<(&Saved, Timestamp)>, view: View) -> Result<(), CliError> {
         let notices = || notices::of_plan(plan);
-        let text = match self.format {
-            Form::Text | Form::Json => return output::text(&plan::draw(plan, view)),
-            Form::Markdown => plan::markdown::draw(plan),
-            Form::Html => plan::page::draw(plan),
-            Form::Sarif => sarif::draw(&notices(), Some(plan)),
-            Form::Junit => junit::draw(&notices(), Some(plan)),
-            Form::Github => github::draw(&notices()),
-            Form::Gitlab => gitlab::draw(&notices()),
+        let text = match (self.format, saved) {
+            (Form::Text | Form::Json, None) => return output::text(&plan::draw(plan, view)),
+            (Form::Text | Form::Json, Some((saved, now))) => {
+                return output::text(&plan::draw_saved(saved, now, view));
+            }
+            (Form::Markdown, None) => plan::markdown::draw(plan),
+            (Form::Markdown, Some((saved, now))) => plan::markdown::draw_saved(saved, now),
+            (Form::Html, None) => plan::page::draw(plan),
+            (Form::Html, Some((saved, now))) => plan::page::draw_saved(saved, now),
+            (Form::Sarif, _) => sarif::draw(&notices(), Some(plan)),
+            (Form::Junit, _) => junit::draw(&notices(), Some(plan)),
+            (Form::Github, _) => github::draw(&notices()),
+            (Form::Gitlab, _) => gitlab::draw(&notices()),
         };
         output::bytes(text.as_bytes())
     }

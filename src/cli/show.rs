@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::engine::clock;
 use crate::plan::PlanDocument;
-use crate::render;
 
 use super::args::Global;
 use super::error::CliError;
@@ -16,8 +16,9 @@ use super::plan;
 
 /// Show a saved plan
 ///
-/// Reads the file alone: no database, no key manager, no repository. A plan that was altered is refused. Of its approvals it says
-/// which keys made them; whose those are, and whether they count, is for `apply` to say.
+/// Reads the file alone: no database, no key manager, no repository. A plan that was altered is refused. It says until when the
+/// plan can be applied, and of how many approvals that it needs it has how many, by which keys; whose those are, and whether they
+/// count, is for `apply` to say.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Show {
@@ -43,16 +44,7 @@ impl Show {
             output::json(&PlanDocument::from(saved))?;
             return Ok(ExitStatus::Done);
         }
-        self.format.print(&saved.plan, global.view())?;
-        if self.format.is_text() && saved.plan.not_applicable.is_none() {
-            for approval in &saved.approvals {
-                output::note(&match approval.claimed_key(&saved.plan.digest) {
-                    Ok(key) => format!("\nApproved with {key} at {}.", render::time::instant(approval.approved_at)),
-                    Err(why) => format!("\nAn approval does not hold: {why}."),
-                });
-            }
-            output::note(&format!("\nIt can be applied until {}.", render::time::instant(saved.expires_at)));
-        }
+        self.format.print_saved(&saved, clock::now(), global.view())?;
         Ok(ExitStatus::Done)
     }
 }

@@ -319,6 +319,7 @@ pub(super) fn only(plan: &mut Plan, change: Change) {
     plan.waiting.retain(about);
     plan.drift.retain(|drift| drift.object == change.object);
     plan.refusals.clear();
+    plan.needs.clear();
     plan.changes = vec![change];
     plan.diagnostics = Vec::<Finding>::new();
     plan.digest = plan::digest(&plan.sources, plan.lineage, &plan.changes);

@@ -68,9 +68,10 @@ pub fn statement(digest: &str, approved_at: Timestamp) -> String {
 }
 
 /// Approvals that changes need.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Need {
-    /// The tenant whose owners approve; none where the owners of the repository do.
+    /// The tenant whose owners approve; absent where the owners of the repository do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<Name>,
     /// How many of them.
     pub required: usize,

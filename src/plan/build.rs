@@ -43,9 +43,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     }
     sort(&mut draft.changes);
     let settings = approvals::settings(inputs.desired, inputs.recorded);
-    let needs = approvals::needs(&draft.changes, settings);
+    let mut needs = approvals::needs(&draft.changes, settings);
     if inputs.unapproved_waits {
         approvals::withhold(&mut draft.changes, &needs, &mut draft.waiting);
+        needs.clear();
     } else {
         draft.diagnostics.extend(approvals::findings(&needs, inputs.desired));
     }
@@ -76,6 +77,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         waiting: draft.waiting,
         drift: draft.drift,
         refusals,
+        needs,
         left_out,
         diagnostics: draft.diagnostics,
         not_applicable: None,

@@ -439,6 +439,8 @@ pub struct Plan {
     pub drift: Vec<Drift>,
     /// Limits that the plan goes over.
     pub refusals: Vec<Refusal>,
+    /// The approvals without which it is not applied.
+    pub needs: Vec<approvals::Need>,
     /// Tenants that were left out, with the reason.
     pub left_out: BTreeMap<Name, String>,
     /// What else is worth knowing.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::diagnostic::Finding;
 use crate::model::{Name, ObjectKind, ObjectRef, Timestamp};
 
-use super::approvals::{Approval, LIFETIME};
+use super::approvals::{Approval, LIFETIME, Need};
 use super::{Action, Base, Change, Consequence, Drift, Plan, Precondition, Reason, Refusal, Sources, Waiting};
 
 /// The version of the plan's JSON: a minor one adds fields, a major one may change them.
@@ -27,6 +27,9 @@ pub struct PlanDocument {
     /// The signatures of those who approved it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     approvals: Vec<Approval>,
+    /// The approvals without which it is not applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    approvals_needed: Vec<Need>,
     /// The instant that it was made for.
     as_of: Timestamp,
     /// The commit that the documents were compared with, where that was not the record.
@@ -81,6 +84,7 @@ impl From<Plan> for PlanDocument {
         let mut document = Self {
             document_digest: String::new(),
             approvals: Vec::new(),
+            approvals_needed: plan.needs,
             as_of: plan.as_of,
             base: plan.base,
             changes: plan.changes,
@@ -204,6 +208,7 @@ pub fn parse(reader: impl io::Read) -> Result<Saved, ParsePlanError> {
         waiting: document.waiting,
         drift: document.drift,
         refusals: document.refusals,
+        needs: document.approvals_needed,
         left_out: document.left_out,
         diagnostics: document.diagnostics,
         not_applicable: document.not_applicable,
@@ -378,6 +383,7 @@ mod tests {
             not_applicable: None,
             base: None,
             consequences: Vec::new(),
+            needs: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! when; what drifted; what else is worth knowing; tenants that were left out; and loudest at the end, limits that it goes
 //! over. The last line sums it up, and begins with `Plan:` or `No changes.`, so that a script can find it.
 
+mod envelope;
 mod fields;
 mod groups;
 pub mod markdown;
@@ -19,11 +20,12 @@ use anstyle::Style;
 
 use crate::diagnostic::Finding;
 use crate::model::{ObjectRef, Timestamp};
-use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
+use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Saved, Waiting};
 
 use super::style::{self, paint};
 use super::text::{columns, count, one_line, pad, safe, thousands, wrap};
 use super::{View, findings, time};
+use envelope::Envelope;
 use groups::Groups;
 pub use groups::loss;
 
@@ -36,9 +38,20 @@ const NAME_COLUMN: usize = 56;
 /// Draws a plan.
 #[must_use]
 pub fn draw(plan: &Plan, view: View) -> String {
+    drawn(plan, None, view)
+}
+
+/// Draws a saved plan at an instant, with its expiry and its approvals.
+#[must_use]
+pub fn draw_saved(saved: &Saved, now: Timestamp, view: View) -> String {
+    drawn(&saved.plan, Envelope::of(saved, now), view)
+}
+
+fn drawn(plan: &Plan, envelope: Option<Envelope>, view: View) -> String {
     let groups = Groups::of(plan);
     let mut page = Page { out: String::new(), view, as_of: plan.as_of, groups: &groups };
     page.header(plan);
+    page.envelope(envelope);
     page.destruction(&groups.lost);
     page.changes("Policy changes", &groups.policies);
     page.changes("Key changes", &groups.keys);
@@ -247,6 +260,18 @@ impl Page<'_> {
         if !legend.is_empty() {
             self.line("");
             self.line(&format!("  {}", legend.join("   ")));
+        }
+        self.line("");
+    }
+
+    fn envelope(&mut self, envelope: Option<Envelope>) {
+        let Some(Envelope { expired, expiry, approved, given }) = envelope else { return };
+        self.line(&if expired { paint(style::WARNING, &expiry) } else { expiry });
+        if let Some(approved) = approved {
+            self.line(&format!("Approved: {approved}."));
+        }
+        for approval in given {
+            self.reason(&approval, 2);
         }
         self.line("");
     }

@@ -4,13 +4,14 @@
 //! order in which they matter: what will not decrypt any more, what the plan is refused for, what changes, what is due,
 //! what waits. The whole fits [`BUDGET`]: what does not is left out by whole objects, from the end, and counted.
 
-use crate::diagnostic::Finding;
-use crate::model::{ObjectKind, ObjectRef, Severity};
-use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
+use crate::diagnostic::{Finding, Related};
+use crate::model::{ObjectKind, ObjectRef, Severity, Timestamp};
+use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Saved, Waiting};
 
 use super::super::markdown::{code, fence, folded, inline};
 use super::super::text::{count, sentence, thousands};
 use super::super::time;
+use super::envelope::Envelope;
 use super::fields;
 use super::groups::{Groups, loss};
 use super::{SUMMARY_ORDER, check_title, mark, short, title, verb};
@@ -42,6 +43,16 @@ const REST: usize = 80;
 /// The comment.
 #[must_use]
 pub fn draw(plan: &Plan) -> String {
+    drawn(plan, None)
+}
+
+/// The comment of a saved plan at an instant, with its expiry and its approvals.
+#[must_use]
+pub fn draw_saved(saved: &Saved, now: Timestamp) -> String {
+    drawn(&saved.plan, Envelope::of(saved, now))
+}
+
+fn drawn(plan: &Plan, envelope: Option<Envelope>) -> String {
     let groups = Groups::of(plan);
     let sections = [
         destruction(&groups.lost, &groups),
@@ -58,7 +69,7 @@ pub fn draw(plan: &Plan) -> String {
         findings("Warnings and notes", &plan.diagnostics, |severity| severity != Severity::Error),
     ];
     let sections: Vec<Section> = sections.into_iter().flatten().collect();
-    within(BUDGET, &head(plan), &sections, &foot(plan))
+    within(BUDGET, &(head(plan) + &about(envelope)), &sections, &foot(plan))
 }
 
 /// What a check of documents found, as a comment. Its first line is [`CHECK_MARKER`].
@@ -158,6 +169,23 @@ fn head(plan: &Plan) -> String {
         });
     }
     out
+}
+
+/// Until when it can be applied, and who has approved it.
+fn about(envelope: Option<Envelope>) -> String {
+    let Some(Envelope { expired, expiry, approved, given }) = envelope else { return String::new() };
+    let mut out = if expired { format!("> [!WARNING]\n> {expiry}\n") } else { format!("{expiry}\n") };
+    if let Some(approved) = approved {
+        out.push_str(&format!("\nApproved: {}.\n\n", inline(&approved)));
+    }
+    // A file may hold any number of them, and the rest of the comment has room too.
+    for approval in given.iter().take(OPEN) {
+        out.push_str(&format!("- {}\n", inline(approval)));
+    }
+    if given.len() > OPEN {
+        out.push_str(&format!("- … and {} more\n", thousands(given.len() - OPEN)));
+    }
+    out + "\n"
 }
 
 /// How many there are of what.

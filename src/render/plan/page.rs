@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use crate::diagnostic::Finding;
-use crate::model::Severity;
-use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Waiting};
+use crate::diagnostic::{Finding, Related};
+use crate::model::{Severity, Timestamp};
+use crate::plan::{Action, Base, Change, Consequence, Drift, Plan, Saved, Waiting};
 
 use super::super::html;
 use super::super::text::{count, safe, sentence, thousands};
 use super::super::time;
+use super::envelope::Envelope;
 use super::fields::{self, Sign};
 use super::groups::{Groups, loss};
 use super::{SUMMARY_ORDER, check_title, mark, short, title, verb};
@@ -24,11 +25,22 @@ const OPEN: usize = 25;
 /// The page.
 #[must_use]
 pub fn draw(plan: &Plan) -> String {
+    drawn(plan, None)
+}
+
+/// The page of a saved plan at an instant, with its expiry and its approvals.
+#[must_use]
+pub fn draw_saved(saved: &Saved, now: Timestamp) -> String {
+    drawn(&saved.plan, Envelope::of(saved, now))
+}
+
+fn drawn(plan: &Plan, envelope: Option<Envelope>) -> String {
     let groups = Groups::of(plan);
     let title = title(plan);
     let body = html! {
         h1 { (title) }
         (meta(plan))
+        (about(envelope))
         @if let Some(why) = plan.not_applicable.as_ref().filter(|_| plan.base.is_none()) {
             section.warning { h2 { "To be read only" } p { "It was made " (safe(why)) ", and cannot be applied." } }
         }
@@ -77,6 +89,16 @@ fn meta(plan: &Plan) -> Markup {
             div { dt { "plan" } dd { code { (plan.digest) } } }
             div { dt { "tz database" } dd { (safe(&plan.tz_version)) } }
         }
+    }
+}
+
+/// Until when it can be applied, and who has approved it.
+fn about(envelope: Option<Envelope>) -> Markup {
+    let Some(Envelope { expired, expiry, approved, given }) = envelope else { return html! {} };
+    html! {
+        @if expired { section.warning { h2 { "Expired" } p { (expiry) } } } @else { p.lead { (expiry) } }
+        @if let Some(approved) = approved { p { "Approved: " (safe(&approved)) "." } }
+        @if !given.is_empty() { ul { @for approval in &given { li { (safe(approval)) } } } }
     }
 }
 

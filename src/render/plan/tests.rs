@@ -398,6 +398,7 @@ fn empty() -> Plan {
         not_applicable: None,
         base: None,
         consequences: Vec::new(),
+        needs: Vec::new(),
     }
 }
 

@@ -121,7 +121,15 @@ fn what_stops_decrypting_is_approved_by_two_owners_who_did_not_write_it() {
     let said = house.approve("2026-03-05 12:06:00", "cleo");
     assert!(said.stdout.contains("Signed with SHA256:") && said.stdout.contains("3 approvals"), "{}", said.stdout);
     let shown = house.sandbox.at("2026-03-05 12:06:30", &["show", "plan.json"]).exits(0);
-    assert_eq!(shown.stderr.matches("Approved with SHA256:").count(), 3, "{}", shown.stderr);
+    assert_eq!(shown.stdout.matches("approved with SHA256:").count(), 3, "{}", shown.stdout);
+    let given = "Approved: 2 of 2 approvals by owners of tenant acme.";
+    assert!(
+        shown.stdout.contains(given) && shown.stdout.contains("It can be applied until 2026-03-12T"),
+        "{}",
+        shown.stdout
+    );
+    let expired = house.sandbox.at("2026-03-15 12:00:00", &["show", "plan.json"]).exits(0).stdout;
+    assert!(expired.contains("It expired on 2026-03-12T") && !expired.contains("can be applied"), "{expired}");
     house.apply("2026-03-05 12:07:00", 0);
     assert_eq!(house.first(), "disabled");
 
