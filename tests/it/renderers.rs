@@ -1,9 +1,9 @@
 //! A plan in the forms that others read: snapshots of real situations, and the second opinion of programs that share
 //! nothing with keywheel but the standards.
 
-use keywheel::plan::{Plan, PlanDocument};
+use keywheel::plan::{Plan, PlanDocument, Saved, parse};
 use keywheel::render::View;
-use keywheel::render::plan::{draw, markdown, page};
+use keywheel::render::plan::{draw, draw_saved, markdown, page};
 use keywheel::render::{github, gitlab, junit, notices, sarif};
 
 use crate::support::sandbox::Sandbox;
@@ -29,23 +29,29 @@ fn forms(plan: &Plan) -> [(&'static str, String); 7] {
     ]
 }
 
-/// What the binary shows of a plan that was saved.
-fn shown(plan: Plan, form: &str) -> String {
+/// A sandbox with a plan that was saved, and the plan as it is read again.
+fn saved(document: &PlanDocument) -> (Sandbox, Saved) {
     let sandbox = Sandbox::empty();
     let mut bytes = Vec::new();
-    PlanDocument::from(plan).write(&mut bytes).unwrap();
-    std::fs::write(sandbox.path("plan.json"), bytes).unwrap();
-    let run = sandbox.keywheel(&["show", "plan.json", "--format", form]).exits(0);
-    if form != "text" {
-        assert_eq!(run.stderr, "", "{form}");
-    }
-    run.stdout
+    document.write(&mut bytes).unwrap();
+    std::fs::write(sandbox.path("plan.json"), &bytes).unwrap();
+    (sandbox, parse(bytes.as_slice()).unwrap())
 }
 
 #[test]
 fn what_the_binary_shows_is_what_is_tested_here() {
-    let plan = situations::pull_request();
-    for (form, text) in forms(&plan) {
-        assert!(shown(plan.clone(), form) == text, "{form}");
+    let (sandbox, saved) = saved(&PlanDocument::from(situations::pull_request()));
+    let now = "2026-11-24T06:00:00Z".parse().unwrap();
+    let view = View { width: None, full: false };
+    for (form, text) in forms(&saved.plan) {
+        let text = match form {
+            "text" => anstream::adapter::strip_str(&draw_saved(&saved, now, view)).to_string(),
+            "markdown" => markdown::draw_saved(&saved, now),
+            "html" => page::draw_saved(&saved, now),
+            _ => text,
+        };
+        let run = sandbox.at("2026-11-24 06:00:00", &["show", "plan.json", "--format", form]).exits(0);
+        assert_eq!(run.stderr, "", "{form}");
+        assert!(run.stdout == text, "{form}:\n{}", run.stdout);
     }
 }

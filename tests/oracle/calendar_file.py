@@ -8,7 +8,8 @@ from icalendar import Calendar
 
 def event(component):
     assert not component.errors, component.errors
-    return {"uid": component["UID"], "at": component.decoded("DTSTART").isoformat(), "summary": component["SUMMARY"]}
+    at = component.decoded("DTSTART").isoformat()
+    return {"uid": component["UID"], "at": at, "summary": component["SUMMARY"], "properties": sorted(component)}
 
 
 for line in sys.stdin:

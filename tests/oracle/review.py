@@ -36,12 +36,17 @@ ELEMENTS = re.compile(
 REFERENCE = re.compile(r"(?:^|[^\w`])(?:@\w|#\d|!\d|~\w|%\d|\$\d|&\d)|\bGH-\d|://|\bwww\.\w", re.IGNORECASE)
 
 
+def comment(text):
+    opinion = markdown(text)
+    if not re.match(r"<!-- keywheel:plan:sha256:[0-9a-f]{64} -->\n## ", text):
+        opinion["problems"].append("the marker is not the first line")
+    if sum("<!--" in token.content for token in tokens(text) if token.type.startswith("html")) != 1:
+        opinion["problems"].append("a second marker")
+    return opinion
+
+
 def markdown(text):
     problems, shape, depth = [], [], 0
-    if not re.match(r"<!-- keywheel:plan:sha256:[0-9a-f]{64} -->\n## ", text):
-        problems.append("the marker is not the first line")
-    if sum("<!--" in token.content for token in tokens(text) if token.type.startswith("html")) != 1:
-        problems.append("a second marker")
     if len(text.encode()) > 65_536:
         problems.append("over the budget")
     for token in tokens(text):
@@ -108,7 +113,7 @@ class Page(html.parser.HTMLParser):
     VOID = {"meta", "link", "br"}
     ALLOWED = set(
         "html head meta link title style body main footer section h1 h2 h3 p ul li dl dt dd div table thead tbody tr th td"
-        " time details summary code pre span b strong small".split()
+        " time details summary code pre span b strong small br caption".split()
     )
 
     def __init__(self):
@@ -200,7 +205,7 @@ def junit(text):
         shape.append([suite.name, [[len(case.result), bool(case.system_out)] for case in cases]])
         found = [case for case in cases if case.name != "no findings"]
         count += len(found)
-        places += [re.sub(r"^\S+ (?:\S+/\S+ (?=policies/))?|:\d+$", "", case.name) for case in found]
+        places += [re.sub(r"^\S+ (?:\S+/\S+ (?=policies/|keywheel\.yaml))?|:\d+$", "", case.name) for case in found]
     if suites.tests != sum(suite.tests for suite in suites) or suites.failures != sum(suite.failures for suite in suites):
         problems.append("the sums are wrong")
     return {"problems": problems, "shape": shape, "count": count, "places": places}
@@ -271,7 +276,7 @@ def text(text):
     return {"problems": problems, "shape": [line for line in text.splitlines() if re.match(r"(?:Plan|No changes|Refused)\b", line)]}
 
 
-FORMS = {"text": text, "markdown": markdown, "html": page, "sarif": sarif, "junit": junit, "github": github, "gitlab": gitlab}
+FORMS = {"text": text, "markdown": comment, "document": markdown, "html": page, "sarif": sarif, "junit": junit, "github": github, "gitlab": gitlab}
 
 if __name__ == "__main__":
     for line in sys.stdin:

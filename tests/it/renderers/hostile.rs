@@ -6,11 +6,12 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use keywheel::model::ObjectRef;
-use keywheel::plan::{Action, Base, Change, Consequence, Drift, Plan, Reason, Refusal, Waiting};
+use keywheel::plan::{Action, Base, Change, Consequence, Drift, Forecast, Plan, Reason, Refusal, Waiting};
+use keywheel::render::forecast;
 use keywheel::render::plan::markdown::BUDGET;
 
 use super::forms;
-use super::situations::{Sealed, as_of, change, fields, finding, key, name, nothing, policy};
+use super::situations::{self, Sealed, as_of, change, fields, finding, key, name, nothing, place, policy};
 use crate::support::python::Script;
 
 /// What means something to one of the readers.
@@ -141,7 +142,12 @@ fn saying(text: &str) -> Plan {
             recorded: Some(text.to_owned()),
             observed: None,
         }],
-        refusals: vec![Refusal { code: text.to_owned(), message: text.to_owned(), help: text.to_owned() }],
+        refusals: vec![Refusal {
+            code: text.to_owned(),
+            message: text.to_owned(),
+            help: text.to_owned(),
+            place: Some(place(text, 1, 1, 1)),
+        }],
         left_out: [(name("t"), text.to_owned())].into(),
         diagnostics: vec![finding(text)],
         ..nothing()
@@ -174,6 +180,59 @@ fn stay_in_their_places(texts: impl Iterator<Item = String>, plan: fn(&str) -> P
             assert_eq!(opinion["problems"], json!([]), "{text:?} as {form}:\n{drawn}");
             assert_eq!(opinion["shape"], harmless["shape"], "{text:?} as {form}:\n{drawn}");
         }
+    }
+}
+
+/// A forecast that says `text` wherever it can.
+fn forecast(text: &str) -> Forecast {
+    let mut forecast = situations::forecast();
+    for entry in &mut forecast.entries {
+        entry.held_by = Some(text.to_owned());
+    }
+    for problem in &mut forecast.problems {
+        (problem.message, problem.help) = (text.to_owned(), text.to_owned());
+    }
+    for idle in &mut forecast.idle {
+        (idle.message, idle.keys) = (text.to_owned(), vec![text.to_owned()]);
+    }
+    forecast
+}
+
+#[test]
+fn nothing_breaks_out_of_its_place_in_a_forecast() {
+    let mut review = Script::start("review.py");
+    let mut look = |form: &str, text: &str| review.ask(&json!({ "form": form, "text": text }));
+    let drawn = |text: &str| {
+        let forecast = forecast(text);
+        [("document", forecast::markdown::draw(&forecast)), ("html", forecast::page::draw(&forecast))]
+    };
+    let shapes: Vec<Value> = drawn("word").iter().map(|(form, text)| look(form, text)).collect();
+    for text in PIECES.iter().filter(|text| !text.trim().is_empty()) {
+        for ((form, drawn), harmless) in drawn(text).iter().zip(&shapes) {
+            let opinion = look(form, drawn);
+            assert_eq!(opinion["problems"], json!([]), "{text:?} as {form}:\n{drawn}");
+            assert_eq!(opinion["shape"], harmless["shape"], "{text:?} as {form}:\n{drawn}");
+        }
+    }
+}
+
+#[test]
+fn nothing_makes_an_event_of_its_own_in_a_calendar() {
+    let mut reader = Script::start("calendar_file.py");
+    let harmless = reader.ask(&json!(forecast::calendar::draw(&forecast("word"))));
+    for text in PIECES
+        .iter()
+        .chain(&["\r\nEND:VEVENT\r\nBEGIN:VEVENT\r\nSUMMARY:all is well\r\n", "\nATTACH:https://evil.example\n"])
+    {
+        let drawn = forecast::calendar::draw(&forecast(text));
+        let read = reader.ask(&json!(drawn));
+        let seen = |calendar: &Value, of: &str| -> Vec<Value> {
+            calendar["events"].as_array().unwrap().iter().map(|event| event[of].clone()).collect()
+        };
+        for of in ["uid", "at", "properties"] {
+            assert_eq!(seen(&read, of), seen(&harmless, of), "{text:?}:\n{drawn}");
+        }
+        assert!(!drawn.contains(['\u{0}', '\u{1b}', '\u{202e}']), "{text:?}:\n{drawn}");
     }
 }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Duration;
-use keywheel::diagnostic::{Finding, Place};
+use keywheel::diagnostic::{Finding, Place, Related};
+use keywheel::document::Approvals;
 use keywheel::model::{Address, Name, ObjectRef, Timestamp};
+use keywheel::plan::approvals::needs;
 use keywheel::plan::forecast::{Day, Entry, Idle, Problem};
 use keywheel::plan::{
     Action, Base, Change, Consequence, Drift, Forecast, Plan, Precondition, Reason, Refusal, Sources, Waiting, digest,
@@ -19,11 +21,14 @@ pub fn all() -> Vec<(&'static str, Plan)> {
         ("nothing", nothing()),
         ("one_change", one_change()),
         ("destruction", destruction()),
-        ("stale", stale()),
+        ("as_of", as_of_another_instant()),
         ("refused", refused()),
         ("errors", errors()),
         ("review", review()),
         ("pull_request", pull_request()),
+        ("guardrails", guardrails()),
+        ("approvals", approvals()),
+        ("alerts", alerts()),
     ]
 }
 
@@ -44,6 +49,7 @@ pub fn nothing() -> Plan {
         not_applicable: None,
         base: None,
         consequences: Vec::new(),
+        needs: Vec::new(),
     }
     .sealed()
 }
@@ -72,7 +78,7 @@ pub fn destruction() -> Plan {
 }
 
 /// It was made for another instant, and is only read.
-pub fn stale() -> Plan {
+pub fn as_of_another_instant() -> Plan {
     Plan { not_applicable: Some("for another instant (--as-of)".to_owned()), ..one_change() }.sealed()
 }
 
@@ -82,6 +88,7 @@ pub fn refused() -> Plan {
         code: "limits/max-rotations".to_owned(),
         message: "201 rotations in all, and max_rotations allows 200".to_owned(),
         help: "raise limits.max_rotations, or name this plan: --override-limits DIGEST --reason TEXT".to_owned(),
+        place: Some(place("keywheel.yaml", 4, 26, 3)),
     }];
     Plan { refusals, changes: rotations(201), ..nothing() }.sealed()
 }
@@ -180,6 +187,107 @@ pub fn pull_request() -> Plan {
     .sealed()
 }
 
+/// Guardrails that something does not keep: a policy, a policy that was not asked to, one with a waiver, and the plan.
+pub fn guardrails() -> Plan {
+    let of_policy = |finding: Finding, line, field: &str, rule_line, rule: &str| {
+        let length = u32::try_from(field.len()).unwrap();
+        let finding = finding.of(policy("Quarterly"));
+        let finding =
+            finding.at(place("policies/healthcare-org-123/phi.yaml", line, 1, length), Some(field.to_owned()));
+        let related = Related {
+            place: place("policies/guardrails.yaml", rule_line, 7, u32::try_from(rule.len()).unwrap()),
+            message: "the guardrail is here".to_owned(),
+            source_line: Some(format!("rule: {rule}")),
+        };
+        Finding { related: Some(related), ..finding }
+    };
+    let broken = Finding { code: Cow::Borrowed("guardrail/a-quarter"), ..Finding::error("", BROKEN) }.help(BROKEN_HELP);
+    let warned = "long intervals are spread: rotation_spread_minutes is not set";
+    let warned = Finding { code: Cow::Borrowed("guardrail/spread"), ..Finding::warning("", warned) };
+    let waived = "old versions are kept for a month: retain_old_keys_days is 7, which is waived until 2026-12-31 by Ada: a test fleet";
+    Plan {
+        diagnostics: vec![
+            of_policy(broken, 9, "rotation_interval_days: 180", 5, "policy.rotation_interval_days <= 90"),
+            of_policy(warned, 3, "policy_name: Quarterly", 11, "has(policy.rotation_spread_minutes)"),
+            of_policy(
+                Finding::info("guardrail/waived", waived),
+                12,
+                "retain_old_keys_days: 7",
+                17,
+                "policy.retain_old_keys_days >= 30",
+            ),
+        ],
+        refusals: vec![Refusal {
+            code: "guardrail/small-steps".to_owned(),
+            message: "one step at a time: plan.rotations is 12".to_owned(),
+            help: "make smaller changes, one after the other".to_owned(),
+            place: Some(place("policies/guardrails.yaml", 23, 7, 20)),
+        }],
+        left_out: BTreeMap::from([(name("healthcare-org-123"), "its documents have errors".to_owned())]),
+        changes: rotations(12),
+        ..nothing()
+    }
+    .sealed()
+}
+
+/// What breaks the first guardrail of [`guardrails`], and what to do about it.
+pub const BROKEN: &str = "keys rotate once a quarter: rotation_interval_days is 180";
+pub const BROKEN_HELP: &str = "lower it to 90, or have it waived";
+
+/// Something needs approvals, one tenant could give none, and a third thing waits for its own.
+pub fn approvals() -> Plan {
+    let mut needed = Finding::info(
+        "plan/approvals",
+        "1 version of tenant healthcare-org-123 would stop decrypting: 2 approvals by owners of tenant healthcare-org-123 are needed",
+    )
+    .help("save the plan, have it approved, and apply that: keywheel plan --out FILE, keywheel approve FILE, keywheel apply FILE")
+    .at(place("keywheel.yaml", 7, 13, 1), None);
+    needed.tenant_id = Some(name("healthcare-org-123"));
+    let too_few = "2 approvals are asked for, and there are fewer owners of acme: nothing could be approved";
+    let too_few = Finding::warning("plan/too-few-owners", too_few).help("name more `owners` of the tenant");
+    let destroyed = destruction().changes;
+    Plan {
+        diagnostics: vec![needed, too_few.at(place("policies/acme/tenant.yaml", 4, 1, 6), None)],
+        needs: needs(&destroyed, Approvals { required: 2, rotations_over: None }),
+        changes: destroyed,
+        waiting: vec![Waiting {
+            object: key("archive"),
+            action: Action::ScheduleDestruction,
+            version: Some(2),
+            reason: Reason::new(
+                "approval",
+                "it needs 2 approvals by owners of tenant healthcare-org-123: keywheel approve FILE",
+            ),
+            starts_at: None,
+        }],
+        ..nothing()
+    }
+    .sealed()
+}
+
+/// What a person should look at.
+pub fn alerts() -> Plan {
+    let at_its_document = |finding: Finding, line| Finding {
+        place: Some(place("policies/healthcare-org-123/keys.yaml", line, 1, 24)),
+        ..finding.of(key("patient-data"))
+    };
+    let parked = "healthcare-org-123/patient-data is parked, and does not rotate until `keywheel resume`";
+    let expires = "healthcare-org-123/patient-data ends on 2026-12-01T00:00:00Z, in 8 days";
+    let no_keys = Finding::info("alert/policy-without-keys", "no key names the policy healthcare-org-123/Quarterly");
+    Plan {
+        diagnostics: vec![
+            at_its_document(
+                Finding::warning("alert/parked", parked).help("keywheel resume healthcare-org-123/patient-data"),
+                8,
+            ),
+            at_its_document(Finding::warning("alert/expires", expires), 8),
+            no_keys.of(policy("Quarterly")),
+        ],
+        ..nothing()
+    }
+    .sealed()
+}
+
 /// More than anybody reads: every kind of change, 5,000 of them.
 pub fn thousands() -> Plan {
     let updates = (0..2_000).map(|n| Change { object: policy(&format!("policy-{n:04}")), ..shorter() });
@@ -221,12 +329,17 @@ pub fn fields(value: &Value) -> Option<Map<String, Value>> {
 
 /// A finding with this text wherever it has any.
 pub fn finding(text: &str) -> Finding {
-    Finding { code: Cow::Owned(text.to_owned()), ..Finding::error("", text) }
-        .help(text)
-        .at(place(text, 1, 1, 1), Some(text.to_owned()))
+    let finding = Finding { code: Cow::Owned(text.to_owned()), ..Finding::error("", text) };
+    let finding = finding.help(text).at(place(text, 1, 1, 1), Some(text.to_owned()));
+    let place = place(text, 2, 1, 1);
+    Finding {
+        related: Some(Related { place, message: text.to_owned(), source_line: Some(text.to_owned()) }),
+        ..finding
+    }
 }
 
-fn place(file: &str, line: u32, column: u32, length: u32) -> Place {
+/// A place that a document names.
+pub fn place(file: &str, line: u32, column: u32, length: u32) -> Place {
     Place { file: Arc::from(file), line, column, length }
 }
 
