@@ -192,8 +192,7 @@ fn needed<'a>(counts: impl Iterator<Item = (&'a Name, (usize, usize))>, settings
 #[must_use]
 pub fn findings(needs: &[Need], desired: &Repository) -> Vec<Finding> {
     let say = |need: &Need| {
-        let mut finding =
-            Finding::info(NEEDED, need.says()).help(HOW).at(desired.setting(need.setting()), None);
+        let mut finding = Finding::info(NEEDED, need.says()).help(HOW).at(desired.setting(need.setting()), None);
         finding.tenant_id.clone_from(&need.tenant_id);
         finding
     };
