@@ -33,14 +33,15 @@ mod settings;
 mod successor;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{EncryptionAlgorithmSpec, KeySpec, KeyState, KeyUsageType};
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use self::client::{Account, Regional, Repeat};
@@ -91,6 +92,13 @@ impl AwsKms {
         Ok(Self { account: Account::connect(config, tenant, region).await? })
     }
 
+    /// The same, which sends nothing more, and waits for nothing, once the flag is set. What is under way comes to its end.
+    #[must_use]
+    pub fn until(mut self, interrupt: Arc<AtomicBool>) -> Self {
+        self.account.interrupt = interrupt;
+        self
+    }
+
     /// Through a connection that somebody else has made, which no quota slows down: what is not AWS answers there.
     #[doc(hidden)]
     #[must_use]
@@ -105,7 +113,7 @@ impl AwsKms {
         }
         self.observe_key(key).await.unwrap_or_else(|failure| {
             let why = in_words(&failure.error);
-            if failure.concerns_every_key() {
+            if failure.error.concerns_every_key() {
                 out_of_reach.get_or_init(|| why.clone());
             }
             Observation::Unknown { why }
@@ -211,11 +219,9 @@ impl AwsKms {
                 }
             };
             let Err(failure) = proof.await else { break };
-            let pause = client::pause(attempt);
-            if failure.again != Again::Settling || Instant::now() + pause >= deadline {
+            if failure.again != Again::Settling || !home.pause(attempt, deadline).await {
                 return Err(failure);
             }
-            sleep(pause).await;
         }
         match from {
             Some(from) if from != version => {

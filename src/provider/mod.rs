@@ -238,6 +238,8 @@ pub struct ProviderError {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+    /// Did nobody answer? Not even to say that something is wrong.
+    pub out_of_reach: bool,
 }
 
 /// The kinds of trouble with a provider.
@@ -283,7 +285,7 @@ impl ProviderError {
     /// A new error. What it says may come from anybody.
     #[must_use]
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, operation, message: readable(message.into()), help: None }
+        Self { kind, operation, message: readable(message.into()), help: None, out_of_reach: false }
     }
 
     /// With what to do.
@@ -291,6 +293,20 @@ impl ProviderError {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(readable(help.into()));
         self
+    }
+
+    /// Because nobody answered.
+    #[must_use]
+    pub fn out_of_reach(mut self) -> Self {
+        self.out_of_reach = true;
+        self
+    }
+
+    /// Would a question about another key of the same place fare the same? Where nobody answers, or is full, it would;
+    /// an answer that speaks of trouble can mean this one key.
+    #[must_use]
+    pub fn concerns_every_key(&self) -> bool {
+        self.out_of_reach || self.kind == ErrorKind::Throttled
     }
 
     /// May the call have had its effect?

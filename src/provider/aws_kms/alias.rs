@@ -46,10 +46,14 @@ pub(super) async fn lead(account: &Account, alias: &str, from: Option<&str>, ver
         enabled(&replica)?;
         moves.push((regional, replica));
     }
-    for (regional, replica) in &moves {
-        update(regional, alias, old.key_id(), replica).await?;
+    if moves.is_empty() {
+        return update(&home, alias, old.key_id(), &to).await;
     }
-    update(&home, alias, old.key_id(), &to).await
+    // An interrupt comes too late: a name that leads to two versions is worse than a wait.
+    for (regional, replica) in &moves {
+        update(&regional.determined(), alias, old.key_id(), replica).await?;
+    }
+    update(&home.determined(), alias, old.key_id(), &to).await
 }
 
 /// `UpdateAlias` itself accepts a key that is disabled, and applications would then fail.

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::future::Future;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -27,8 +28,8 @@ use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::config::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use governor::{DefaultDirectRateLimiter, Jitter, Quota, RateLimiter};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{self, Again, Failure};
 use super::operation::Operation;
@@ -52,6 +53,10 @@ const ATTEMPTS: u32 = 3;
 /// Pauses between attempts: the first at most, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How soon a wait ends when an interrupt comes.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
+/// A call without an answer that took so long is what others must not wait for as well.
+const LONG: Duration = Duration::from_secs(1);
 
 /// The account of one tenant, or of every tenant without one of its own.
 pub(super) struct Account {
@@ -65,17 +70,31 @@ pub(super) struct Account {
     pub patience: Duration,
     pub max_concurrent: usize,
     keeps_quotas: bool,
+    /// Set once nothing more is to be sent.
+    pub interrupt: Arc<AtomicBool>,
     regions: Mutex<BTreeMap<String, Arc<Regional>>>,
 }
 
 /// The client of one region.
+#[derive(Clone)]
 pub(super) struct Regional {
     pub region: String,
     pub kms: aws_sdk_kms::Client,
     pub patience: Duration,
     keeps_quotas: bool,
-    limits: Mutex<HashMap<Operation, Arc<DefaultDirectRateLimiter>>>,
-    permits: Semaphore,
+    interrupt: Arc<AtomicBool>,
+    limits: Arc<Mutex<HashMap<Operation, Arc<DefaultDirectRateLimiter>>>>,
+    permits: Arc<Semaphore>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+/// When a region was heard of.
+#[derive(Debug, Default)]
+struct Answers {
+    /// When its last answer came.
+    last: Option<Instant>,
+    /// When a call ended without one, if none has come since to anybody.
+    none_until: Option<Instant>,
 }
 
 impl Account {
@@ -118,7 +137,8 @@ impl Account {
         if let Some(provider) = sdk.credentials_provider() {
             let answer = timeout(patience, provider.provide_credentials()).await;
             let answer = answer.map_err(|_| {
-                Failure::new(ErrorKind::Unreachable, Operation::Connect, "no answer to the request for credentials")
+                let message = "no answer to the request for credentials";
+                Failure::new(ErrorKind::Unreachable, Operation::Connect, message).out_of_reach()
             })?;
             let profile = settings.profile.as_deref();
             answer.map_err(|error| error::credentials(Operation::Connect, profile, &error))?;
@@ -134,6 +154,7 @@ impl Account {
             patience,
             max_concurrent: usize::try_from(config.max_concurrent).unwrap_or(1).max(1),
             keeps_quotas: true,
+            interrupt: Arc::default(),
             regions: Mutex::default(),
         })
     }
@@ -149,6 +170,7 @@ impl Account {
             patience,
             max_concurrent: 1,
             keeps_quotas: false,
+            interrupt: Arc::default(),
             regions: Mutex::default(),
         }
     }
@@ -172,8 +194,10 @@ impl Account {
                 kms: aws_sdk_kms::Client::from_conf(kms.build()),
                 patience: self.patience,
                 keeps_quotas: self.keeps_quotas,
-                limits: Mutex::default(),
-                permits: Semaphore::new(self.max_concurrent),
+                interrupt: self.interrupt.clone(),
+                limits: Arc::default(),
+                permits: Arc::new(Semaphore::new(self.max_concurrent)),
+                answers: Arc::default(),
             })
         });
         made.clone()
@@ -186,6 +210,11 @@ impl Account {
 }
 
 impl Regional {
+    /// The same, whose waits no interrupt ends: for what must not be left half done.
+    pub(super) fn determined(&self) -> Self {
+        Self { interrupt: Arc::default(), ..self.clone() }
+    }
+
     /// Sends a request, again where that helps and does no harm, for as long as one call may take.
     pub(super) async fn call<T, E, F>(
         &self,
@@ -197,48 +226,118 @@ impl Regional {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let mut deadline = None;
-        let mut attempt = 0;
+        let (mut deadline, mut attempt, mut last) = (None, 0, None);
         loop {
-            let failure = match self.attempt(operation, repeat, &mut deadline, &send).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
+            let turn = match self.turn(operation, deadline).await {
+                Ok(turn) => turn,
+                // What an attempt before was told says more.
+                Err(unsent) => return Err(self.ended(last.unwrap_or(unsent), deadline)),
             };
+            // The time of a call begins when its first attempt is sent, not while it waits for its turn.
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.patience);
+            let failure = match self.attempt(operation, repeat, deadline, &send).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => outcome(repeat, failure),
+            };
+            drop(turn);
             attempt += 1;
-            let pause = pause(attempt);
-            let in_time = deadline.is_none_or(|deadline| Instant::now() + pause < deadline);
-            if !in_time || !worth_another(repeat, failure.again, attempt) {
-                return Err(outcome(repeat, failure));
+            if !worth_another(repeat, failure.again, attempt) || !self.pause(attempt, deadline).await {
+                return Err(self.ended(failure, Some(deadline)));
             }
             tracing::debug!(operation = operation.name(), attempt, "{}; trying again", failure.error);
-            sleep(pause).await;
+            last = Some(failure);
         }
     }
 
-    /// One attempt. The time of a call begins when its first attempt is sent, not while it waits for its turn.
+    /// A call has come to nothing. Where others got answers meanwhile nobody is out of reach.
+    fn ended(&self, mut failure: Failure, deadline: Option<Instant>) -> Failure {
+        let Some(begin) = deadline.and_then(|deadline| deadline.checked_sub(self.patience)) else { return failure };
+        let mut answers = self.answers();
+        if answers.last.is_some_and(|last| last >= begin) {
+            failure.error.out_of_reach = false;
+        } else if failure.error.out_of_reach && begin.elapsed() >= LONG {
+            answers.none_until = Some(Instant::now());
+        }
+        failure
+    }
+
+    /// Lets some time pass before another attempt. False where there is none left before the deadline, or an interrupt
+    /// comes.
+    pub(super) async fn pause(&self, attempt: u32, deadline: Instant) -> bool {
+        let pause = pause(attempt);
+        let in_time = Instant::now() + pause < deadline;
+        in_time && self.unless_interrupted(sleep(pause)).await.is_some()
+    }
+
+    /// Waits for something as long as no interrupt comes; what needs no wait is not held up by one.
+    async fn unless_interrupted<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let interrupted = async {
+            while !self.interrupt.load(Ordering::Relaxed) {
+                sleep(LOOK_AROUND).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = wait => Some(done),
+            () = interrupted => None,
+        }
+    }
+
+    /// Waits for the turn of an attempt, until the deadline of its call. Whoever waits behind a call that gets no answer
+    /// does not wait for the same once more.
+    async fn turn(
+        &self,
+        operation: Operation,
+        deadline: Option<Instant>,
+    ) -> Result<Option<SemaphorePermit<'_>>, Failure> {
+        let came = Instant::now();
+        let turn = async {
+            let permit = self.permits.acquire().await.ok();
+            if self.keeps_quotas {
+                self.limit(operation).until_ready().await;
+            }
+            permit
+        };
+        let in_time = async {
+            match deadline {
+                Some(deadline) => timeout_at(deadline, turn).await.ok(),
+                None => Some(turn.await),
+            }
+        };
+        let turn = self.unless_interrupted(in_time).await.ok_or_else(|| Failure::interrupted(operation))?;
+        match turn {
+            Some(permit) if self.answers().none_until.is_none_or(|until| until <= came) => Ok(permit),
+            _ => Err(Failure::behind_silence(operation)),
+        }
+    }
+
     async fn attempt<T, E, F>(
         &self,
         operation: Operation,
         repeat: Repeat,
-        deadline: &mut Option<Instant>,
+        deadline: Instant,
         send: impl Fn() -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let _permit = self.permits.acquire().await;
-        if self.keeps_quotas {
-            self.limit(operation).until_ready().await;
-        }
-        let left = deadline.get_or_insert_with(|| Instant::now() + self.patience).duration_since(Instant::now());
+        let left = deadline.duration_since(Instant::now());
         // A lost answer must leave time to ask again.
         let time = if repeat == Repeat::Never { left } else { left.min(self.patience / ATTEMPTS) };
-        match timeout(time, send()).await {
+        let answer = match timeout(time, send()).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(error::classify(operation, &error)),
             Err(_) => Err(Failure::no_answer(operation)),
+        };
+        if !answer.as_ref().is_err_and(|failure| failure.error.out_of_reach) {
+            *self.answers() = Answers { last: Some(Instant::now()), none_until: None };
         }
+        answer
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn limit(&self, operation: Operation) -> Arc<DefaultDirectRateLimiter> {
@@ -275,7 +374,7 @@ fn outcome(repeat: Repeat, mut failure: Failure) -> Failure {
 }
 
 /// How long to wait before the next attempt: longer each time, and never the same for two clients.
-pub(super) fn pause(attempt: u32) -> Duration {
+fn pause(attempt: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(8)).min(LONGEST_PAUSE);
     Jitter::up_to(longest / 2) + longest / 2
 }

@@ -19,8 +19,6 @@ pub(super) struct Failure {
     pub error: ProviderError,
     /// When another attempt helps.
     pub again: Again,
-    /// Did AWS itself say so, by a code?
-    coded: bool,
 }
 
 /// When another attempt helps.
@@ -39,7 +37,7 @@ pub(super) enum Again {
 impl Failure {
     /// An error that another attempt does not mend.
     pub(super) fn new(kind: ErrorKind, operation: Operation, message: impl Into<String>) -> Self {
-        Self { error: ProviderError::new(kind, operation.name(), message), again: Again::Never, coded: false }
+        Self { error: ProviderError::new(kind, operation.name(), message), again: Again::Never }
     }
 
     /// With what to do.
@@ -53,6 +51,12 @@ impl Failure {
         self
     }
 
+    /// Because nobody answered.
+    pub(super) fn out_of_reach(mut self) -> Self {
+        self.error = self.error.out_of_reach();
+        self
+    }
+
     /// No answer within the time.
     pub(super) fn no_answer(operation: Operation) -> Self {
         Self::new(ErrorKind::Unknown, operation, "no answer within the time of a call")
@@ -60,6 +64,18 @@ impl Failure {
                 "check the network and the endpoint; `operation_timeout` under providers.aws_kms is the time of a call",
             )
             .again(Again::Trouble)
+            .out_of_reach()
+    }
+
+    /// It was not sent: nobody answers there.
+    pub(super) fn behind_silence(operation: Operation) -> Self {
+        let message = "not sent: while it waited for its turn, no answer came to the requests before it";
+        Self::new(ErrorKind::Unreachable, operation, message).help("check the network and the endpoint").out_of_reach()
+    }
+
+    /// It was not sent: an interrupt came first.
+    pub(super) fn interrupted(operation: Operation) -> Self {
+        Self::new(ErrorKind::Unreachable, operation, "not sent: it was stopped, as asked")
     }
 
     /// An answer without something that AWS always sends.
@@ -79,16 +95,6 @@ impl Failure {
 
     pub(super) fn kind(&self) -> ErrorKind {
         self.error.kind
-    }
-
-    /// Would a question about another key fare the same? An AWS that speaks of trouble can mean this one key
-    /// (`KeyUnavailableException`); one that says nothing, or that is full, means all.
-    pub(super) fn concerns_every_key(&self) -> bool {
-        match self.kind() {
-            ErrorKind::Unreachable | ErrorKind::Throttled => true,
-            ErrorKind::Unknown => !self.coded,
-            _ => false,
-        }
     }
 }
 
@@ -163,7 +169,7 @@ fn answered(operation: Operation, code: Option<&str>, message: Option<&str>, sta
         Some(message) if !repeats_the_request(code, message) => format!("{}: {}", one_line(code), one_line(message)),
         _ => one_line(code),
     };
-    let failure = Failure { coded: true, ..Failure::new(kind, operation, text).again(again) };
+    let failure = Failure::new(kind, operation, text).again(again);
     match help {
         Some(help) => failure.help(help),
         None => failure,
@@ -252,7 +258,7 @@ fn meaning(operation: Operation, code: &str, status: u16) -> (ErrorKind, Again, 
 }
 
 fn trouble(operation: Operation, status: u16) -> Failure {
-    Failure::new(ErrorKind::Unknown, operation, format!("HTTP status {status}")).again(Again::Trouble)
+    Failure::new(ErrorKind::Unknown, operation, format!("HTTP status {status}")).again(Again::Trouble).out_of_reach()
 }
 
 /// The request got no answer. Only what is known never to have been sent is [`ErrorKind::Unreachable`].
@@ -267,7 +273,8 @@ where
     if before_sending && text.contains("credential") {
         return credentials(operation, None, error);
     }
-    Failure::new(ErrorKind::Unknown, operation, format!("the connection broke: {text}")).again(Again::Trouble)
+    let failure = Failure::new(ErrorKind::Unknown, operation, format!("the connection broke: {text}"));
+    failure.again(Again::Trouble).out_of_reach()
 }
 
 /// A connection that was never made. The HTTP client says so in its own words alone; if they ever change, the error
@@ -282,7 +289,7 @@ fn connection(operation: Operation, text: &str) -> Option<Failure> {
         "nothing answers there: check the network, proxies, the region and endpoint_url (providers.aws_kms, AWS_ENDPOINT_URL)"
     };
     let failure = Failure::new(ErrorKind::Unreachable, operation, format!("no connection: {text}"));
-    Some(failure.help(help).again(Again::Trouble))
+    Some(failure.help(help).again(Again::Trouble).out_of_reach())
 }
 
 /// An error and its sources in one line, each text once.
@@ -352,12 +359,12 @@ mod tests {
 
     #[test]
     fn trouble_with_one_key_is_told_from_trouble_with_aws() {
-        let coded = |code| answered(Operation::DescribeKey, Some(code), None, 500).concerns_every_key();
+        let coded = |code| answered(Operation::DescribeKey, Some(code), None, 500).error.concerns_every_key();
         assert!(!coded("KeyUnavailableException"));
         assert!(!coded("KMSInternalException"));
         assert!(coded("ThrottlingException"));
-        assert!(Failure::no_answer(Operation::DescribeKey).concerns_every_key());
-        assert!(answered(Operation::DescribeKey, None, None, 502).concerns_every_key());
+        assert!(Failure::no_answer(Operation::DescribeKey).error.concerns_every_key());
+        assert!(answered(Operation::DescribeKey, None, None, 502).error.concerns_every_key());
     }
 
     #[test]

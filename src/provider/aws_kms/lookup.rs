@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_kms::types::{KeyMetadata, KeyState, KeyUsageType, MultiRegionConfiguration, MultiRegionKeyType};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::client::{Regional, Repeat, pause};
+use super::client::{Regional, Repeat};
 use super::error::{Failure, NOT_AWS};
 use super::operation::Operation;
 use crate::model::Timestamp;
@@ -101,12 +101,10 @@ pub(super) async fn seen(
         if is_so(&describe(regional, id, Repeat::Settling).await?) {
             break;
         }
-        let pause = pause(attempt);
-        if Instant::now() + pause >= deadline {
+        if !regional.pause(attempt, deadline).await {
             let message = format!("it was answered, and {id} is as before");
             return Err(Failure::new(ErrorKind::Unknown, operation, message).help(NOT_AWS));
         }
-        sleep(pause).await;
     }
     Ok(())
 }

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_kms::types::{GrantListEntry, KeyManagerType, KeySpec, KeyUsageType, OriginType, Tag};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::client::{Account, Regional, Repeat, pause};
+use super::client::{Account, Regional, Repeat};
 use super::error::Failure;
 use super::lookup::{self, Described, next_page};
 use super::operation::Operation;
@@ -204,14 +204,12 @@ async fn wait_until_enabled(there: &Regional, new: &Described) -> Result<(), Fai
         if replica.is_enabled() {
             break;
         }
-        let pause = pause(attempt);
-        if Instant::now() + pause >= deadline {
+        if !there.pause(attempt, deadline).await {
             let state = replica.metadata.key_state.as_ref().map_or("without a state", |state| state.as_str());
             let message = format!("the replica of {} in {} is still {state}", new.arn, there.region);
             return Err(Failure::new(ErrorKind::Unknown, Operation::ReplicateKey, message)
                 .help("AWS may take minutes: the next apply goes on from here"));
         }
-        sleep(pause).await;
     }
     Ok(())
 }

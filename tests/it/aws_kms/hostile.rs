@@ -1,5 +1,6 @@
 //! What becomes of an AWS that is away, silent, overloaded, somebody else, or cut off.
 
+use futures::future::join_all;
 use keywheel::document::AwsKmsConfig;
 use keywheel::model::Observation;
 use keywheel::provider::aws_kms::AwsKms;
@@ -84,6 +85,24 @@ fn silence_leaves_it_open_whether_a_key_was_made() {
             assert_eq!((asking.kind, making.kind), (ErrorKind::Unknown, ErrorKind::Unknown));
             assert!(hostile.count("DescribeKey") > 1, "a question may be asked again");
             assert_eq!(hostile.count("CreateKey"), 1, "a key is asked for once");
+        },
+    );
+}
+
+#[test]
+fn nobody_waits_behind_requests_without_an_answer_for_the_same_once_more() {
+    let name = "aws_kms::hostile::nobody_waits_behind_requests_without_an_answer_for_the_same_once_more";
+    against(
+        name,
+        |_| Reply::Never,
+        |hostile| async move {
+            let settings = AwsKmsConfig { max_concurrent: 2, ..config(hostile.endpoint()) };
+            let manager = AwsKms::connect(&settings, None, None).await.unwrap();
+            let keys: Vec<_> = (0..40).map(|number| new_key(&format!("key-{number}"))).collect();
+            let errors = join_all(keys.iter().map(|key| manager.primary(key))).await;
+            assert!(errors.into_iter().all(|answer| answer.unwrap_err().out_of_reach));
+            // The attempts of the two that were first, and of those that came between these.
+            assert!(hostile.count("DescribeKey") <= 2 * 6, "{} requests", hostile.count("DescribeKey"));
         },
     );
 }
