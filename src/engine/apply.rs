@@ -336,7 +336,7 @@ pub(super) async fn run(
 ) -> Result<Option<Report>, EngineError> {
     let (started_at, started) = (clock::now(), Instant::now());
     let origin = desired.origin.clone().unwrap_or_default();
-    let managers = Managers::new(config.providers.clone(), desired.root.clone());
+    let managers = Managers::new(config.providers.clone(), desired.root.clone(), options.interrupt.clone());
     let lineage = state.identity().await?.lineage;
     let correlation_id = clock::new_id().to_string();
     let location = desired.location(options.state.as_deref())?;
@@ -362,7 +362,7 @@ pub(super) async fn run(
                 left_out.entry(tenant_id.clone()).or_insert_with(|| "it was applied meanwhile".to_owned());
             }
         }
-        let observers = Observers::new(config.providers.clone(), desired.root.clone());
+        let observers = managers.observers();
         let known = planning::KnownBefore { left_out, unapproved: options.saved.is_none(), ..Default::default() };
         let (mut plan, observed) =
             planning::fresh(desired, &recorded, Some(&*state), &observers, progress, clock::now(), known).await?;

@@ -8,6 +8,8 @@
 //!
 //! The text form is `keywheel:v1:` and base64, one line: it survives a copy through a terminal.
 
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -127,7 +129,7 @@ async fn find(
     let versions = state.versions(record.id).await?.into_iter().map(|version| version.provider_ref).collect();
     let config: Config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
     let known = KnownVersions::from([(record.id, versions)]);
-    Ok((record, Managers::new(config.providers, desired.root), known))
+    Ok((record, Managers::new(config.providers, desired.root, Arc::default()), known))
 }
 
 /// A sealed message, taken apart.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::{Stream, StreamExt, stream};
@@ -73,7 +72,7 @@ pub(super) async fn execute(
         !has_workflow(change) && change.action != Action::Finish && change.action.retirement().is_none()
     };
     let course = &course;
-    let places = course.by_place(keys()).into_values().map(|changes| {
+    let places = course.by_place(keys()).into_iter().map(|(place, changes)| {
         let edits: Vec<_> = changes.iter().copied().filter(is_edit).collect();
         let workflows: Vec<_> = changes.iter().copied().filter(|change| has_workflow(change)).collect();
         let ends = by_key(changes.into_iter().filter(|change| change.action.retirement().is_some()));
@@ -82,7 +81,7 @@ pub(super) async fn execute(
         let workflows = stream::iter(workflows).map(async |change| vec![course.make(change).await]);
         let ends = stream::iter(ends).map(async |changes| course.retire(changes).await);
         let edits_and_workflows = edits.buffer_unordered(CONCURRENT).chain(workflows.buffer_unordered(CONCURRENT));
-        edits_and_workflows.chain(ends.buffer_unordered(CONCURRENT))
+        (place, edits_and_workflows.chain(ends.buffer_unordered(CONCURRENT)))
     });
     side_by_side(run, places).await;
     summaries(&run.scope, desired, state).await?;
@@ -113,16 +112,28 @@ pub(super) async fn resume(run: &mut Run<'_>, desired: &Desired, state: &dyn Sta
         }
     }
     let (scope, state) = (&scope, state);
-    let places = left.into_values().map(|left| {
+    let places = left.into_iter().map(|(place, left)| {
         let finished = stream::iter(left).map(async |(rotation, key)| vec![finish(scope, state, rotation, key).await]);
-        finished.buffer_unordered(CONCURRENT)
+        (Some(place), finished.buffer_unordered(CONCURRENT))
     });
     side_by_side(run, places).await;
 }
 
-/// Does the work of each place on its own: one that is slow or dead delays nobody else.
-async fn side_by_side(run: &mut Run<'_>, places: impl Iterator<Item = impl Stream<Item = Vec<Finished>>>) {
-    let mut finished = stream::select_all(places.map(Box::pin));
+/// Does the work of each place on its own: one that is slow or dead delays nobody else. Where nobody answers, nobody is
+/// asked again in this run.
+async fn side_by_side<Work: Stream<Item = Vec<Finished>>>(
+    run: &mut Run<'_>,
+    places: impl Iterator<Item = (Option<ProviderPlace>, Work)>,
+) {
+    let managers = run.scope.managers;
+    let mut finished = stream::select_all(places.map(|(place, work)| {
+        Box::pin(work.inspect(move |finished| {
+            let unanswered = finished.iter().find_map(Finished::unanswered);
+            if let (Some(place), Some(error)) = (&place, unanswered) {
+                managers.leave_alone(place, error);
+            }
+        }))
+    }));
     while let Some(finished) = finished.next().await {
         for finished in finished {
             run.finish(finished);
@@ -146,6 +157,9 @@ const fn has_workflow(change: &Change) -> bool {
 
 async fn finish(scope: &Scope<'_>, state: &dyn State, rotation: &RotationRecord, key: &KeyRecord) -> Finished {
     let (object, started) = (ObjectRef::key(&rotation.address), Instant::now());
+    if scope.context.is_stopping() {
+        return Finished { object, action: Action::Finish, started, outcome: Outcome::NotBegun, rotation_of: None };
+    }
     match left_over(scope, state, rotation, key).await {
         Ok(job) => job.run(scope, object, Action::Finish, started).await,
         Err(stopped) => {
@@ -160,7 +174,8 @@ async fn without_key(scope: &Scope<'_>, state: &dyn State, rotation: &RotationRe
     let (object, started) = (ObjectRef::key(&rotation.address), Instant::now());
     let help = "keywheel forgets no key in the middle of a rotation: `keywheel audit list` shows what was done to it; go \
                 back to the newest backup of the state database that has the key (`keywheel state copy`)";
-    let error = format!("an unfinished {} of {} has no key in the record", rotation.workflow, rotation.address);
+    let error =
+        format!("an unfinished {} of {} has no key in the record", rotation.workflow.noun(), rotation.address);
     let stopped = Stopped { help: Some(help.to_owned()), resumable: false, ..Stopped::new(error) };
     if let Ok(Some(forgotten)) = state.key(rotation.key_id).await {
         tell_failed(scope, &forgotten.key, (Action::Finish, None), &stopped).await;
@@ -235,7 +250,7 @@ impl<'a> Course<'a> {
     /// A change of a key without a new version.
     async fn edit(&self, change: &Change) -> Finished {
         let (object, action, started) = (change.object.clone(), change.action, Instant::now());
-        if self.stopping() {
+        if self.scope.context.is_stopping() {
             return Finished { object, action, started, outcome: Outcome::NotBegun, rotation_of: None };
         }
         match key_change(&self.scope, self.desired, self.recorded, self.observed, self.state, &self.policy_ids, change)
@@ -252,7 +267,7 @@ impl<'a> Course<'a> {
     /// A creation or a rotation.
     async fn make(&self, change: &Change) -> Finished {
         let (object, action, started) = (change.object.clone(), change.action, Instant::now());
-        if self.stopping() {
+        if self.scope.context.is_stopping() {
             return Finished { object, action, started, outcome: Outcome::NotBegun, rotation_of: None };
         }
         match self.job(change).await {
@@ -271,11 +286,6 @@ impl<'a> Course<'a> {
             }
         }
         Finished::stopped(change.object.clone(), change.action, started, stopped)
-    }
-
-    /// Is nothing new to be begun?
-    fn stopping(&self) -> bool {
-        self.scope.context.interrupt.load(Ordering::Relaxed) || self.scope.context.journal.is_lost()
     }
 
     /// The workflow of a creation or a rotation, up to its intent.
@@ -350,7 +360,7 @@ impl<'a> Course<'a> {
         let mut finished = Vec::new();
         for change in changes {
             let (object, action, started) = (change.object.clone(), change.action, Instant::now());
-            if self.stopping() {
+            if self.scope.context.is_stopping() {
                 finished.push(Finished { object, action, started, outcome: Outcome::NotBegun, rotation_of: None });
                 continue;
             }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::diagnostic::Finding;
 use crate::document::Providers;
@@ -28,24 +29,60 @@ pub fn place(providers: &Providers, key: &EncryptionKey) -> ProviderPlace {
     place
 }
 
-/// The reading halves: all that a plan gets.
-#[derive(Debug)]
-pub struct Observers {
+/// The connections of one run. Each place is connected to once, whoever needs it first; and one that could not be, or
+/// that gave no answer, is left alone for the rest of the run: its silence is waited for once, and not once for each key.
+struct Connections {
     providers: Providers,
     root: PathBuf,
+    /// Set once nothing more is to be waited for.
+    interrupt: Arc<AtomicBool>,
+    places: Mutex<HashMap<ProviderPlace, Arc<Connection>>>,
 }
+
+#[derive(Default)]
+struct Connection {
+    aws: OnceCell<Result<Arc<AwsKms>, ProviderError>>,
+    left_alone: OnceLock<ProviderError>,
+}
+
+impl Connections {
+    fn new(providers: Providers, root: PathBuf) -> Self {
+        Self { providers, root, interrupt: Arc::default(), places: Mutex::default() }
+    }
+
+    fn to(&self, place: &ProviderPlace) -> Arc<Connection> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.entry(place.clone()).or_default().clone()
+    }
+
+    async fn aws(&self, place: &ProviderPlace) -> Result<Arc<AwsKms>, ProviderError> {
+        let connection = self.to(place);
+        if let Some(error) = connection.left_alone.get() {
+            return Err(error.clone());
+        }
+        let connect = async || {
+            let (tenant, region) = (place.tenant_id.as_ref(), place.region.as_deref());
+            let connected = AwsKms::connect(&self.providers.aws_kms, tenant, region).await?;
+            Ok(Arc::new(connected.until(self.interrupt.clone())))
+        };
+        connection.aws.get_or_init(connect).await.clone()
+    }
+}
+
+/// The reading halves: all that a plan gets.
+pub struct Observers(Arc<Connections>);
 
 impl Observers {
     /// The observers of a repository's settings; relative paths start at `root`.
     #[must_use]
     pub fn new(providers: Providers, root: PathBuf) -> Self {
-        Self { providers, root }
+        Self(Arc::new(Connections::new(providers, root)))
     }
 
     /// The settings.
     #[must_use]
     pub fn providers(&self) -> &Providers {
-        &self.providers
+        &self.0.providers
     }
 
     /// The client for a place, and what a person should know of it.
@@ -59,11 +96,11 @@ impl Observers {
         }
         let (observer, warnings): (Arc<dyn Observe>, _) = match place.provider {
             KmsProvider::Local => {
-                let reader = LocalReader::open(&self.providers.local, &self.root)?;
+                let reader = LocalReader::open(&self.0.providers.local, &self.0.root)?;
                 let warnings = reader.warnings();
                 (Arc::new(reader), warnings)
             }
-            KmsProvider::AwsKms => (Arc::new(aws(&self.providers, place).await?), Vec::new()),
+            KmsProvider::AwsKms => (self.0.aws(place).await?, Vec::new()),
             other => return Err(unavailable(other)),
         };
         #[cfg(debug_assertions)]
@@ -74,24 +111,30 @@ impl Observers {
 
 /// The acting halves: what apply gets.
 pub struct Managers {
-    providers: Providers,
-    root: PathBuf,
-    made: Mutex<HashMap<ProviderPlace, Arc<dyn KeyManager>>>,
-    /// The local one, which alone may have something to say afterwards.
-    local: OnceLock<Arc<Local>>,
+    connections: Arc<Connections>,
+    /// There is one keystore.
+    local: OnceLock<Result<Arc<Local>, ProviderError>>,
 }
 
 impl Managers {
-    /// The managers of a repository's settings; relative paths start at `root`.
+    /// The managers of a repository's settings; relative paths start at `root`. Once the flag is set they wait for
+    /// nothing: not for their turn, and not to try again.
     #[must_use]
-    pub fn new(providers: Providers, root: PathBuf) -> Self {
-        Self { providers, root, made: Mutex::default(), local: OnceLock::new() }
+    pub fn new(providers: Providers, root: PathBuf, interrupt: Arc<AtomicBool>) -> Self {
+        let connections = Connections { interrupt, ..Connections::new(providers, root) };
+        Self { connections: Arc::new(connections), local: OnceLock::new() }
+    }
+
+    /// The reading halves of the same connections.
+    #[must_use]
+    pub fn observers(&self) -> Observers {
+        Observers(self.connections.clone())
     }
 
     /// Where a key is.
     #[must_use]
     pub fn place(&self, key: &EncryptionKey) -> ProviderPlace {
-        place(&self.providers, key)
+        place(&self.connections.providers, key)
     }
 
     /// The client of a key.
@@ -103,35 +146,32 @@ impl Managers {
         if let Some(simulated) = super::simulation::manager() {
             return Ok(simulated);
         }
-        let place = self.place(key);
-        let mut made = self.made.lock().await;
-        if let Some(manager) = made.get(&place) {
-            return Ok(manager.clone());
-        }
-        let manager: Arc<dyn KeyManager> = match place.provider {
+        let Connections { providers, root, .. } = &*self.connections;
+        let manager: Arc<dyn KeyManager> = match key.kms_provider {
             KmsProvider::Local => {
-                let local = Arc::new(Local::open(&self.providers.local, &self.root, clock::now)?);
-                self.local.get_or_init(|| local.clone());
-                local
+                let open = || Local::open(&providers.local, root, clock::now).map(Arc::new);
+                self.local.get_or_init(open).clone()?
             }
-            KmsProvider::AwsKms => Arc::new(aws(&self.providers, &place).await?),
+            KmsProvider::AwsKms => self.connections.aws(&self.place(key)).await?,
             other => return Err(unavailable(other)),
         };
         #[cfg(debug_assertions)]
         let manager = super::fault_points::manager(manager);
-        made.insert(place, manager.clone());
         Ok(manager)
+    }
+
+    /// Nobody answers at a place: nobody is asked there for the rest of the run.
+    pub(super) fn leave_alone(&self, place: &ProviderPlace, error: &str) {
+        let message = format!("its key manager gave no answer before in this run ({error})");
+        let error = ProviderError::new(ErrorKind::Unreachable, "not asked", message).help("the next apply asks again");
+        let _ = self.connections.to(place).left_alone.set(error);
     }
 
     /// What a person should know once the work is done: a root key was made for trying out, say.
     #[must_use]
     pub fn warnings(&self) -> Vec<Finding> {
-        self.local.get().map(|local| local.warnings()).unwrap_or_default()
+        self.local.get().and_then(|local| local.as_ref().ok()).map(|local| local.warnings()).unwrap_or_default()
     }
-}
-
-async fn aws(providers: &Providers, place: &ProviderPlace) -> Result<AwsKms, ProviderError> {
-    AwsKms::connect(&providers.aws_kms, place.tenant_id.as_ref(), place.region.as_deref()).await
 }
 
 fn unavailable(provider: KmsProvider) -> ProviderError {

@@ -59,6 +59,14 @@ impl Finished {
     pub(super) fn stopped(object: ObjectRef, action: Action, started: Instant, stopped: Stopped) -> Self {
         Self { object, action, started, outcome: Outcome::Stopped(stopped), rotation_of: None }
     }
+
+    /// What it was told where nobody answers.
+    pub(super) fn unanswered(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Stopped(stopped) if stopped.out_of_reach => Some(&stopped.error),
+            _ => None,
+        }
+    }
 }
 
 impl<'a> Run<'a> {

@@ -42,6 +42,23 @@ impl Context {
         self.journal.lease().is_on(tenant_id)
     }
 
+    /// Is nothing new to be begun?
+    pub(super) fn is_stopping(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed) || self.journal.is_lost()
+    }
+
+    /// Lets some time pass; an interrupt ends the wait.
+    async fn pause(&self, duration: Duration) {
+        let begin = clock::instant();
+        while !self.interrupt.load(Ordering::Relaxed) {
+            let left = duration.saturating_sub(clock::instant().saturating_duration_since(begin));
+            if left.is_zero() {
+                break;
+            }
+            clock::sleep(left.min(LOOK_AROUND)).await;
+        }
+    }
+
     /// Waits for calls as long as no other worker can have the lease before they land. What is given up may have had its
     /// effect, and calls nothing more.
     pub async fn while_held<T>(
@@ -88,11 +105,16 @@ pub(super) struct Stopped {
     pub retry_at: Option<Timestamp>,
     /// Is it worth telling to whom the policy names? Not what only waits, nor what cannot be recorded.
     pub is_news: bool,
+    /// Did the key manager have too much to do? That is no failure of the key.
+    pub throttled: bool,
+    /// Did nobody answer there?
+    pub out_of_reach: bool,
 }
 
 impl Stopped {
     pub(super) fn new(error: impl Into<String>) -> Self {
-        Self { error: error.into(), help: None, resumable: true, retry_at: None, is_news: true }
+        let error = error.into();
+        Self { error, help: None, resumable: true, retry_at: None, is_news: true, throttled: false, out_of_reach: false }
     }
 }
 
@@ -116,7 +138,10 @@ impl From<StoreError> for Stopped {
 
 impl From<&ProviderError> for Stopped {
     fn from(error: &ProviderError) -> Self {
-        Self { help: error.help.clone(), ..Self::new(error.to_string()) }
+        let (throttled, out_of_reach) = (error.kind == ErrorKind::Throttled, error.out_of_reach);
+        // That nobody answers there is told of once, and not for each key.
+        let is_news = !throttled && !out_of_reach;
+        Self { help: error.help.clone(), is_news, throttled, out_of_reach, ..Self::new(error.to_string()) }
     }
 }
 
@@ -145,7 +170,7 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
             Next::Probe(step) => {
                 if let Err(stopped) = probe(context, manager, work, step).await {
                     // A wait for the provider's consistency is no failure.
-                    if stopped.retry_at.is_none() {
+                    if stopped.retry_at.is_none() && is_failure(context, &stopped) {
                         count_failure(context, work, &stopped.error);
                     }
                     flush(context, work).await?;
@@ -163,22 +188,33 @@ pub(super) async fn drive(context: &Context, manager: &dyn KeyManager, work: &mu
                     return Err(Stopped::new(format!("stopped before {step}, as asked")));
                 }
                 if let Err(error) = attempt(context, manager, work, step).await? {
-                    // Nothing below repeats this one call. A throttled one has had no effect, and throttling fails no run.
+                    // Nothing below repeats this one call. A throttled one has had no effect.
                     if (step, error.kind) == (Step::Create, ErrorKind::Throttled) && throttled < THROTTLED_CREATIONS {
-                        clock::sleep(Duration::from_secs(1 << throttled)).await;
+                        context.pause(Duration::from_secs(1 << throttled)).await;
                         throttled += 1;
                         continue;
                     }
                     failures += 1;
                     // An unknown outcome too: a provider that never gives a usable answer must not hold the run for ever.
-                    let again = error.is_transient() && error.kind != ErrorKind::Throttled && failures < ATTEMPTS_A_RUN;
-                    if !again {
+                    if failures == ATTEMPTS_A_RUN || !is_worth_another(step, &error) {
                         return give_up(context, work, step, &error).await;
                     }
                 }
             }
         }
     }
+}
+
+/// Is a step worth another attempt in the same run? Whoever throttles or does not answer was asked for as long as a call
+/// may take; but of a creation it is not known then whether it happened, and that is asked.
+fn is_worth_another(step: Step, error: &ProviderError) -> bool {
+    let is_open = step == Step::Create && error.is_unknown();
+    error.is_transient() && (is_open || !error.concerns_every_key())
+}
+
+/// Does it count against the key? Throttling does not, and not what an interrupt cut short.
+fn is_failure(context: &Context, stopped: &Stopped) -> bool {
+    !stopped.throttled && !context.interrupt.load(Ordering::Relaxed)
 }
 
 /// Intent, call, outcome. The outcome is written with the next intent: nothing happens in between.
@@ -313,9 +349,7 @@ async fn probe_create(context: &Context, manager: &dyn KeyManager, work: &mut Wo
             );
             return Err(Stopped { help: Some(help), retry_at: Some(sure_at), ..Stopped::new(error) });
         }
-        while clock::now() < sure_at && !context.interrupt.load(Ordering::Relaxed) {
-            clock::sleep(LOOK_AROUND.min(wait)).await;
-        }
+        context.pause(wait).await;
         return Ok(());
     }
     let oldest = found.remove(0);
@@ -465,8 +499,8 @@ async fn give_up(context: &Context, work: &mut Work, step: Step, error: &Provide
         work.pending.push(entry);
     }
     replace_rotation(work);
-    if let Some(retry_at) = count_failure(context, work, &stopped.error) {
-        stopped.retry_at = Some(retry_at);
+    if is_failure(context, &stopped) {
+        stopped.retry_at = count_failure(context, work, &stopped.error);
     }
     flush(context, work).await?;
     Err(stopped)

@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::providers::documents;
 use super::{Kms, Moto, NOON, Sandbox, aws_sandbox};
-use crate::support::hostile::{Hostile, Reply};
+use crate::support::hostile::{Hostile, Reply, Request};
 
 const STREAM: &[&str] = &["apply", "--auto-approve", "--format", "json", "--lock-timeout", "0s"];
 
@@ -126,6 +127,71 @@ fn a_second_signal_ends_an_apply_at_once_and_loses_nothing() {
     while kms.keys().is_empty() {}
     sandbox.at("2026-03-01 12:02:00", STREAM).exits(0);
     complete(&sandbox, &kms, 1);
+}
+
+/// An apply of so many new keys before a server that answers so; a signal once an operation was asked for so often. How
+/// soon it ended, its report, and how often that operation was asked for.
+fn stopped_in_between(
+    keys: usize,
+    (operation, times): (&'static str, usize),
+    behave: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+) -> (Duration, Value, usize) {
+    let moto = Moto::start_at(NOON);
+    let ((has_come, comes), endpoint) = (channel(), moto.endpoint().to_owned());
+    let hostile = Hostile::start(move |request| {
+        if request.operation == operation && request.earlier + 1 == times {
+            has_come.send(()).unwrap();
+        }
+        behave(request).unwrap_or_else(|| Reply::Forward(endpoint.clone()))
+    });
+    let sandbox = aws_sandbox(hostile.endpoint());
+    let config = sandbox.read("keywheel.yaml").replace("operation_timeout: 9s", "operation_timeout: 60s");
+    sandbox.write("keywheel.yaml", &config);
+    sandbox.commit(&documents(keys));
+    let mut run = sandbox.at(NOON, STREAM);
+    let child = run.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    comes.recv().unwrap();
+    terminate(&child);
+    let begin = Instant::now();
+    let (status, lines, _) = ended(child);
+    let report = lines.last().unwrap().clone();
+    assert_eq!((status, &report["interrupted"]), (Some(7), &true.into()), "{lines:#?}");
+    let unfinished = ["failed", "not_started"].map(|field| report[field].as_array().unwrap().len());
+    assert!(unfinished.iter().sum::<usize>() > 0, "{report:#}");
+    // What was not done is nobody's failure.
+    assert!(sandbox.sql("SELECT * FROM outbox").is_empty());
+    (begin.elapsed(), report, hostile.count(operation))
+}
+
+#[test]
+fn a_signal_ends_the_wait_before_a_throttled_creation_is_tried_again() {
+    let throttled =
+        |request: &Request| (request.operation == "CreateKey").then(|| Reply::error(400, "ThrottlingException"));
+    // After the fourth it waits for eight seconds.
+    let (took, report, tries) = stopped_in_between(1, ("CreateKey", 4), throttled);
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(tries, 4);
+    let failed = &report["failed"][0];
+    assert_eq!((&failed["resumable"], &failed["error"]), (&true.into(), &"stopped before create, as asked".into()));
+}
+
+#[test]
+fn a_signal_ends_the_attempts_at_a_throttled_call() {
+    let throttled =
+        |request: &Request| (request.operation == "Encrypt").then(|| Reply::error(400, "ThrottlingException"));
+    // Its attempts would go on for a minute.
+    let (took, report, tries) = stopped_in_between(1, ("Encrypt", 4), throttled);
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(tries <= 5, "{tries}");
+    assert_eq!(report["failed"][0]["resumable"], true, "{report:#}");
+}
+
+#[test]
+fn what_waits_for_its_turn_at_a_quota_is_not_sent_after_a_signal() {
+    // Five a second: the last would be sent after twelve seconds.
+    let (_, report, made) = stopped_in_between(60, ("CreateKey", 1), |_| None);
+    assert!(made < 30, "{made} keys were made after the signal");
+    assert!(report["failed"].as_array().unwrap().iter().all(|failed| failed["resumable"] == true), "{report:#}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -112,6 +112,152 @@ fn a_slow_account_delays_no_other() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(first.unwrap()["object"]["tenant_id"], "umbrella", "it waited for the account that does not answer");
+}
+
+/// Two accounts. What becomes of a request to that of acme goes by the mode; none is as it should be.
+struct Accounts {
+    sandbox: Sandbox,
+    acme: Hostile,
+    mode: Arc<AtomicUsize>,
+    _moto: Moto,
+}
+
+/// Further fields of acme's account, and what becomes of requests there.
+fn two_accounts(fields: &str, behave: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static) -> Accounts {
+    let moto = Moto::start_at(NOON);
+    // Its first answer takes long.
+    Kms::new(moto.endpoint()).keys();
+    let (endpoint, mode) = (moto.endpoint().to_owned(), Arc::new(AtomicUsize::new(0)));
+    let current = mode.clone();
+    let acme = Hostile::start(move |request| {
+        behave(request, current.load(Ordering::SeqCst)).unwrap_or_else(|| Reply::Forward(endpoint.clone()))
+    });
+    let config = format!(
+        "providers:\n  aws_kms:\n    {{region: us-east-1, endpoint_url: \"{}\", consistency_delay: 0s, operation_timeout: 9s,\n     \
+         tenants: {{acme: {{endpoint_url: \"{}\"{fields}}}}}}}\n",
+        moto.endpoint(),
+        acme.endpoint()
+    );
+    let mut sandbox = Sandbox::new(&config);
+    sandbox.set("AWS_ACCESS_KEY_ID", "AKIAKEYWHEELTESTS000");
+    sandbox.set("AWS_SECRET_ACCESS_KEY", super::SECRET_ACCESS_KEY);
+    Accounts { sandbox, acme, mode, _moto: moto }
+}
+
+impl Accounts {
+    /// So many keys of each, changed alike.
+    fn commit(&self, acme: usize, umbrella: usize, change: impl Fn(String) -> String) {
+        self.sandbox.write("policies/acme/keys.yaml", &change(documents(acme)));
+        let theirs = documents(umbrella).replace("acme", "umbrella").replace("alias/", "alias/umbrella-");
+        self.sandbox.write("policies/umbrella/keys.yaml", &change(theirs));
+        self.sandbox.commit_all("two accounts");
+    }
+
+    /// What became of keys in an apply, in the order in which it did, as `umbrella create done`; and the requests to acme's
+    /// account meanwhile.
+    fn applied(&self, at: &str, mode: usize, status: i32) -> (Vec<String>, Vec<Request>) {
+        self.mode.store(mode, Ordering::SeqCst);
+        let before = self.acme.requests().len();
+        let done = self.sandbox.at(at, &["apply", "--auto-approve", "--format", "json"]).exits(status);
+        eprintln!("{}", done.stderr);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let what = |event: &Value| {
+            let outcome = text(&event["type"]).strip_prefix("change_").filter(|word| *word != "started")?.to_owned();
+            let is_key = event["object"]["kind"] == "EncryptionKey";
+            is_key.then(|| format!("{} {} {outcome}", text(&event["object"]["tenant_id"]), text(&event["action"])))
+        };
+        (done.json_lines().iter().filter_map(what).collect(), self.acme.requests().split_off(before))
+    }
+}
+
+/// More than are under way at once in one place.
+const KEYS: usize = 10;
+
+/// The attempts of as many calls as are under way at once in one place, and of those that come between these: half of what
+/// three tries for each of ten keys would be.
+const MOST_WHERE_NOBODY_ANSWERS: usize = 8 * 6;
+
+#[test]
+fn edits_in_an_account_that_does_not_answer_delay_no_other() {
+    let accounts = two_accounts("", |request, mode| (mode > 0 && writes(request)).then_some(Reply::Never));
+    accounts.commit(KEYS, 1, |documents| documents);
+    accounts.applied(NOON, 0, 0);
+    accounts.commit(KEYS, 1, |documents| documents.replace("kms_alias", "description: of patients\nkms_alias"));
+    let (changes, _) = accounts.applied("2026-03-01 12:10:00", 1, 7);
+    assert_eq!(changes[0], "umbrella update done", "it waited for the account that does not answer: {changes:?}");
+    assert_eq!(changes.iter().filter(|change| *change == "acme update failed").count(), KEYS, "{changes:?}");
+    // Nobody says that they were made.
+    let (changes, _) = accounts.applied("2026-03-01 12:20:00", 0, 0);
+    assert_eq!(changes, ["acme update done"; KEYS]);
+}
+
+#[test]
+fn reads_in_an_account_that_does_not_answer_are_not_waited_for_key_by_key() {
+    let accounts = two_accounts("", |_, mode| (mode > 0).then_some(Reply::Never));
+    accounts.commit(KEYS, 1, |documents| documents);
+    accounts.applied(NOON, 0, 0);
+    let (changes, requests) = accounts.applied(NIGHT, 1, 7);
+    assert_eq!(changes, ["umbrella rotate done"]);
+    assert!(requests.len() <= MOST_WHERE_NOBODY_ANSWERS, "{} requests", requests.len());
+}
+
+/// Creations that could not be proven are left; then the account does not answer any more.
+fn left_over_where_nobody_answers(fields: &str) -> Vec<Request> {
+    let accounts = two_accounts(fields, |request, mode| match mode {
+        1 if request.operation == "Encrypt" => Some(Reply::error(400, "AccessDeniedException")),
+        2 => Some(Reply::Never),
+        _ => None,
+    });
+    accounts.commit(KEYS, 1, |documents| documents);
+    let (changes, _) = accounts.applied(NOON, 1, 7);
+    assert_eq!(changes.iter().filter(|change| *change == "acme create failed").count(), KEYS, "{changes:?}");
+    accounts.commit(KEYS, 2, |documents| documents);
+    let (mut changes, requests) = accounts.applied("2026-03-01 12:10:00", 2, 7);
+    changes.sort();
+    assert_eq!(changes.pop().unwrap(), "umbrella create done");
+    assert_eq!(changes, ["acme finish failed"; KEYS]);
+    let (mut changes, _) = accounts.applied("2026-03-01 12:20:00", 0, 0);
+    changes.sort();
+    assert_eq!(changes, ["acme finish done"; KEYS], "not one was parked or made twice");
+    requests
+}
+
+#[test]
+fn what_is_left_over_in_an_account_that_does_not_answer_is_not_waited_for_key_by_key() {
+    let requests = left_over_where_nobody_answers("");
+    // The keys of a place that was silent are not asked for by the plan either.
+    assert!(requests.len() <= MOST_WHERE_NOBODY_ANSWERS, "{} requests", requests.len());
+}
+
+#[test]
+fn credentials_that_do_not_come_are_waited_for_once_in_a_run() {
+    let requests = left_over_where_nobody_answers(", role_arn: \"arn:aws:iam::123456789012:role/keywheel\"");
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert!(requests[0].body_has("AssumeRole"));
+}
+
+#[test]
+fn throttling_for_longer_than_a_call_may_take_is_no_failure_of_a_key() {
+    let moto = Moto::start_at(NOON);
+    // Its first answer takes long.
+    Kms::new(moto.endpoint()).keys();
+    let (proxy, is_throttled) =
+        Hostile::that_breaks("Encrypt", Reply::error(400, "ThrottlingException"), moto.endpoint());
+    let mut sandbox = aws_sandbox(proxy.endpoint());
+    sandbox.set("HOOK", &nobody());
+    sandbox.write("keywheel.yaml", &(sandbox.read("keywheel.yaml") + "secrets: {acme: [HOOK]}\n"));
+    let told = "key_type: phi_data\nnotification_settings: {webhook_url: \"${HOOK}\"}\nrotation_interval";
+    sandbox.commit(&documents(1).replace("key_type: phi_data\nrotation_interval", told));
+    sandbox.at(NOON, APPLY).exits(0);
+    is_throttled.store(true, Ordering::SeqCst);
+    sandbox.at(NIGHT, APPLY).exits(7).says("ThrottlingException").says("the next apply goes on with it");
+    let key = "SELECT state, failures, retry_at FROM encryption_keys";
+    assert_eq!(sandbox.sql(key), [json!({"state": "active", "failures": 0, "retry_at": null})]);
+    assert_eq!(sandbox.sql("SELECT payload FROM outbox"), Vec::<Value>::new(), "nobody is told of a failure");
+    is_throttled.store(false, Ordering::SeqCst);
+    sandbox.at("2026-03-02 02:30:10", APPLY).exits(0);
+    assert_eq!(proxy.count("CreateKey"), 2);
+    sandbox.at("2026-03-02 02:31:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
 }
 
 /// How many requests for an operation came within so many seconds, at the most.
