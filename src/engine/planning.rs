@@ -151,7 +151,8 @@ pub(super) async fn fresh(
     }
     let limits = plan::applied_config(recorded).map_or(desired.repository.config.limits, |config| config.limits);
     let most = limits.max_destructions as usize;
-    observed.findings.extend(retire::last_uses(observers, desired, recorded, &mut retired, most, now).await);
+    let unknown = retire::last_uses(observers, desired, recorded, &observed, &mut retired, most, now).await;
+    observed.findings.extend(unknown);
     Ok((build(desired, recorded, &observed, &retired, now, unapproved)?, observed))
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
 use serde_json::json;
 
 use crate::diagnostic::Finding;
@@ -15,10 +16,10 @@ use crate::model::{
     Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::plan::{self, Action, Retired, continued_key};
-use crate::provider::{ErrorKind, KeyHandle, KeyManager, ProviderError};
+use crate::provider::{ErrorKind, KeyHandle, KeyManager, ProviderError, ProviderPlace};
 use crate::store::{OldVersions, ReadState, Write};
 
-use super::observe::{KnownVersions, handle};
+use super::observe::{KnownVersions, Observed, handle};
 use super::providers::{Observers, place};
 use super::workflow::{Context, Work, audit};
 use super::{Desired, EngineError, clock, facts};
@@ -82,50 +83,103 @@ pub(super) fn known_versions(retired: &Retired, recorded: &Recorded, known: &mut
     }
 }
 
-/// Asks when versions were last used, where nothing else shows that they are not needed: at most so many as may be
-/// disabled at once, those that have waited longest first.
+/// Asks when versions were last used, where nothing else shows that they are not needed: in each place at most so many as
+/// may be disabled at once, those that have waited longest first. One that is not answered takes no turn from others.
 pub(super) async fn last_uses(
     observers: &Observers,
     desired: &Desired,
     recorded: &Recorded,
+    observed: &Observed,
     retired: &mut Retired,
     limit: usize,
     now: Timestamp,
 ) -> Vec<Finding> {
-    let mut asked: Vec<(Timestamp, &Address, KeyHandle, &VersionRecord)> = Vec::new();
+    let mut places: BTreeMap<ProviderPlace, Vec<Question<'_>>> = BTreeMap::new();
     for (address, key) in &desired.repository.keys {
         let Some((_, record)) = continued_key(&desired.repository, recorded, address, &key.value) else { continue };
+        // Nothing is planned for what is not there, or gave no answer.
+        let is_there = matches!(observed.keys.get(address), Some(Observation::Present(_)));
+        if !is_there || observed.unreachable.contains_key(&address.tenant_id) {
+            continue;
+        }
         for version in retired.versions.get(&record.id).into_iter().flatten() {
             let policy = policy_of(desired, address);
             let Some(terms) = plan::terms(version, policy) else { continue };
             let disables = plan::due(version, &terms, now).is_some_and(|due| due.action == Action::Disable);
             if disables && plan::needs_last_use(version, &terms, policy, now) {
                 let handle = handle(address, &key.value, Some(record), &KnownVersions::new());
-                asked.push((version.deactivated_at.unwrap_or(now), address, handle, version));
+                let question = Question { since: version.deactivated_at.unwrap_or(now), address, handle, version };
+                places.entry(place(observers.providers(), &key.value)).or_default().push(question);
             }
         }
     }
-    asked.sort_by(|a, b| (a.0, a.1, a.3.number).cmp(&(b.0, b.1, b.3.number)));
-    let (mut last_uses, mut findings) = (BTreeMap::new(), Vec::new());
-    let mut observer = None;
-    for (_, address, handle, version) in asked.into_iter().take(limit) {
-        let place = place(observers.providers(), &handle.key);
-        if observer.as_ref().is_none_or(|(at, _)| *at != place) {
-            observer = observers.at(&place).await.ok().map(|(made, _)| (place, made));
+    let asked = places.into_iter().map(|(place, mut questions)| {
+        questions.sort_by(|a, b| a.turn().cmp(&b.turn()));
+        questions.truncate(limit);
+        ask(observers, place, questions)
+    });
+    let mut answers: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+    answers.sort_by(|(a, _), (b, _)| a.turn().cmp(&b.turn()));
+    let (mut last_uses, mut findings, mut turns) = (BTreeMap::new(), Vec::new(), 0);
+    for (question, answer) in answers {
+        let reference = question.version.provider_ref.clone();
+        match answer {
+            Ok(last_use) => {
+                turns += 1;
+                if turns <= limit {
+                    last_uses.insert(reference, last_use);
+                }
+            }
+            Err(error) => {
+                let message = format!("when {reference} was last used is not known: {error}");
+                let finding = Finding::warning("retention/last-use-unknown", message);
+                let finding = finding.of(ObjectRef::key(question.address));
+                findings.push(error.help.into_iter().fold(finding, Finding::help));
+                last_uses.insert(reference, None);
+            }
         }
-        let answer = match &observer {
-            Some((_, observer)) => observer.last_use(&handle, &version.provider_ref).await,
-            None => Ok(None),
-        };
-        let last_use = answer.unwrap_or_else(|error| {
-            let message = format!("when {} was last used is not known: {error}", version.provider_ref);
-            findings.push(Finding::warning("retention/last-use-unknown", message).of(ObjectRef::key(address)));
-            None
-        });
-        last_uses.insert(version.provider_ref.clone(), last_use);
     }
     retired.last_uses = last_uses;
     findings
+}
+
+/// When was a version last used?
+struct Question<'a> {
+    since: Timestamp,
+    address: &'a Address,
+    handle: KeyHandle,
+    version: &'a VersionRecord,
+}
+
+impl Question<'_> {
+    /// The order in which they are asked.
+    const fn turn(&self) -> (Timestamp, &Address, u32) {
+        (self.since, self.address, self.version.number)
+    }
+}
+
+type Answer = Result<Option<LastUse>, ProviderError>;
+
+/// Asks the questions of one place. Where nobody answers the rest is not asked: its last use stays unknown.
+async fn ask<'a>(
+    observers: &Observers,
+    place: ProviderPlace,
+    questions: Vec<Question<'a>>,
+) -> Vec<(Question<'a>, Answer)> {
+    let observer = observers.at(&place).await;
+    let mut unanswered = observer.as_ref().err().cloned();
+    let mut answers = Vec::with_capacity(questions.len());
+    for question in questions {
+        let answer = match (&observer, &unanswered) {
+            (Ok((observer, _)), None) => observer.last_use(&question.handle, &question.version.provider_ref).await,
+            (Err(error), _) | (_, Some(error)) => Err(error.clone()),
+        };
+        if unanswered.is_none() {
+            unanswered = answer.as_ref().err().filter(|error| error.concerns_every_key()).cloned();
+        }
+        answers.push((question, answer));
+    }
+    answers
 }
 
 /// The state that a workflow leads to.
@@ -151,14 +205,14 @@ pub(super) async fn call(manager: &dyn KeyManager, work: &mut Work) -> Result<()
         if manager.primary(key).await?.is_none_or(|primary| primary == reference) {
             return Err(refuse(format!("the stable name leads to {reference}, or nowhere")));
         }
-        let last_use = match workflow {
-            // It is gone, or is about to go: the last word was when that was scheduled.
-            Workflow::Destroy => None,
-            // A key manager that keeps no record of uses says that it knows none; one that gives no answer stops this.
-            _ => manager.last_use(key, &reference).await?,
-        };
         if !asked {
-            still_due(version, work.rotation.policy.as_ref(), workflow, last_use.as_ref()).map_err(refuse)?;
+            let policy = work.rotation.policy.as_ref();
+            let last_use = match workflow {
+                // It is gone, or is about to go: the last word was when that was scheduled.
+                Workflow::Destroy => None,
+                _ => last_use(manager, key, version, policy).await?,
+            };
+            still_due(version, policy, workflow, last_use.as_ref()).map_err(refuse)?;
         }
     }
     match workflow {
@@ -179,6 +233,21 @@ pub(super) async fn call(manager: &dyn KeyManager, work: &mut Work) -> Result<()
             Err(refuse(format!("{workflow} does not change an old version")))
         }
     }
+}
+
+/// When a version was last used. A key manager that keeps no record of uses says that it knows none; one that gives no answer
+/// stops this. Where we may not know it, something else has to show that nothing needs the version.
+async fn last_use(
+    manager: &dyn KeyManager,
+    key: &KeyHandle,
+    version: &VersionRecord,
+    policy: Option<&RotationPolicy>,
+) -> Result<Option<LastUse>, ProviderError> {
+    let answer = manager.last_use(key, &version.provider_ref).await;
+    let Err(ProviderError { kind: ErrorKind::Denied, .. }) = answer else { return answer };
+    let terms = plan::terms(version, policy);
+    let is_needed = terms.is_none_or(|terms| plan::needs_last_use(version, &terms, policy, clock::now()));
+    if is_needed { answer } else { Ok(None) }
 }
 
 /// Do its terms still ask for it, and does something still show that it may be done?
