@@ -116,7 +116,7 @@ fn the_longest_interval_is_measured_however_it_is_written() {
         (r#""rotation_schedule": "0 2 * * MON""#, 7),
         (r#""rotation_schedule": "0 2 1 * *""#, 31),
         // From the last of March until that of May, and so on.
-        (r#""rotation_schedule": "0 2 31 * *""#, 62),
+        (r#""rotation_schedule": "0 2 31 * *""#, 61),
         (r#""rotation_schedule": "0 2 L * *""#, 31),
         (r#""rotation_schedule": "0 2 1 1,7 *""#, 184),
         (r#""rotation_schedule": "0 2 1 1 *""#, 366),

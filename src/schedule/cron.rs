@@ -76,7 +76,8 @@ impl Schedule {
 
     /// The most days from one day that fires to the next.
     pub(super) fn longest_distance_days(&self) -> u32 {
-        let horizon = if self.is_irregular { HORIZON_DAYS } else { FOUR_YEARS };
+        // So far that the rarest date comes twice.
+        let horizon = if self.is_irregular { 2 * HORIZON_DAYS } else { FOUR_YEARS };
         let fires = days().take(horizon).filter(|day| fires_on(&self.cron, *day));
         let fires: Vec<NaiveDate> = fires.collect();
         let between = fires.iter().zip(fires.iter().skip(1)).map(|(one, next)| (*next - *one).num_days()).max();
@@ -93,7 +94,7 @@ pub(super) fn problem(code: &'static str, message: String, help: impl Into<Strin
 }
 
 fn fires(cron: &Cron) -> bool {
-    times(cron).next().is_some() && days().any(|day| fires_on(cron, day))
+    times(cron).next().is_some() && days().take(HORIZON_DAYS).any(|day| fires_on(cron, day))
 }
 
 /// The least distance of any two firings; each day that fires has the same times.
@@ -105,7 +106,8 @@ fn least_distance(cron: &Cron) -> Duration {
     let within = times.iter().zip(times.iter().skip(1)).map(|(one, next)| *next - *one).min().unwrap_or(day);
     let overnight = day - (*evening - *morning);
     // The search is only needed where the answer hangs on it: two times a day that are not half a day apart.
-    let nights = || days().zip(days().skip(1)).any(|(one, next)| fires_on(cron, one) && fires_on(cron, next));
+    let nights =
+        || days().zip(days().skip(1)).take(HORIZON_DAYS).any(|(one, next)| fires_on(cron, one) && fires_on(cron, next));
     if overnight < within && nights() { overnight } else { within }
 }
 
@@ -120,7 +122,7 @@ fn times(cron: &Cron) -> impl Iterator<Item = NaiveTime> {
 
 /// Days to look at; where they begin matters no more than that it is the same at each look.
 fn days() -> impl Iterator<Item = NaiveDate> {
-    NaiveDate::from_ymd_opt(2000, 1, 1).unwrap_or_default().iter_days().take(HORIZON_DAYS)
+    NaiveDate::from_ymd_opt(2000, 1, 1).unwrap_or_default().iter_days()
 }
 
 fn fires_on(cron: &Cron, day: NaiveDate) -> bool {
