@@ -545,3 +545,6 @@ fn rules(tenant: &Name, past: &Past<'_>, is_tagged: &dyn Fn(&RotationPolicy) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
