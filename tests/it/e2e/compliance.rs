@@ -340,3 +340,37 @@ fn mistakes_are_told_and_a_broken_log_is_no_evidence() {
     sandbox.tamper("UPDATE audit_log SET actor = 'nobody' WHERE seq = 2 AND tenant_id = 'acme'");
     ask(&["--framework", "HIPAA"]).exits(1).says("THE AUDIT LOG IS BROKEN");
 }
+
+#[test]
+fn a_key_that_is_renamed_and_moves_to_another_policy_keeps_its_past() {
+    let sandbox = Sandbox::with("", &documents(THIRTY));
+    sandbox.at(NOON, APPLY).exits(0);
+    sandbox.at("2026-03-31 08:00:00", APPLY).exits(0);
+    let by_hand = |at: &str, command: &str| {
+        sandbox.at(at, &[command, "acme/patients", "--reason", "an old client", "--auto-approve"]).exits(0);
+    };
+    by_hand("2026-03-31 20:00:00", "rollback");
+    by_hand("2026-04-05 12:00:00", "release");
+    sandbox.at("2026-04-05 12:00:00", APPLY).exits(0);
+    let fortnightly = documents("rotation_interval_days: 14\n");
+    let fortnightly = fortnightly.split_once("---\n").unwrap().0.replace("Monthly", "Fortnightly");
+    let moved = documents(THIRTY)
+        .replace("key_name: patients\n", "key_name: records\nprevious_name: patients\n")
+        .replace("rotation_policy: Monthly", "rotation_policy: Fortnightly");
+    sandbox.commit(&format!("{moved}---\n{fortnightly}"));
+    sandbox.at("2026-04-10 12:00:00", APPLY).exits(0);
+    let said = report(&sandbox, "2026-04-11 12:00:00", &[]);
+    let key = &said["keys"][0];
+    assert_eq!((&key["key_name"], said["keys"].as_array().unwrap().len()), (&json!("records"), 1), "{said:#}");
+    let rotations = key["rotations"].as_array().unwrap().iter();
+    let told = |it: &Value| format!("{} {} {}", text(&it["workflow"]), text(&it["key_name"]), text(&it["result"]));
+    assert_eq!(
+        rotations.map(told).collect::<Vec<_>>(),
+        ["rotate patients settled", "rollback patients settled", "rotate patients settled"]
+    );
+    assert_eq!(gaps(&said), ["late 2026-04-01T02:00 2026-04-05T12:00"], "{said:#}");
+    assert_eq!(key["gaps"][0]["meanwhile"], json!(["it was held after a rollback"]));
+    let spans = key["in_force"].as_array().unwrap().iter();
+    let spans = spans.map(|span| format!("{} {}", text(&span["policy_name"]), &text(&span["from"])[..13]));
+    assert_eq!(spans.collect::<Vec<_>>(), ["Monthly 2026-03-01T12", "Fortnightly 2026-04-10T12"]);
+}
