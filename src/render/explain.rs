@@ -209,7 +209,7 @@ fn versions(out: &mut String, explanation: &Explanation, page: Page) {
         let _ = writeln!(out, "{}", line.trim_end());
         let indent = " ".repeat(numbers + 4);
         for mark in marks {
-            let _ = writeln!(out, "{indent}{}", paint(style::WARNING, &mark));
+            behind(out, page, &indent, numbers + 4, &mark, style::WARNING);
         }
         let _ = writeln!(out, "{indent}{}", safe(&version.provider_ref));
     }

@@ -225,11 +225,12 @@ fn a_version_that_goes_says_when_and_how_to_keep_it() {
         ..version(1, VersionState::PendingDestruction)
     };
     let text = drawn(Explanation { versions: vec![doomed], ..key() }, Some(80), false);
-    let lines: Vec<&str> = text.lines().skip_while(|line| *line != "Its versions").skip(2).take(4).collect();
+    let lines: Vec<&str> = text.lines().skip_while(|line| *line != "Its versions").skip(2).take(5).collect();
     insta::assert_snapshot!(lines.join("\n"), @"
       1  pending destruction  primary since 2026-03-20T12:00:00Z (6 days ago)
          disabled 2026-03-24T12:11:00Z (2 days ago): it decrypts nothing
-         will be destroyed on 2026-04-25T12:11:00Z (in 30 days): `keywheel enable` cancels it
+         will be destroyed on 2026-04-25T12:11:00Z (in 30 days): `keywheel enable`
+         cancels it
          arn:aws:kms:us-east-1:123456789012:key/00000001
     ");
 }

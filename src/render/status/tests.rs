@@ -19,7 +19,8 @@ fn keys_stand_in_a_table_with_what_needs_a_person_below() {
     healthcare-org-123/patient-data-encryption-key  active  7        1 day  1 day ago      in 21 hours    Daily PHI Key Rotation
     healthcare-org-123/card-vault                   parked  7        1 day  1 day ago      -              Daily PHI Key Rotation (suspended)
     ! healthcare-org-123/card-vault is parked: AccessDenied, five times [alert/parked]
-    ! version 2 of healthcare-org-123/card-vault will be destroyed on 2026-12-23T05:20:00Z (in 30 days): `keywheel enable` cancels it
+    ! version 2 of healthcare-org-123/card-vault will be destroyed on 2026-12-23T05:20:00Z (in 30 days): `keywheel enable`
+      cancels it
     ! 1 message given up: `keywheel outbox list --undelivered` says why
 
     2 keys of 12: 1 active, 1 parked; as of 2026-11-23T05:20:00Z

@@ -73,17 +73,19 @@ fn what_apply_says_of_a_plan_that_is_stale() {
     let sandbox = Sandbox::with("", KEYS);
     let apply = |at: &str| {
         let run = sandbox.at(at, &["apply", "plan.json", "--auto-approve"]).exits(4);
-        let changing = ["Applied:", "correlation_id"];
+        let changing = ["Applied:", "correlation_id", "Plan as of "];
         let lines = run.stdout.lines().chain(run.stderr.lines()).map(|line| match line.split_once(" in ") {
             Some((before, _)) if line.starts_with('↻') => format!("{before} in a moment"),
             _ => without_commits(line),
         });
         let lines: Vec<String> = lines.filter(|line| changing.iter().all(|it| !line.starts_with(it))).collect();
-        lines.join("\n")
+        lines.join("\n").trim_start_matches('\n').to_owned()
     };
     sandbox.at("2026-03-01 12:00:00", &["apply", "--auto-approve"]).exits(0);
     sandbox.at("2026-03-02 02:00:10", &["plan", "--out", "plan.json"]).exits(0);
-    snapshot("stale.expired", &apply("2026-03-09 02:00:20"));
+    let plan: serde_json::Value = serde_json::from_str(&sandbox.read("plan.json")).unwrap();
+    let expires = format!("{}Z", &plan["expires_at"].as_str().unwrap()[..19]);
+    snapshot("stale.expired", &apply("2026-03-09 02:00:40").replace(&expires, "EXPIRY"));
     sandbox.commit(&KEYS.replace("rotation_interval_days: 1", "rotation_interval_days: 2"));
     snapshot("stale.documents", &apply("2026-03-02 02:00:20"));
     sandbox.git(&["reset", "-q", "--hard", "HEAD~1"]);
