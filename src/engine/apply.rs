@@ -16,7 +16,7 @@ use super::journal::Journal;
 use super::leases::{self, Held};
 use super::load::{Known, load_with_record};
 use super::manual::Request;
-use super::messages::{Receivers, overdue, unanswered, unapproved};
+use super::messages::{Receivers, impossible, overdue, unanswered, unapproved};
 use super::ownership::Authors;
 use super::providers::{Managers, Observers};
 use super::recovery::{self, Keeper};
@@ -378,6 +378,7 @@ pub(super) async fn run(
                 let mut told = overdue(&context, desired, &recorded, &plan, clock::now());
                 told.extend(unanswered(&context, &managers, desired, &observed));
                 told.extend(unapproved(&context, desired, &recorded, &plan));
+                told.extend(impossible(&context, desired, &refused_changes(&plan)));
                 journal.write(told).await?;
                 if let Some(saved) = &options.saved {
                     let resumed = state.applied_plan(&saved.plan.digest).await?;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::diagnostic::Finding;
 use crate::model::{Address, KeyRecord, KeyState, MessageKind, Name, VersionRecord, Workflow};
 use crate::plan::{Action, Waiting, instant};
 use crate::provider::ProviderPlace;
@@ -82,6 +83,16 @@ pub(super) fn not_changed(address: &Address, action: Action, version: Option<u32
         },
         text: format!("{what} could not be {done}: {error}"),
         details: json!({ "action": action, "error": error }),
+    }
+}
+
+/// A key's document asks for what cannot be: to adopt a key that does not exist, say. It is told once a day.
+pub(super) fn impossible(address: &Address, error: &Finding) -> Fact {
+    Fact {
+        kind: MessageKind::ChangeFailed,
+        identity: format!("{address} {} {}", error.code, clock::now().date_naive()),
+        text: format!("{address} cannot become what its document says: {}", error.message),
+        details: json!({ "code": error.code, "error": error.message }),
     }
 }
 

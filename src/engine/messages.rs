@@ -10,10 +10,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 use uuid::{Builder, Uuid};
 
+use crate::diagnostic::Finding;
 use crate::document::{Repository, without_secrets};
 use crate::model::{
-    Address, Channel, Delivery, EncryptionKey, KeyRecord, Message, MessageKind, Name, ObjectRef, Observation, Recorded,
-    RotationPolicy, Secret, Timestamp,
+    Address, Channel, Delivery, EncryptionKey, KeyRecord, Message, MessageKind, Name, ObjectKind, ObjectRef,
+    Observation, Recorded, RotationPolicy, Secret, Timestamp,
 };
 use crate::plan::{self, Action, Plan, approvals, continued_key};
 use crate::provider::ProviderPlace;
@@ -212,6 +213,17 @@ pub(super) fn unapproved(context: &Context, desired: &Desired, recorded: &Record
         let (_, record) = continued_key(&desired.repository, recorded, &address, document)?;
         let covered = context.covers(&address.tenant_id);
         covered.then(|| context.tell(document, facts::waits_for_approval(record, &address, waiting)))
+    });
+    told.flatten().collect()
+}
+
+/// Tells of every key whose document asks for what cannot be.
+pub(super) fn impossible(context: &Context, desired: &Desired, errors: &[Finding]) -> Vec<Write> {
+    let told = errors.iter().filter_map(|error| {
+        let key = error.object.as_ref().filter(|object| object.kind == ObjectKind::EncryptionKey)?;
+        let address = key.address().filter(|address| context.covers(&address.tenant_id))?;
+        let document = &desired.repository.keys.get(&address)?.value;
+        Some(context.tell(document, facts::impossible(&address, error)))
     });
     told.flatten().collect()
 }

@@ -19,7 +19,7 @@ words! {
         CreationFailed = "creation_failed",
         /// A run could not disable, enable or destroy an old version.
         RetirementFailed = "retirement_failed",
-        /// A run could not make another change of a key: an edit, an adoption, a link.
+        /// Another change of a key failed, or is not possible: an edit, an adoption, a link.
         ChangeFailed = "change_failed",
         /// A key manager gave no usable answer about a tenant's keys, so that nothing is known of what is due there.
         ProviderUnreachable = "provider_unreachable",

@@ -205,6 +205,23 @@ fn an_adoption_that_fails_is_told() {
 }
 
 #[test]
+fn a_document_that_asks_for_what_cannot_be_is_told_once_a_day() {
+    let moto = Moto::start();
+    let sandbox = told_in_aws(moto.endpoint());
+    let nothing = "kms_key_id: arn:aws:kms:us-east-1:123456789012:key/0f1e2d3c-0000-4000-8000-000000000000";
+    sandbox.commit(&format!("{}{nothing}\n", sandbox.read("policies/acme/keys.yaml")));
+    for hour in 13..16 {
+        sandbox.at(&format!("2026-03-01 {hour}:00:00"), APPLY).exits(7);
+    }
+    let said = messages(&sandbox, "slack");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].0, "change_failed");
+    assert!(said[0].1.starts_with("acme/patients cannot become what its document says: "), "{said:?}");
+    sandbox.at("2026-03-02 01:00:00", APPLY).exits(7);
+    assert_eq!(kinds(&sandbox), ["change_failed", "change_failed"]);
+}
+
+#[test]
 fn a_rotation_that_fails_before_it_begins_is_told_once_a_day() {
     let (moto, refuses) = (Moto::start(), Arc::new(AtomicBool::new(false)));
     let has_looked = Arc::new(AtomicBool::new(false));
