@@ -18,7 +18,7 @@ use super::load::{Known, load_with_record};
 use super::manual::Request;
 use super::messages::{Receivers, impossible, overdue, unanswered, unapproved};
 use super::ownership::Authors;
-use super::providers::{Managers, Observers};
+use super::providers::Managers;
 use super::recovery::{self, Keeper};
 use super::run::{Run, Scope};
 use super::workflow::Context;

@@ -174,8 +174,7 @@ async fn without_key(scope: &Scope<'_>, state: &dyn State, rotation: &RotationRe
     let (object, started) = (ObjectRef::key(&rotation.address), Instant::now());
     let help = "keywheel forgets no key in the middle of a rotation: `keywheel audit list` shows what was done to it; go \
                 back to the newest backup of the state database that has the key (`keywheel state copy`)";
-    let error =
-        format!("an unfinished {} of {} has no key in the record", rotation.workflow.noun(), rotation.address);
+    let error = format!("an unfinished {} of {} has no key in the record", rotation.workflow.noun(), rotation.address);
     let stopped = Stopped { help: Some(help.to_owned()), resumable: false, ..Stopped::new(error) };
     if let Ok(Some(forgotten)) = state.key(rotation.key_id).await {
         tell_failed(scope, &forgotten.key, (Action::Finish, None), &stopped).await;

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::diagnostic::Finding;
-use crate::document::{self, Loaded, Needles, Reach, SourceFile};
+use crate::document::{self, Loaded, Needles, Reach, Repository, SourceFile};
 use crate::model::{Name, Timestamp};
 use crate::plan::{self, Base, Review, Sources, StateSnapshot};
 use crate::provider::capabilities;
@@ -52,6 +52,7 @@ pub fn review(workspace: &Workspace, options: &ReviewOptions) -> Result<Planned,
                 .help("they are compared with the ref itself: what others changed there shows up as undone here"),
         );
     }
+    findings.extend(base_errors(&before, &options.base));
     if let Some(origin) = &comparison.origin {
         findings.extend(ownership::review(&repo, &commit, &origin.commit, &before.repository, now)?);
     }
@@ -79,6 +80,22 @@ pub fn review(workspace: &Workspace, options: &ReviewOptions) -> Result<Planned,
         dirty: comparison.dirty.clone(),
     };
     Ok(Planned { desired, plan })
+}
+
+/// What the base has wrong cannot be compared with: its documents are taken as not there.
+fn base_errors(before: &Loaded, base: &str) -> Option<Finding> {
+    let Repository { failed, failed_tenants, .. } = &before.repository;
+    let whose = if *failed {
+        "keywheel.yaml, or a document for all tenants,".to_owned()
+    } else if failed_tenants.is_empty() {
+        return None;
+    } else {
+        let names: Vec<String> = failed_tenants.iter().map(ToString::to_string).collect();
+        format!("the documents of {}", ownership::some(&names))
+    };
+    let message =
+        format!("{whose} had errors in {base}: what they said is not known, and may be shown as new or as a default");
+    Some(Finding::warning("review/base-errors", message).help("look at the files themselves, too: git diff"))
 }
 
 fn read_snapshot(text: &str) -> Result<StateSnapshot, EngineError> {

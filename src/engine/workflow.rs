@@ -114,7 +114,15 @@ pub(super) struct Stopped {
 impl Stopped {
     pub(super) fn new(error: impl Into<String>) -> Self {
         let error = error.into();
-        Self { error, help: None, resumable: true, retry_at: None, is_news: true, throttled: false, out_of_reach: false }
+        Self {
+            error,
+            help: None,
+            resumable: true,
+            retry_at: None,
+            is_news: true,
+            throttled: false,
+            out_of_reach: false,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::document::{Config, Located, Repository};
 use crate::model::{
     Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, Observation, PolicyRecord, PolicyStatus,
-    Recorded, RotationPolicy, Timestamp, count,
+    Recorded, RotationPolicy, Timestamp, count, days,
 };
 use crate::schedule::{Decision, TZ_VERSION, Timing};
 
@@ -346,9 +346,11 @@ fn policy_change(
             PolicyStatus::Active => "active again: slots that passed meanwhile become one rotation".to_owned(),
         });
     }
-    if diff.touches("rotation_interval_days") {
-        let day = if policy.value.rotation_interval_days == Some(1) { "day" } else { "days" };
-        parts.push(format!("{} {day}", diff.words("rotation_interval_days")));
+    match (record.policy.rotation_interval_days, policy.value.rotation_interval_days) {
+        (Some(before), Some(after)) if before != after => parts.push(format!("{before} to {}", days(after))),
+        (Some(before), None) => parts.push(format!("no interval any more, which was {}", days(before))),
+        (None, Some(after)) => parts.push(format!("an interval of {}", days(after))),
+        _ => {}
     }
     let others = names(diff);
     if parts.is_empty() {

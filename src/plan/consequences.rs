@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Address, Disposition, EncryptionKey, KeyRecord, KeyState, Name, ObjectKind, ObjectRef, PolicyStatus, Recorded,
-    RotationPolicy, RotationStrategy, Timestamp, count, days,
+    RotationPolicy, RotationStrategy, RotationTrigger, Timestamp, count, days,
 };
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing};
 
@@ -203,6 +203,38 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Keys that time made due until now, and does not any more.
+    fn unscheduled(
+        &self,
+        keys: &[Continued<'a>],
+        before: Option<&RotationPolicy>,
+        after: &RotationPolicy,
+        said: &mut Said<'_>,
+    ) {
+        let by_time = |policy: &RotationPolicy| {
+            policy.status == PolicyStatus::Active && policy.rotation_trigger == RotationTrigger::TimeBased
+        };
+        if by_time(after) {
+            return;
+        }
+        let was = |key: &&Continued<'_>| {
+            let earlier = key.policy_before.as_ref().and_then(|policy| self.review.base.policies.get(policy));
+            before.or_else(|| earlier.map(|policy| &policy.value)).is_some_and(by_time)
+        };
+        let number = keys.iter().filter(was).count();
+        if number == 0 {
+            return;
+        }
+        let instead = match after.rotation_trigger {
+            RotationTrigger::UsageBased => "only what is reported of their use makes them due",
+            RotationTrigger::EventBased => "only events make them due",
+            RotationTrigger::TimeBased | RotationTrigger::Manual => "nothing but a person's `rotate` rotates them",
+        };
+        let due = if number == 1 { "becomes" } else { "become" };
+        let message = format!("{} no longer {due} due by time: {instead}", count(number, "key"));
+        said.say("unscheduled", message);
+    }
+
     /// Who becomes due, and what that brings with it.
     fn timing(
         &self,
@@ -214,6 +246,7 @@ impl<'a> World<'a> {
         if after.status == PolicyStatus::Suspended {
             return;
         }
+        self.unscheduled(keys, before, after, said);
         let interval = interval_change(before, after);
         let active = keys.iter().filter(|key| key.record.state == KeyState::Active);
         let mut effect = Effect::default();

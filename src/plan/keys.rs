@@ -341,7 +341,7 @@ fn key_change(
         return if same {
             (Action::Update, Reason::new("edited", "its policy was renamed"))
         } else {
-            (Action::Link, Reason::new("link", format!("it rotates by policy {policy} from now on")))
+            (Action::Link, Reason::new("link", format!("its policy is {policy} from now on")))
         };
     }
     let mut message = format!("{} changed", names(diff));

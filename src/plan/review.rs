@@ -24,7 +24,9 @@ use crate::schedule::TZ_VERSION;
 use super::build::{self, Draft};
 use super::keys::{self, Extent};
 use super::snapshot::{KeyAge, StateSnapshot};
-use super::{Action, Base, Change, Inputs, Plan, Retired, Sources, approvals, consequences, guardrails, limits};
+use super::{
+    Action, Base, Change, Inputs, Plan, Refusal, Retired, Sources, approvals, consequences, guardrails, limits,
+};
 
 /// Everything that a review depends on.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +105,8 @@ pub fn review(review: &Review<'_>) -> Plan {
         lineage: None,
         refusals: limits::refusals(&draft.changes, review.head, &existing, &retired, &allowed)
             .into_iter()
+            // The plan that an override names is made after the merge.
+            .map(|refusal| Refusal { help: AFTER_THE_MERGE.to_owned(), ..refusal })
             .chain(broken)
             .collect(),
         needs: Vec::new(),
@@ -116,6 +120,10 @@ pub fn review(review: &Review<'_>) -> Plan {
         consequences: outlook.said,
     }
 }
+
+/// What to do about a limit that a change goes over.
+const AFTER_THE_MERGE: &str = "once this is merged, apply refuses it as a whole: make it in several changes; raise the limit in one \
+                               that is applied before; or name the plan that apply shows then (--override-limits DIGEST --reason TEXT)";
 
 /// How many policies and keys each tenant has: of those that were read, and of those that the snapshot names. A policy
 /// without keys in a file that was not read is not among them, so that a percentage may be judged too strictly, never

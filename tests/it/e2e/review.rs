@@ -507,3 +507,43 @@ fn what_will_need_approvals_is_told_before_the_merge() {
         "{found:#?}"
     );
 }
+
+#[test]
+fn keys_that_time_makes_due_no_longer_are_told_and_a_base_with_errors_is_no_empty_one() {
+    let sandbox = branched("limits: {max_removals: 1}\n", &with_keys(3));
+    let by_hand = "rotation_trigger: manual\n";
+    sandbox.commit(&with_keys(3).replace("rotation_interval_days: 1\nrotation_time_of_day: \"02:00:00\"\n", by_hand));
+    let plan = review(&sandbox);
+    let told = "unscheduled: 4 keys no longer become due by time: nothing but a person's `rotate` rotates them";
+    assert_eq!(consequences(&plan), [told]);
+    assert!(
+        plan["changes"][0]["reason"]["message"].as_str().unwrap().contains("no interval any more, which was 1 day")
+    );
+    // A single key that moves to such a policy.
+    let moved = NIGHTLY.replacen("rotation_policy: Nightly", "rotation_policy: By hand", 1);
+    let other = "---\napiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme\npolicy_name: By hand\nkey_type: phi_data\nrotation_trigger: manual\n";
+    sandbox.git(&["reset", "-q", "--hard", "main"]);
+    sandbox.commit(NIGHTLY);
+    sandbox.git(&["branch", "-f", "main"]);
+    sandbox.commit(&format!("{moved}{other}"));
+    let plan = review(&sandbox);
+    assert!(
+        consequences(&plan).iter().any(|it| it.starts_with("unscheduled: 1 key no longer becomes due")),
+        "{plan:#}"
+    );
+    // What a limit asks for is not named by the digest of a review.
+    sandbox.git(&["reset", "-q", "--hard", "main"]);
+    sandbox.commit(&with_keys(3));
+    sandbox.git(&["branch", "-f", "main"]);
+    sandbox.commit(NIGHTLY);
+    let refused = sandbox.at(NOON, &["plan", "--base", "main"]).exits(3);
+    assert!(refused.stdout.contains("the plan that apply shows then"), "{}", refused.stdout);
+    assert!(!refused.stdout.contains("--override-limits sha256"), "{}", refused.stdout);
+    // The base is broken, and its repair is no new key.
+    sandbox.git(&["reset", "-q", "--hard", "main"]);
+    sandbox.commit(&NIGHTLY.replace("rotation_interval_days", "rotation_intervall_days"));
+    sandbox.git(&["branch", "-f", "main"]);
+    sandbox.commit(NIGHTLY);
+    let plan = review(&sandbox);
+    assert!(plan["diagnostics"].as_array().unwrap().iter().any(|it| it["code"] == "review/base-errors"), "{plan:#}");
+}
