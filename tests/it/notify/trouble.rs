@@ -116,7 +116,7 @@ fn a_receiver_that_wants_nothing_is_asked_once_and_everybody_is_told_so() {
         sandbox.at("2026-03-01 20:00:00", APPLY).exits(0).says("outbox/given-up");
         assert_eq!(gone.requests().len(), 1, "{status}");
         sandbox.at("2026-03-01 20:00:00", &["status"]).exits(0).says("1 message given up");
-        let list = sandbox.at("2026-03-01 20:00:00", &["outbox", "list", "--undelivered"]).exits(0);
+        let list = sandbox.at("2026-03-01 19:30:00", &["outbox", "list", "--undelivered"]).exits(0);
         list.says(&format!("it answered {status}")).says("given up 7 hours ago").says("Given up: 1 message;");
         // A person who has put that right has it tried again.
         let willing = willing();
