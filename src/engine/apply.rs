@@ -585,3 +585,51 @@ impl From<StoreError> for EngineError {
         Self::new(code, error.to_string()).kind(kind).help(help)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::store::sqlite::planted;
+
+    /// What a person is told.
+    #[derive(Default)]
+    struct Notices(Mutex<Vec<String>>);
+
+    impl Progress for Notices {
+        fn event(&self, event: Event) {
+            if let Event::Notice { message } = event {
+                self.0.lock().unwrap().push(message);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_apply_that_migrates_says_where_the_copy_of_before_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let documents = super::super::fixture::documents("state: sqlite:s.db\n", "");
+        let desired = Desired {
+            root: folder.path().to_owned(),
+            repository: documents,
+            findings: Vec::new(),
+            sources: plan::Sources::default(),
+            origin: None,
+            dirty: Vec::new(),
+        };
+        let notices = Notices::default();
+        let options = ApplyOptions::default();
+        open(&desired, &options, &notices).await.unwrap();
+        assert!(notices.0.lock().unwrap().is_empty(), "a new database has nothing to keep");
+        let newest = planted::migration("CREATE TABLE extra (x TEXT) STRICT");
+        open(&desired, &options, &notices).await.unwrap();
+        let before = newest - 1;
+        let backup = folder.path().join(format!("s.db.schema-{before}"));
+        assert!(backup.is_file());
+        let said = format!(
+            "the state database came from schema {before} to {newest}; as it was before, it is in {}",
+            backup.display()
+        );
+        assert_eq!(*notices.0.lock().unwrap(), [said]);
+    }
+}

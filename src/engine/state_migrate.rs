@@ -42,3 +42,32 @@ pub async fn migrate_state(workspace: &Workspace, state: Option<&str>) -> Result
     let migrated = migrated.map(|store::Migrated { from, to, backup }| Migration { from, to, backup });
     Ok(MigrateReport { state: location.to_string(), migrated })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Selection, Workspace};
+    use super::{Migration, migrate_state};
+    use crate::store::sqlite::planted;
+    use crate::store::{Location, open_or_create, open_read_only};
+
+    #[tokio::test]
+    async fn an_older_database_is_copied_and_becomes_the_newest_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("keywheel.yaml"),
+            "apiVersion: keywheel/v1\nkind: Config\nstate: sqlite:s.db\n",
+        )
+        .unwrap();
+        let file = Location::Sqlite(folder.path().join("s.db"));
+        let before = open_or_create(&file).await.unwrap().recorded().await.unwrap();
+        let newest = planted::migration("CREATE TABLE extra (x TEXT) STRICT");
+        let workspace = Workspace { dir: folder.path().to_owned(), selection: Selection::WorkTree };
+        let done = migrate_state(&workspace, None).await.unwrap().migrated.unwrap();
+        let backup = folder.path().join(format!("s.db.schema-{}", newest - 1));
+        assert_eq!(done, Migration { from: newest - 1, to: newest, backup: backup.clone() });
+        for file in [Location::Sqlite(backup), file] {
+            assert_eq!(open_read_only(&file).await.unwrap().recorded().await.unwrap(), before);
+        }
+        assert_eq!(migrate_state(&workspace, None).await.unwrap().migrated, None, "it is the newest by now");
+    }
+}

@@ -28,6 +28,9 @@ mod schema;
 mod usage;
 mod write;
 
+#[cfg(test)]
+pub(crate) use schema::planted;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -132,7 +135,7 @@ async fn writer(path: &Path) -> Result<(Session, Option<Migrated>), Failure> {
     let options = options(path).journal_mode(SqliteJournalMode::Delete).synchronous(SqliteSynchronous::Extra);
     let mut session = Session::connect(options).await.map_err(Failure::while_writing)?;
     session.begin(Begin::Write).await.map_err(Failure::while_writing)?;
-    let work = schema::migrate(&mut session.connection, path, schema::MIGRATIONS).await;
+    let work = schema::migrate(&mut session.connection, path, schema::migrations()).await;
     let migrated = session.end(work).await.map_err(Failure::while_writing)?;
     Ok((session, migrated))
 }

@@ -24,7 +24,7 @@ pub(super) const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, sql: include_str!("../migrations/postgres/0001_initial.sql") }];
 
 /// The oldest schema that this build still reads: the one before the newest.
-const OLDEST_READABLE: i64 = 1;
+pub(super) const OLDEST_READABLE: i64 = 1;
 
 fn newest(migrations: &[Migration]) -> i64 {
     migrations.last().map_or(0, |migration| migration.version)

@@ -23,13 +23,22 @@ pub(super) const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, sql: include_str!("../migrations/sqlite/0001_initial.sql") }];
 
 /// The oldest schema that this build still reads: the one before the newest.
-const OLDEST_READABLE: i64 = 1;
+pub(super) const OLDEST_READABLE: i64 = 1;
 
 /// `application_id` of the file: `keyw`, as the first migration sets it.
 const APPLICATION_ID: i64 = 0x6b65_7977;
 
 /// This instant by SQLite's clock, in the form of every column of time. SQLite counts in milliseconds.
 pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')";
+
+/// The steps of this process; a test may plant one more.
+pub(super) fn migrations() -> &'static [Migration] {
+    #[cfg(test)]
+    if let Some(planted) = planted::MIGRATIONS.get() {
+        return planted;
+    }
+    MIGRATIONS
+}
 
 fn newest(migrations: &[Migration]) -> i64 {
     migrations.last().map_or(0, |migration| migration.version)
@@ -53,7 +62,7 @@ pub(super) async fn found(connection: &mut SqliteConnection) -> Result<Option<i6
 
 /// Is its schema one that this build reads?
 pub(super) async fn check_readable(connection: &mut SqliteConnection) -> Result<(), Failure> {
-    let known = newest(MIGRATIONS);
+    let known = newest(migrations());
     match found(connection).await? {
         None => Err(Failure::Missing),
         Some(found) if found > known => Err(Failure::Newer { found, known }),
@@ -138,4 +147,29 @@ async fn back_up(path: &Path, to: &Path) -> Result<(), Failure> {
         let (backup, message) = (to.display().to_string(), failure.at(&path.display().to_string()).to_string());
         StoreError::NoBackup { backup, message }.into()
     })
+}
+
+/// A step more than there is: databases of the newest schema are older ones then.
+#[cfg(test)]
+pub(crate) mod planted {
+    use std::cell::Cell;
+
+    use super::Migration;
+
+    thread_local! {
+        pub(super) static MIGRATIONS: Cell<Option<&'static [Migration]>> = const { Cell::new(None) };
+    }
+
+    /// The newest schema that there is.
+    pub(crate) fn newest() -> i64 {
+        super::newest(super::MIGRATIONS)
+    }
+
+    /// Plants it for the rest of the test, whose thread this is. Gives the schema that it leads to.
+    pub(crate) fn migration(sql: &'static str) -> i64 {
+        let version = newest() + 1;
+        let all = super::MIGRATIONS.iter().copied().chain([Migration { version, sql }]).collect();
+        MIGRATIONS.set(Some(Vec::leak(all)));
+        version
+    }
 }

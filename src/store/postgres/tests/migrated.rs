@@ -5,11 +5,12 @@ use std::path::Path;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use super::empty;
-use super::server::Database;
-use crate::store::conformance::{samples::policy, write};
+use super::server::{self, Database};
+use super::{empty, location};
+use crate::store::conformance::{OLDER_SCHEMAS, samples::policy, unanswered, write};
 use crate::store::postgres::error::Failure;
-use crate::store::postgres::schema::{MIGRATIONS, Migration, migrate};
+use crate::store::postgres::schema::{MIGRATIONS, Migration, OLDEST_READABLE, migrate};
+use crate::store::sqlite::planted;
 use crate::store::{Location, Migrated, ReadState, StoreError, Write, open_read_only};
 
 /// The migrations, and one more.
@@ -76,4 +77,20 @@ async fn a_migration_that_fails_changes_nothing() {
     let failed = migrated(&database, &broken, folder.path()).await;
     assert!(matches!(failed, Err(Failure::Sql(_))), "{failed:?}");
     assert_eq!(database.query("SELECT count(*) FROM pg_class WHERE relname = 'extra'").unwrap(), "0");
+}
+
+#[tokio::test]
+async fn every_schema_that_is_read_answers_every_question() {
+    let newest = MIGRATIONS.last().unwrap().version;
+    assert_eq!(OLDEST_READABLE, (newest - 1).max(1), "{OLDER_SCHEMAS}");
+    assert_eq!(newest, planted::newest(), "both databases have the same schemas");
+    for version in OLDEST_READABLE..=newest {
+        let database = server::database();
+        let steps: Vec<_> = MIGRATIONS.iter().copied().filter(|step| step.version <= version).collect();
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(migrated(&database, &steps, folder.path()).await.unwrap(), None);
+        let state = crate::store::postgres::open_read_only(&location(&database.url)).await.unwrap();
+        let unanswered = unanswered(&state).await;
+        assert!(unanswered.is_empty(), "schema {version}: {unanswered:#?}\n{OLDER_SCHEMAS}");
+    }
 }

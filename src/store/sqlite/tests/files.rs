@@ -1,10 +1,11 @@
 //! Opening, making and migrating the file.
 
-use sqlx::Row as _;
+use sqlx::{Connection as _, Row as _};
 
 use super::{by_hand, closed, empty, files};
+use crate::store::conformance::{OLDER_SCHEMAS, unanswered};
 use crate::store::sqlite::schema::{self, MIGRATIONS, Migration};
-use crate::store::sqlite::{Begin, Failure, Session, open_or_create, open_read_only, options};
+use crate::store::sqlite::{Begin, Failure, Session, create_file, open_or_create, open_read_only, options};
 use crate::store::{HistoryFilter, ReadState, StoreError};
 
 #[tokio::test]
@@ -84,26 +85,46 @@ async fn two_that_make_the_same_database_at_once_make_one() {
     assert_eq!(lineages.len(), 1);
 }
 
+fn newest() -> i64 {
+    MIGRATIONS.last().unwrap().version
+}
+
+/// The migrations, and one more.
+fn with_another(sql: &'static str) -> Vec<Migration> {
+    MIGRATIONS.iter().copied().chain([Migration { version: newest() + 1, sql }]).collect()
+}
+
+#[tokio::test]
+async fn every_schema_that_is_read_answers_every_question() {
+    assert_eq!(schema::OLDEST_READABLE, (newest() - 1).max(1), "{OLDER_SCHEMAS}");
+    for version in schema::OLDEST_READABLE..=newest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.db");
+        create_file(&path).unwrap();
+        let steps: Vec<_> = MIGRATIONS.iter().copied().filter(|step| step.version <= version).collect();
+        let mut session = Session::connect(options(&path)).await.unwrap();
+        session.begin(Begin::Write).await.unwrap();
+        let work = schema::run(&mut session.connection, 0, &steps).await;
+        session.end(work).await.unwrap();
+        session.connection.close().await.unwrap();
+        let unanswered = unanswered(&open_read_only(&path).await.unwrap()).await;
+        assert!(unanswered.is_empty(), "schema {version}: {unanswered:#?}\n{OLDER_SCHEMAS}");
+    }
+}
+
 #[tokio::test]
 async fn a_newer_schema_is_refused_by_readers_and_writers() {
     let (_directory, path) = closed().await;
     by_hand(&path, "UPDATE meta SET schema_version = 99").await.unwrap();
     let refusals = [open_read_only(&path).await.err(), open_or_create(&path).await.err()];
     for refused in refusals.into_iter().flatten() {
-        assert!(matches!(refused, StoreError::Newer { found: 99, known: 1, .. }), "{refused:?}");
+        assert!(matches!(refused, StoreError::Newer { found: 99, known, .. } if known == newest()), "{refused:?}");
     }
 }
 
 #[tokio::test]
 async fn a_migration_keeps_a_copy_of_what_was_there() {
-    let next: Vec<_> = MIGRATIONS
-        .iter()
-        .copied()
-        .chain([Migration {
-            version: 2,
-            sql: "ALTER TABLE meta ADD COLUMN note TEXT; CREATE TABLE extra (x TEXT) STRICT;",
-        }])
-        .collect();
+    let next = with_another("ALTER TABLE meta ADD COLUMN note TEXT; CREATE TABLE extra (x TEXT) STRICT;");
     let (directory, path) = closed().await;
     let before = open_read_only(&path).await.unwrap().recorded().await.unwrap();
     let mut session = Session::connect(options(&path)).await.unwrap();
@@ -112,8 +133,8 @@ async fn a_migration_keeps_a_copy_of_what_was_there() {
     session.end(work).await.unwrap();
     let version: i64 =
         sqlx::query("SELECT schema_version FROM meta").fetch_one(&mut session.connection).await.unwrap().get(0);
-    assert_eq!(version, 2);
-    let copy = directory.path().join("state.db.schema-1");
+    assert_eq!(version, newest() + 1);
+    let copy = directory.path().join(format!("state.db.schema-{}", newest()));
     assert_eq!(open_read_only(&copy).await.unwrap().recorded().await.unwrap(), before);
     #[cfg(unix)]
     {
@@ -124,23 +145,21 @@ async fn a_migration_keeps_a_copy_of_what_was_there() {
 
 #[tokio::test]
 async fn without_its_copy_nothing_is_migrated() {
-    let newest = MIGRATIONS.last().unwrap().version;
-    let another = Migration { version: newest + 1, sql: "CREATE TABLE extra (x TEXT) STRICT;" };
-    let next: Vec<_> = MIGRATIONS.iter().copied().chain([another]).collect();
+    let next = with_another("CREATE TABLE extra (x TEXT) STRICT;");
     let (directory, path) = closed().await;
-    std::fs::create_dir(directory.path().join(format!("state.db.schema-{newest}"))).unwrap();
+    std::fs::create_dir(directory.path().join(format!("state.db.schema-{}", newest()))).unwrap();
     let mut session = Session::connect(options(&path)).await.unwrap();
     session.begin(Begin::Write).await.unwrap();
     let work = schema::migrate(&mut session.connection, &path, &next).await;
     let refused = session.end(work).await;
     assert!(matches!(refused, Err(Failure::Store(StoreError::NoBackup { .. }))), "{refused:?}");
-    assert_eq!(schema::found(&mut session.connection).await.unwrap(), Some(newest));
+    assert_eq!(schema::found(&mut session.connection).await.unwrap(), Some(newest()));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "something was left beside it");
 }
 
 #[tokio::test]
 async fn a_migration_that_fails_changes_nothing() {
-    let broken = [MIGRATIONS[0], Migration { version: 2, sql: "CREATE TABLE extra (x TEXT) STRICT; SELECT nonsense;" }];
+    let broken = with_another("CREATE TABLE extra (x TEXT) STRICT; SELECT nonsense;");
     let (_directory, path) = closed().await;
     let mut session = Session::connect(options(&path)).await.unwrap();
     session.begin(Begin::Write).await.unwrap();
