@@ -1,13 +1,14 @@
-//! The state machine of a rotation with two workers, crashes, lost answers and lost leases, checked in every order in which
-//! they can happen (by the model checker stateright), not in samples of them.
+//! The state machine of every workflow with two workers, crashes, lost answers and lost leases, checked in every order in
+//! which they can happen (by the model checker stateright), not in samples of them.
 //!
-//! What is real: [`next_step`] and [`record`], which decide every step. What is modelled: the database as one fenced row, the
-//! key manager, and two workers that keep what they have read in memory, as `engine::workflow` does.
+//! What is real: [`beginning`], [`next_step`], [`record`] and [`abandon`], which decide every step. What is modelled: the
+//! database as one fenced row, the key manager, and two workers that keep what they have read in memory, as
+//! `engine::workflow` does.
 
 use std::collections::BTreeSet;
 
-use keywheel::model::{Outcome, Phase, Step};
-use keywheel::rotation::{Event, Next, Status, next_step, record};
+use keywheel::model::{Outcome, Phase, Step, Workflow};
+use keywheel::rotation::{Event, Next, Status, abandon, beginning, next_step, record};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 /// A mistake that the model must find.
@@ -26,11 +27,14 @@ enum Bug {
     LateCalls,
     /// A twin that a probe finds is not recorded.
     ForgetTwins,
+    /// What was left of an old version's change is done, and not given up.
+    GoOnRetiring,
 }
 
 /// What can go wrong, and how often in one history.
 #[derive(Debug, Clone, Copy)]
 struct Rotation {
+    workflow: Workflow,
     bug: Bug,
     crashes: u8,
     lost_answers: u8,
@@ -38,10 +42,24 @@ struct Rotation {
     takeovers: u8,
 }
 
-const REALISTIC: Rotation = Rotation { bug: Bug::None, crashes: 2, lost_answers: 2, refusals: 1, takeovers: 2 };
+const REALISTIC: Rotation =
+    Rotation { workflow: Workflow::Rotate, bug: Bug::None, crashes: 2, lost_answers: 2, refusals: 1, takeovers: 2 };
 
-/// A version; 0 is the old one, which is primary at first.
+/// A version. 0 is the one that is primary at first; a rollback leads to 1, and a change of an old version is of 1.
 type Version = u8;
+
+/// Does a workflow change an old version, rather than make one primary?
+const fn retires(workflow: Workflow) -> bool {
+    matches!(beginning(workflow).phase, Phase::Retiring)
+}
+
+const KNOWN_TARGET: &str = "the stable name leads to a version that the journal knows";
+const PROVEN: &str = "what is promoted was proven";
+const INTENT_FIRST: &str = "the intent is in the journal before its effect";
+const ALL_KNOWN: &str = "at the end every version is known";
+const AS_RECORDED: &str = "at the end an old version is as it is recorded";
+const JUDGED: &str = "an old version is changed by nobody but who judged that it may be";
+const SETTLES: &str = "it comes to its end, and the stable name leads where it should";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
@@ -49,6 +67,8 @@ struct World {
     status: Status,
     to: Option<Version>,
     twins: BTreeSet<Version>,
+    /// Is there anything in it yet?
+    begun: bool,
     /// Somebody has the lease, and it has not expired.
     leased: bool,
     workers: [Worker; 2],
@@ -56,6 +76,12 @@ struct World {
     made: BTreeSet<Version>,
     proven: BTreeSet<Version>,
     primary: Version,
+    /// Is the old version in the state that the workflow leads to?
+    changed: bool,
+    /// Has somebody brought it there who did not judge that it may be?
+    unjudged: bool,
+    /// Has anything been done whose intent was not in the journal then?
+    unannounced: bool,
     left: Left,
 }
 
@@ -83,6 +109,8 @@ struct Memory {
     to: Option<Version>,
     /// Is its fencing token the newest?
     current: bool,
+    /// Did somebody else begin it?
+    left_over: bool,
 }
 
 impl Worker {
@@ -130,13 +158,16 @@ impl World {
         if !memory.current && bug != Bug::NoFencing {
             return false;
         }
-        (self.status, self.to) = (memory.status, memory.to);
+        (self.status, self.to, self.begun) = (memory.status, memory.to, true);
         true
     }
 
     /// What the key manager does. None: it could not.
-    fn effect(&mut self, bug: Bug, step: Step, to: Option<Version>) -> Option<Version> {
+    fn effect(&mut self, bug: Bug, step: Step, Memory { to, left_over, .. }: Memory) -> Option<Version> {
+        self.unannounced |= self.status.open_step != Some(step);
         match step {
+            // It is idempotent.
+            Step::Retire => (self.changed, self.unjudged) = (true, self.unjudged || left_over),
             Step::Create => {
                 let version = self.made.last().map_or(1, |last| last + 1);
                 self.made.insert(version);
@@ -149,16 +180,20 @@ impl World {
             // It is read before it is moved.
             Step::Promote if self.primary == 0 || Some(self.primary) == to => self.primary = to?,
             Step::Settle if Some(self.primary) == to => {}
-            Step::Promote | Step::Settle | Step::Retire => return None,
+            Step::Promote | Step::Settle => return None,
         }
         to
     }
 
     /// What becomes of an open step: the key manager is asked.
-    fn probe(&self, bug: Bug, step: Step, memory: Memory) -> (Outcome, Option<Version>, BTreeSet<Version>) {
+    fn probe(&self, of: Rotation, step: Step, memory: Memory) -> (Outcome, Option<Version>, BTreeSet<Version>) {
         let mut twins = BTreeSet::new();
+        let bug = of.bug;
+        // To where a rollback leads, the name led before: what is read may be of that time.
+        let trusted = of.workflow != Workflow::Rollback;
         match step {
             Step::Create if bug == Bug::RepeatWithoutProbe => (Outcome::Failed, None, twins),
+            Step::Retire if self.changed && bug != Bug::RepeatWithoutProbe => (Outcome::Succeeded, memory.to, twins),
             Step::Create => {
                 let mut made = self.made.iter().copied();
                 let Some(oldest) = made.next() else { return (Outcome::Failed, None, twins) };
@@ -167,7 +202,7 @@ impl World {
                 }
                 (Outcome::Succeeded, Some(oldest), twins)
             }
-            Step::Promote if Some(self.primary) == memory.to => (Outcome::Succeeded, memory.to, twins),
+            Step::Promote if Some(self.primary) == memory.to && trusted => (Outcome::Succeeded, memory.to, twins),
             Step::Verify | Step::Promote | Step::Settle | Step::Retire => (Outcome::Failed, memory.to, twins),
         }
     }
@@ -185,6 +220,10 @@ impl Rotation {
                 }
                 // A worker that could not prolong its lease begins no call.
                 Next::Do(_) if !world.leased && self.bug != Bug::LateCalls => Worker::Idle,
+                Next::Do(Step::Retire) if memory.left_over && self.bug != Bug::GoOnRetiring => {
+                    let given_up = Memory { status: abandon(memory.status).unwrap(), ..memory };
+                    if world.commit(self.bug, given_up) { Worker::Thinking(given_up) } else { Worker::Idle }
+                }
                 Next::Do(step) => {
                     let status = record(memory.status, Event { step, outcome: Outcome::Started }).unwrap();
                     let started = Memory { status, ..memory };
@@ -195,7 +234,7 @@ impl Rotation {
                     }
                 }
                 Next::Probe(step) => {
-                    let (outcome, to, twins) = world.probe(self.bug, step, memory);
+                    let (outcome, to, twins) = world.probe(self, step, memory);
                     let status = record(memory.status, Event { step, outcome }).unwrap();
                     let probed = Memory { status, to, ..memory };
                     if world.commit(self.bug, probed) {
@@ -223,16 +262,21 @@ impl Model for Rotation {
     type Action = Happens;
 
     fn init_states(&self) -> Vec<World> {
-        let Self { crashes, lost_answers, refusals, takeovers, .. } = *self;
+        let Self { workflow, crashes, lost_answers, refusals, takeovers, .. } = *self;
+        let to = (!matches!(workflow, Workflow::Create | Workflow::Rotate)).then_some(1);
         vec![World {
-            status: Status::NEW,
-            to: None,
+            status: beginning(workflow),
+            to,
             twins: BTreeSet::new(),
+            begun: false,
             leased: false,
             workers: [Worker::Idle; 2],
-            made: BTreeSet::new(),
+            made: to.into_iter().collect(),
             proven: BTreeSet::new(),
             primary: 0,
+            changed: false,
+            unjudged: false,
+            unannounced: false,
             left: Left { crashes, lost_answers, refusals, takeovers },
         }]
     }
@@ -276,7 +320,8 @@ impl Model for Rotation {
                 world.workers.iter_mut().for_each(Worker::lose);
                 world.leased = true;
                 let (status, to) = (world.status, world.to);
-                world.workers[index] = Worker::Thinking(Memory { status, to, current: true });
+                let left_over = world.begun && retires(self.workflow);
+                world.workers[index] = Worker::Thinking(Memory { status, to, current: true, left_over });
             }
             Happens::LeaseExpires => {
                 world.left.takeovers -= u8::from(world.holder().is_some());
@@ -300,13 +345,13 @@ impl Model for Rotation {
                     }
                     Answer::LostAfterTheEffect | Answer::LostAfterTwoEffects => {
                         world.left.lost_answers -= 1;
-                        let _ = world.effect(self.bug, step, memory.to);
+                        let _ = world.effect(self.bug, step, memory);
                         if answer == Answer::LostAfterTwoEffects {
-                            let _ = world.effect(self.bug, step, memory.to);
+                            let _ = world.effect(self.bug, step, memory);
                         }
                         (Outcome::Unknown, memory.to)
                     }
-                    Answer::Comes => match world.effect(self.bug, step, memory.to) {
+                    Answer::Comes => match world.effect(self.bug, step, memory) {
                         Some(to) => (Outcome::Succeeded, Some(to)),
                         None => (Outcome::Failed, memory.to),
                     },
@@ -319,53 +364,82 @@ impl Model for Rotation {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("the stable name leads to a version that the journal knows", |_, world: &World| {
-                world.primary == 0 || world.to == Some(world.primary)
-            }),
-            Property::always("what is promoted was proven", |_, world: &World| {
-                world.primary == 0 || world.proven.contains(&world.primary)
-            }),
-            Property::always("the intent is in the journal before its effect", |_, world: &World| {
-                let phase = world.status.phase;
-                (world.made.is_empty() || phase != Phase::Planned)
-                    && (world.primary == 0 || !matches!(phase, Phase::Planned | Phase::Creating | Phase::Created))
-            }),
-            Property::always("at the end every version is known", |_, world: &World| {
+            Property::always(KNOWN_TARGET, |_, world: &World| world.primary == 0 || world.to == Some(world.primary)),
+            Property::always(PROVEN, |_, world: &World| world.primary == 0 || world.proven.contains(&world.primary)),
+            Property::always(INTENT_FIRST, |_, world: &World| !world.unannounced),
+            Property::always(ALL_KNOWN, |_, world: &World| {
                 let known = world.to.into_iter().chain(world.twins.iter().copied()).collect::<BTreeSet<_>>();
                 world.status.phase != Phase::Settled || known == world.made
             }),
-            Property::eventually("it settles, and the stable name leads to the new version", |_, world: &World| {
-                world.status.phase == Phase::Settled && world.to == Some(world.primary)
+            Property::always(AS_RECORDED, |model: &Self, world: &World| {
+                let is_over = retires(model.workflow) && world.status.is_finished();
+                !is_over || (world.status.phase == Phase::Settled) == world.changed
+            }),
+            Property::always(JUDGED, |_, world: &World| !world.unjudged),
+            Property::eventually(SETTLES, |model: &Self, world: &World| {
+                // What was left of an old version's change is given up: a new plan judges anew.
+                let given_up = retires(model.workflow) && world.status.phase == Phase::Abandoned;
+                let led = retires(model.workflow) || world.to == Some(world.primary);
+                given_up || (world.status.phase == Phase::Settled && led)
             }),
         ]
     }
 }
 
-#[test]
-fn no_order_of_crashes_lost_answers_and_takeovers_breaks_a_rotation() {
-    let checker = REALISTIC.checker().threads(2).spawn_bfs().join();
+/// A mistake, and the promise that it must be found to break.
+type Planted = (Bug, &'static str);
+
+/// Goes through every order of events from a workflow's beginning, and plants mistakes there.
+fn explore(workflow: Workflow, at_least: usize, planted: &[Planted]) {
+    let model = Rotation { workflow, ..REALISTIC };
+    let checker = model.checker().threads(2).spawn_bfs().join();
     checker.assert_properties();
-    assert!(
-        checker.unique_state_count() > 10_000,
-        "{} states are too few to mean anything",
-        checker.unique_state_count()
-    );
-    println!("{} states", checker.unique_state_count());
+    let states = checker.unique_state_count();
+    println!("{workflow}: {states} states, {} planted mistakes", planted.len());
+    assert!(states >= at_least, "{workflow}: {states} states are too few to mean anything");
+    for (bug, broken) in planted {
+        let found = HasDiscoveries::AllOf(BTreeSet::from([*broken]));
+        let checker = Rotation { bug: *bug, ..model }.checker().threads(2).finish_when(found).spawn_bfs().join();
+        let discoveries: Vec<_> = checker.discoveries().into_keys().collect();
+        assert!(discoveries.contains(broken), "{workflow} with {bug:?}: {broken:?} still holds, of {discoveries:?}");
+    }
 }
 
 #[test]
-fn the_model_finds_each_planted_bug() {
-    let bugs = [
-        Bug::CallBeforeIntent,
-        Bug::RepeatWithoutProbe,
-        Bug::PromoteUnproven,
-        Bug::NoFencing,
-        Bug::LateCalls,
-        Bug::ForgetTwins,
+fn no_order_of_crashes_lost_answers_and_takeovers_breaks_a_rotation() {
+    let planted = [
+        (Bug::CallBeforeIntent, INTENT_FIRST),
+        (Bug::RepeatWithoutProbe, ALL_KNOWN),
+        (Bug::PromoteUnproven, PROVEN),
+        (Bug::NoFencing, KNOWN_TARGET),
+        (Bug::LateCalls, ALL_KNOWN),
+        (Bug::ForgetTwins, ALL_KNOWN),
     ];
-    for bug in bugs {
-        let planted = Rotation { bug, ..REALISTIC };
-        let checker = planted.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-        assert!(!checker.discoveries().is_empty(), "{bug:?} goes unnoticed");
+    explore(Workflow::Rotate, 50_000, &planted);
+}
+
+#[test]
+fn nor_a_rollback() {
+    let planted = [
+        (Bug::CallBeforeIntent, INTENT_FIRST),
+        (Bug::PromoteUnproven, PROVEN),
+        (Bug::NoFencing, INTENT_FIRST),
+        (Bug::LateCalls, INTENT_FIRST),
+    ];
+    explore(Workflow::Rollback, 10_000, &planted);
+}
+
+#[test]
+fn nor_any_change_of_an_old_version() {
+    let planted = [
+        (Bug::CallBeforeIntent, INTENT_FIRST),
+        (Bug::RepeatWithoutProbe, AS_RECORDED),
+        (Bug::NoFencing, AS_RECORDED),
+        (Bug::LateCalls, AS_RECORDED),
+        (Bug::GoOnRetiring, JUDGED),
+    ];
+    let retirements = Workflow::ALL.iter().copied().filter(|workflow| retires(*workflow));
+    for workflow in retirements {
+        explore(workflow, 500, &planted);
     }
 }
