@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::world::{World, locked};
-use crate::model::{Outcome, Step, VersionRecord, VersionState};
+use crate::model::{AuditEntry, Outcome, Step, VersionRecord, VersionState};
 use crate::store::Write;
 use crate::store::memory::Promises;
 
@@ -38,10 +38,22 @@ pub enum Bug {
     SettledWithoutTheKey,
     /// Audit entries are written in a transaction after that of what they tell of.
     AuditAfterwards,
+    /// That an adopted key is given its settings is written after the call.
+    AdoptionUnannounced,
+    /// That a twin is put out of use is written after the call.
+    TwinUnannounced,
+    /// Messages are written in a transaction after that of what they tell of.
+    MessageAfterwards,
     /// The retention of an old version counts from long ago.
     DisableInsideRetention,
     /// So does the time for which it stays disabled before it is destroyed.
     DestroyInsideRetention,
+    /// The key manager is not asked when an old version was used last: it seems never to have been.
+    LastUseForgotten,
+    /// The documents are read without their freezes.
+    FreezesForgotten,
+    /// What was saved and approved is put aside: everything that a fresh plan has is done.
+    SavedPlanPutAside,
 }
 
 /// Writes that a spoiled connection said it had made, and keeps for its next commit.
@@ -77,9 +89,18 @@ pub fn spoil(world: &Arc<World>, held_back: &HeldBack, writes: &[Write]) -> Opti
             }
         }
         Some(Bug::AuditAfterwards) => {
-            let audit = writes.extract_if(.., |write| matches!(write, Write::Audit(_))).collect();
-            let earlier = std::mem::replace(&mut *kept, audit);
-            writes.extend(earlier);
+            late(&mut writes, &mut kept, |write| matches!(write, Write::Audit(_)));
+        }
+        Some(Bug::AdoptionUnannounced) => late(&mut writes, &mut kept, |write| {
+            let adopts =
+                |entry: &AuditEntry| entry.after.as_ref().is_some_and(|after| after.get("provider_ref").is_some());
+            is_audit(write, |entry| entry.action == "key.settings_requested" && adopts(entry))
+        }),
+        Some(Bug::TwinUnannounced) => {
+            late(&mut writes, &mut kept, |write| is_audit(write, |entry| entry.action == "version.disable_requested"));
+        }
+        Some(Bug::MessageAfterwards) => {
+            late(&mut writes, &mut kept, |write| matches!(write, Write::Outbox(_)));
         }
         Some(Bug::DisableInsideRetention) => age(&mut writes, |version| {
             if version.state == VersionState::Deactivated {
@@ -95,6 +116,16 @@ pub fn spoil(world: &Arc<World>, held_back: &HeldBack, writes: &[Write]) -> Opti
         _ => {}
     }
     Some(writes)
+}
+
+/// Keeps some writes for the next transaction, which takes those of the one before.
+fn late(writes: &mut Vec<Write>, kept: &mut Vec<Write>, is_late: impl Fn(&Write) -> bool) {
+    let late = writes.extract_if(.., |write| is_late(write)).collect();
+    writes.extend(std::mem::replace(kept, late));
+}
+
+fn is_audit(write: &Write, is_it: impl Fn(&AuditEntry) -> bool) -> bool {
+    matches!(write, Write::Audit(entry) if is_it(entry))
 }
 
 /// Longer than anything is retained here.

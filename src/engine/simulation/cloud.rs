@@ -17,6 +17,8 @@ pub struct Cloud {
     aliases: BTreeMap<String, Vec<(Duration, String)>>,
     /// How many keys were ever made.
     made: u64,
+    /// Applications that did not follow the stable names use what these led to before, until then.
+    pub straggles_until: Duration,
 }
 
 /// A key of the key manager: one version.
@@ -127,11 +129,22 @@ impl Cloud {
         led.iter().rev().find(|(since, _)| *since <= at).map(|(_, target)| target.clone())
     }
 
-    /// Since when an alias leads to something else than this version; none if it never led there, or does now.
-    pub fn left(&self, alias: &str, version: &str) -> Option<Duration> {
-        let led = self.aliases.get(alias)?;
-        let last = led.iter().rposition(|(_, target)| target == version)?;
-        led.get(last + 1).map(|(since, _)| *since)
+    /// Since when every alias that once led to a version has led to something else, but for those that were left behind
+    /// with it; none if no alias was ever led away from it.
+    pub fn left(&self, version: &str) -> Option<Duration> {
+        let left = self.aliases.values().filter_map(|led| {
+            let last = led.iter().rposition(|(_, target)| target == version)?;
+            led.get(last + 1).map(|(since, _)| *since)
+        });
+        left.max()
+    }
+
+    /// When a version was used last: since when nobody uses it any more. None if nobody ever did.
+    pub fn last_used(&self, version: &str) -> Option<Duration> {
+        let found = self.versions.get(version).filter(|found| found.used)?;
+        let now = timeline::elapsed();
+        self.left(version)
+            .map_or(Some(now), |left| Some(left.max(self.straggles_until.min(found.disabled_at.unwrap_or(now)))))
     }
 
     /// `CreateAlias` and `UpdateAlias`.

@@ -1,6 +1,6 @@
 //! What must hold: at each effect at the key manager, at each commit, and once everything is quiet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::timeline;
 use super::world::{World, locked};
 use crate::model::{
-    KeyRecord, KeyState, Name, Outcome, Phase, RotationRecord, Step, Timestamp, VersionState, Workflow,
+    Address, KeyRecord, KeyState, MessageKind, ObjectRef, Outcome, Phase, RotationCause, RotationRecord, Step,
+    Timestamp, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, KeyHandle};
 use crate::store::memory::Tables;
@@ -22,6 +23,10 @@ pub const PROVEN: &str = "what is promoted was proven";
 pub const LEADS: &str = "the stable name always leads to one enabled version";
 pub const KNOWN_TARGET: &str = "the stable name leads to the primary, or to what is being promoted";
 pub const READABLE: &str = "whatever a version encrypted decrypts";
+pub const UNNEEDED: &str = "an old version is disabled only where something shows that nothing needs it";
+pub const FROZEN: &str = "nothing begins in a freeze";
+pub const TOLD: &str = "a message is written with what it tells of, and only with that";
+pub const SUBSET: &str = "of a saved plan nothing is done that it does not have";
 pub const RETAINED_LONG: &str = "an old version is disabled, and destroyed, only after its time";
 pub const LEFT_ALONE: &str = "a name that somebody else moved is left alone";
 pub const OWN_TENANT: &str = "the work of a tenant touches no version of another";
@@ -39,8 +44,15 @@ pub const SAME_END: &str = "the end is that of a run in which nothing went wrong
 /// The days that the scripts' policies retain an old version, and let it be disabled before it is destroyed.
 const RETAINED: Duration = Duration::from_hours(24);
 
+/// What announces a change of an adopted or edited key at its key manager, and the end of a twin.
+const SETTINGS: &str = "key.settings_requested";
+const TWIN: &str = "version.disable_requested";
+
 /// What two clocks may differ by.
 const SLACK: Duration = Duration::from_mins(2);
+
+/// How long after it was judged an old version's change may begin: a stall, and some calls.
+const UNDER_WAY: Duration = Duration::from_mins(6);
 
 /// What the invariants remember of the past.
 #[derive(Debug, Default)]
@@ -50,6 +62,11 @@ pub struct Watch {
     newest: BTreeMap<LeaseScope, i64>,
     taken_over: BTreeMap<LeaseScope, i64>,
     last_rotations: BTreeMap<Uuid, Timestamp>,
+    /// What was announced in the audit log before it was to be done: under which token, about which key, what, and of
+    /// which version.
+    announced: BTreeSet<(i64, ObjectRef, String, Option<String>)>,
+    /// The workflows that are in the journal.
+    begun: BTreeSet<Uuid>,
     /// Names that somebody else moved: when, and where they led before.
     pub foreign: BTreeMap<String, (Duration, String)>,
 }
@@ -59,7 +76,7 @@ pub struct Watch {
 pub struct Effect {
     kind: Kind,
     key_id: Option<Uuid>,
-    tenant_id: Name,
+    address: Address,
     alias: Option<String>,
     /// When it was sent.
     sent: Duration,
@@ -78,8 +95,8 @@ enum Kind {
 
 impl Effect {
     fn of(key: &KeyHandle, kind: Kind) -> Self {
-        let (tenant_id, alias) = (key.address.tenant_id.clone(), key.key.kms_alias.clone());
-        Self { kind, key_id: key.key_id, tenant_id, alias, sent: timeline::elapsed() }
+        let (address, alias) = (key.address.clone(), key.key.kms_alias.clone());
+        Self { kind, key_id: key.key_id, address, alias, sent: timeline::elapsed() }
     }
 
     pub fn create(request: &CreateVersion) -> Self {
@@ -142,16 +159,14 @@ pub fn acquired(world: &World, lease: &Lease, before: &[LeaseRecord]) {
     }
 }
 
-/// An effect is about to happen at the key manager.
-pub fn before_effect(world: &World, effect: &Effect, sent_under: i64) {
+/// A call is about to be sent: what it means to do is durable by now.
+pub fn sent(world: &World, effect: &Effect, sent_under: i64) {
     let tables = world.memory.tables();
-    let cloud = locked(&world.cloud);
     let watch = locked(&world.watch);
-    let operation = effect.operation();
-    let taken_over = watch.taken_over.get(&LeaseScope::Tenant(effect.tenant_id.clone()));
-    if let Some(newest) = taken_over.filter(|newest| **newest > sent_under) {
-        world.violated(NO_LATE_CALL, format!("{operation} under lease {sent_under}, and {newest} has it"));
-    }
+    let announced = |action: &str, version: Option<&String>| {
+        let (key, version) = (ObjectRef::key(&effect.address), version.cloned());
+        watch.announced.contains(&(sent_under, key, action.to_owned(), version))
+    };
     let started = |rotation_id: Uuid, step: Step| journal_has(&tables, rotation_id, step, Outcome::Started);
     let has_intent = match &effect.kind {
         Kind::Create { rotation_id } => started(*rotation_id, Step::Create),
@@ -161,17 +176,29 @@ pub fn before_effect(world: &World, effect: &Effect, sent_under: i64) {
             let promoted = rotations
                 .any(|rotation| rotation.to_ref.as_ref() == Some(version) && started(rotation.id, Step::Promote));
             // A key that gets another alias keeps its primary.
-            promoted || audited(&tables, "key.settings_requested", effect)
+            promoted || announced(SETTINGS, None)
         }
         // A twin is put out of use by the probe of the step that made it.
-        Kind::Disable { version } => {
-            cloud.versions.get(version).is_none_or(|found| !found.used) || retiring(&tables, version)
-        }
+        Kind::Disable { version } => retiring(&tables, version) || announced(TWIN, Some(version)),
         Kind::GiveBack { version } | Kind::Destroy { version } => retiring(&tables, version),
-        Kind::Settings { .. } => effect.key_id.is_none() || audited(&tables, "key.settings_requested", effect),
+        // A key that is adopted has no row yet, and names its version.
+        Kind::Settings { version } => announced(SETTINGS, Some(version).filter(|_| effect.key_id.is_none())),
     };
     if !has_intent {
-        world.violated(INTENT_FIRST, format!("{operation}: {:?}", effect.kind));
+        world.violated(INTENT_FIRST, format!("{}: {:?}", effect.operation(), effect.kind));
+    }
+}
+
+/// An effect is about to happen at the key manager.
+pub fn before_effect(world: &World, effect: &Effect, sent_under: i64) {
+    let tables = world.memory.tables();
+    let cloud = locked(&world.cloud);
+    let watch = locked(&world.watch);
+    let operation = effect.operation();
+    let tenant_id = &effect.address.tenant_id;
+    let taken_over = watch.taken_over.get(&LeaseScope::Tenant(tenant_id.clone()));
+    if let Some(newest) = taken_over.filter(|newest| **newest > sent_under) {
+        world.violated(NO_LATE_CALL, format!("{operation} under lease {sent_under}, and {newest} has it"));
     }
     let touched = match &effect.kind {
         Kind::Create { .. } => None,
@@ -183,8 +210,8 @@ pub fn before_effect(world: &World, effect: &Effect, sent_under: i64) {
         | Kind::Destroy { version } => cloud.versions.get(version).map(|found| (version, found)),
     };
     let Some((name, version)) = touched else { return };
-    if version.tenant_id.as_ref().is_some_and(|tenant_id| *tenant_id != effect.tenant_id) {
-        world.violated(OWN_TENANT, format!("{operation} of {name} for {}", effect.tenant_id));
+    if version.tenant_id.as_ref().is_some_and(|owner| owner != tenant_id) {
+        world.violated(OWN_TENANT, format!("{operation} of {name} for {tenant_id}"));
     }
     match &effect.kind {
         Kind::Promote { .. } => {
@@ -199,10 +226,18 @@ pub fn before_effect(world: &World, effect: &Effect, sent_under: i64) {
             }
         }
         Kind::Disable { .. } if version.used => {
-            let retained = effect.alias.as_ref().and_then(|alias| cloud.left(alias, name));
+            let retained = cloud.left(name);
             let long = retained.is_some_and(|since| timeline::elapsed() + SLACK >= since + RETAINED);
             if !(world.destroys_old_versions && long) {
                 world.violated(RETAINED_LONG, format!("{name} left the stable name at {retained:?}"));
+            }
+            let used = cloud.last_used(name);
+            let quiet = used.is_none_or(|used| timeline::elapsed() + SLACK >= used + RETAINED);
+            let mut records = tables.versions.values().filter(|record| record.provider_ref == *name);
+            let rewrapped =
+                records.any(|record| record.rewrapped_at.is_some_and(|at| used.map(timeline::at) <= Some(at)));
+            if !quiet && !rewrapped {
+                world.violated(UNNEEDED, format!("{name} was used at {used:?}"));
             }
         }
         Kind::Destroy { .. } if version.used => {
@@ -234,8 +269,18 @@ pub fn committed(world: &World, lease: &Lease, writes: &[Write]) {
         if let Write::Rotation(rotation) = write {
             rolled_back |= rotation.workflow == Workflow::Rollback;
             rotation_written(world, &tables, rotation);
+            if watch.begun.insert(rotation.id) {
+                begun(world, rotation);
+            }
+        }
+        if let Write::Audit(entry) = write
+            && matches!(entry.action.as_str(), SETTINGS | TWIN)
+        {
+            let of = entry.after.as_ref().and_then(|after| Some(after.get("provider_ref")?.as_str()?.to_owned()));
+            watch.announced.insert((lease.token, entry.object.clone(), entry.action.clone(), of));
         }
     }
+    told(world, &tables, writes);
     let parked = |write: &Write| matches!(write, Write::Key(key) if key.state == KeyState::Parked && key.failures > 0);
     if writes.iter().any(parked) {
         world.met("key parked");
@@ -254,6 +299,80 @@ pub fn committed(world: &World, lease: &Lease, writes: &[Write]) {
     }
     drop(watch);
     names(world, &tables);
+}
+
+/// A workflow that was not there before.
+fn begun(world: &World, rotation: &RotationRecord) {
+    let holds = match rotation.workflow {
+        Workflow::Rotate => rotation.cause != RotationCause::Compromised,
+        Workflow::Disable | Workflow::ScheduleDestruction | Workflow::Destroy => true,
+        _ => false,
+    };
+    // By the clock of whoever began it: a rotation is judged in the same moment, an old version's change some calls before.
+    let slack = if rotation.workflow == Workflow::Rotate { Duration::ZERO } else { UNDER_WAY };
+    let frozen = |(from, until): &(Duration, Duration)| {
+        (timeline::at(*from + slack)..timeline::at(*until)).contains(&rotation.started_at)
+    };
+    if let Some((from, until)) = world.freezes.iter().find(|freeze| holds && frozen(freeze)) {
+        let (workflow, address) = (rotation.workflow, &rotation.address);
+        world.violated(FROZEN, format!("the {workflow} of {address} begins between {from:?} and {until:?}"));
+    }
+}
+
+/// Holds the messages of a transaction against the facts of it.
+fn told(world: &World, tables: &Tables, writes: &[Write]) {
+    let mut facts = BTreeSet::new();
+    let mut messages = BTreeSet::new();
+    // Of a key without a policy nobody wants to hear.
+    let heard =
+        |is_it: &dyn Fn(&KeyRecord) -> bool| tables.keys().any(|key| is_it(&key) && key.key.rotation_policy.is_some());
+    for write in writes {
+        match write {
+            Write::Rotation(rotation) if rotation.phase == Phase::Settled => {
+                let kind = match rotation.workflow {
+                    Workflow::Rollback => MessageKind::KeyHeld,
+                    Workflow::Disable => MessageKind::VersionDisabled,
+                    Workflow::ScheduleDestruction => MessageKind::VersionDestructionScheduled,
+                    Workflow::Destroy => MessageKind::VersionDestroyed,
+                    _ => continue,
+                };
+                if heard(&|key| key.id == rotation.key_id) {
+                    facts.insert((kind.as_str(), rotation.id.to_string()));
+                }
+            }
+            Write::Version(version) if version.orphan && heard(&|key| key.id == version.key_id) => {
+                facts.insert((MessageKind::VersionOrphaned.as_str(), version.provider_ref.clone()));
+            }
+            Write::Audit(entry)
+                if entry.action == "key.parked" && heard(&|key| ObjectRef::key(&key.address()) == entry.object) =>
+            {
+                facts.insert((MessageKind::KeyParked.as_str(), entry.object.to_string()));
+            }
+            Write::Outbox(delivery) => {
+                let message = &delivery.message;
+                let named = |detail: &str| message.details.get(detail).and_then(|value| value.as_str());
+                let of = match message.kind {
+                    MessageKind::KeyParked => message.object.to_string(),
+                    MessageKind::VersionOrphaned => named("provider_ref").unwrap_or_default().to_owned(),
+                    MessageKind::KeyHeld
+                    | MessageKind::VersionDisabled
+                    | MessageKind::VersionDestructionScheduled
+                    | MessageKind::VersionDestroyed => named("rotation_id").unwrap_or_default().to_owned(),
+                    // A failure is no record of its own, and that a key is overdue is found by looking.
+                    _ => continue,
+                };
+                messages.insert((message.kind.as_str(), of));
+            }
+            _ => {}
+        }
+    }
+    if let Some((kind, of)) = facts.symmetric_difference(&messages).next() {
+        let missing = facts.contains(&(*kind, of.clone()));
+        world.violated(TOLD, format!("{kind} of {of} is {}", if missing { "not told" } else { "told, and not so" }));
+    }
+    if !facts.is_empty() {
+        world.met("fact told");
+    }
 }
 
 fn rotation_written(world: &World, tables: &Tables, rotation: &RotationRecord) {
@@ -395,8 +514,4 @@ fn retiring(tables: &Tables, version: &str) -> bool {
     rotations.any(|rotation| {
         rotation.to_ref.as_deref() == Some(version) && journal_has(tables, rotation.id, Step::Retire, Outcome::Started)
     })
-}
-
-fn audited(tables: &Tables, action: &str, effect: &Effect) -> bool {
-    tables.audited().any(|(tenant_id, done, _)| tenant_id == Some(&effect.tenant_id) && done == action)
 }

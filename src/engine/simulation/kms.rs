@@ -30,7 +30,8 @@ impl Kms {
         self.world.request(&self.process, call, look).await.map_err(|trouble| self.told(name, trouble))
     }
 
-    /// A request that changes something: what it means to do is held against the journal where it lands.
+    /// A request that changes something: what it means to do is held against the journal when it is sent, and against
+    /// what it finds where it lands.
     async fn act<T: Send + 'static>(
         &self,
         intent: invariants::Effect,
@@ -44,6 +45,7 @@ impl Kms {
         let repeats = intent.operation() != "CreateKey";
         let call = Call { name, to: Side::Provider, changes: true, repeats };
         let sent_under = self.process.token.load(std::sync::atomic::Ordering::Relaxed);
+        invariants::sent(&self.world, &intent, sent_under);
         let land = move |world: &Arc<World>| {
             invariants::before_effect(world, &intent, sent_under);
             let result = act(&mut locked(&world.cloud), world);
@@ -124,9 +126,11 @@ impl Observe for Kms {
     }
 
     async fn last_use(&self, _key: &KeyHandle, version: &str) -> Result<Option<LastUse>, ProviderError> {
-        let version = version.to_owned();
+        let (version, forgotten) = (version.to_owned(), self.world.has(Bug::LastUseForgotten));
         self.read("GetKeyLastUsage", move |cloud, _| {
-            cloud.versions.get(&version).map(|version| LastUse { tracked_since: version.created_at, at: None })
+            let found = cloud.versions.get(&version)?;
+            let used = cloud.last_used(&version).filter(|_| !forgotten);
+            Some(LastUse { tracked_since: found.created_at, at: used.map(timeline::at) })
         })
         .await
     }

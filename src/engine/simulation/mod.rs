@@ -107,6 +107,7 @@ fn known(number: u64) -> Rc<Known> {
     timeline::begin(number, Duration::ZERO);
     let mut cloud = Cloud::default();
     cloud.foreign(LEGACY.0, Some(LEGACY.1));
+    cloud.straggles_until = script.straggles_until;
     let world = World::new(Tables::default(), cloud, &script, None, false);
     let (mut before, mut ends) = (Vec::new(), Vec::new());
     let mut play = Play::new(world.clone(), script.clone());
@@ -161,8 +162,8 @@ fn end(world: &World) -> String {
             let is_enabled = made.is_some_and(cloud::Version::is_enabled);
             // What an edit changed at the primary, before or after it was succeeded, is the old one's own.
             let made = made.filter(|_| primary).map(|made| (&made.description, &made.tags));
-            let compromised = version.compromised_at.is_some();
-            writeln!(text, "  {} enabled {is_enabled}, compromised {compromised}: {made:?}", version.state).unwrap();
+            let marks = [version.compromised_at, version.needed_at, version.rewrapped_at].map(|at| at.is_some());
+            writeln!(text, "  {} enabled {is_enabled}, marks {marks:?}: {made:?}", version.state).unwrap();
         }
         let mut settled: Vec<&RotationRecord> = tables
             .rotations

@@ -15,16 +15,17 @@ use std::time::Duration;
 
 use super::bugs::Bug;
 use super::database::Connection;
-use super::invariants::{self, RECOVERS};
+use super::invariants::{self, RECOVERS, SUBSET};
 use super::kms::Kms;
 use super::script::{Progress as Errands, Script};
 use super::timeline::{self, Dice};
 use super::world::{Process, Weather, World, locked};
 use crate::engine::apply::{Wanted, clocks_agree, locked as under_lock, run};
 use crate::engine::manual::{Request, change};
-use crate::engine::{ApplyOptions, EngineError, Event, Progress, Report, leases, planning};
+use crate::engine::providers::Observers;
+use crate::engine::{ApplyOptions, EngineError, Event, Progress, Report, clock, leases, planning};
 use crate::model::{Address, KeyState};
-use crate::plan::Plan;
+use crate::plan::{Change, Plan, Saved};
 use crate::store::State;
 
 /// How many runs must be enough to finish everything once nothing goes wrong any more.
@@ -75,6 +76,8 @@ impl Wake for Awake {
 #[derive(Debug, Clone)]
 enum Task {
     Apply,
+    /// An apply of a plan that was saved, and that somebody looked at for a while.
+    Saved,
     Errand(Address, Request),
 }
 
@@ -217,11 +220,12 @@ impl Play {
         let errands = &self.script.rounds[round].errands;
         let mut now = None;
         while let Some(errand) = errands.get(self.errands_done) {
-            match errand.progress(&self.world.memory.tables()) {
+            let tables = self.world.memory.tables();
+            match errand.progress(&tables) {
                 Errands::Done => self.errands_done += 1,
                 Errands::UnderWay => break,
                 Errands::ToDo => {
-                    now = Some(errand.clone());
+                    now = Some((errand.key.clone(), errand.request(&tables)));
                     break;
                 }
             }
@@ -233,7 +237,8 @@ impl Play {
             return Task::Errand(key, Request::Resume { reason: "it works again".to_owned() });
         }
         match now.filter(|_| by_chance && !by_hand) {
-            Some(errand) => Task::Errand(errand.key, errand.request),
+            Some((key, request)) => Task::Errand(key, request),
+            None if storm && timeline::dice(|dice| dice.in_thousand(150)) => Task::Saved,
             None => Task::Apply,
         }
     }
@@ -340,16 +345,39 @@ impl Play {
 async fn work(world: Arc<World>, process: Arc<Process>, script: Rc<Script>, round: usize, task: Task) -> Ended {
     let connection = Connection { world: world.clone(), process, held_back: std::sync::Mutex::default() };
     let state: Arc<dyn State> = Arc::new(connection);
-    let options = ApplyOptions::default();
+    let mut options = ApplyOptions::default();
     let mut desired = script.desired(round);
+    if world.has(Bug::FreezesForgotten) {
+        desired.repository.freezes.clear();
+    }
     let mut config = desired.repository.config.clone();
     if world.has(Bug::RetryWithoutWaiting) {
         config.providers.aws_kms.consistency_delay = "0s".to_owned();
     }
     clocks_agree(state.as_ref()).await?;
     let nothing_left = AtomicBool::new(false);
+    let mut saved: Option<Vec<Change>> = None;
+    if matches!(task, Task::Saved) {
+        let recorded = state.recorded().await?;
+        let observers = Observers::new(config.providers.clone(), desired.root.clone());
+        let known = planning::KnownBefore::default();
+        let (plan, _) =
+            planning::fresh(&desired, &recorded, Some(&*state), &observers, &Quiet, clock::now(), known).await?;
+        saved = Some(plan.changes.clone());
+        let expires_at = plan.as_of + chrono::Duration::days(7);
+        options.saved =
+            Some(Saved { plan, expires_at, approvals: Vec::new() }).filter(|_| !world.has(Bug::SavedPlanPutAside));
+        world.met("saved plan");
+        clock::sleep(Duration::from_secs(timeline::dice(|dice| dice.below(300)))).await;
+    }
     let approve = |plan: &Plan| {
-        let waits = plan.waiting.iter().any(|waiting| waiting.reason.code == "minimum_gap");
+        for change in &plan.changes {
+            let is_it = |saved: &Change| saved.identity() == change.identity() && saved.after == change.after;
+            if saved.as_ref().is_some_and(|saved| !saved.iter().any(is_it)) {
+                world.violated(SUBSET, format!("{} {}", change.action.as_str(), change.object));
+            }
+        }
+        let waits = plan.waiting.iter().any(|waiting| ["minimum_gap", "freeze"].contains(&&*waiting.reason.code));
         for finding in &plan.diagnostics {
             world.tell(|| format!("           {}", finding.message));
         }
@@ -365,7 +393,7 @@ async fn work(world: Arc<World>, process: Arc<Process>, script: Rc<Script>, roun
         Ok(true)
     };
     let report = match task {
-        Task::Apply => {
+        Task::Apply | Task::Saved => {
             let recorded = state.recorded().await?;
             let wanted = leases::Wanted::everything(&desired.repository, &recorded);
             under_lock(state, wanted, "apply", &options, &Quiet, async |state, lease| {

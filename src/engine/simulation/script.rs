@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::document::{self, Repository, SourceFile};
 use crate::engine::Desired;
 use crate::engine::fixture::{NOW, address, at};
-use crate::engine::manual::Request;
-use crate::model::{Address, KeyState, Origin, Phase};
+use crate::engine::manual::{Fact, Request};
+use crate::model::{Address, KeyState, Origin, Phase, VersionRecord};
 use crate::plan::Sources;
 use crate::provider::capabilities;
 use crate::store::memory::Tables;
 
-use super::timeline::Dice;
+use super::timeline::{self, Dice};
 
 /// How many scripts there are.
 pub const SCRIPTS: u64 = 48;
@@ -27,6 +27,10 @@ pub struct Script {
     pub rounds: Vec<Round>,
     /// Do its policies have old versions destroyed, rather than kept?
     pub destroys_old_versions: bool,
+    /// Until when applications use old versions that did not follow the stable names.
+    pub straggles_until: Duration,
+    /// When nothing may begin: from shortly after a round has begun.
+    pub freezes: Vec<(Duration, Duration)>,
 }
 
 /// A commit of the documents, and what a person asks for once it is applied.
@@ -45,11 +49,13 @@ pub struct Errand {
     pub request: Request,
 }
 
-/// What the policies of a round say.
-#[derive(Debug, Clone, Copy)]
+/// What the policies of a round say, and when nothing begins.
+#[derive(Debug, Clone)]
 struct Terms {
     interval: u32,
-    destroys_old_versions: bool,
+    /// What becomes of old versions, but for the default.
+    disposition: Option<&'static str>,
+    freezes: Vec<(Duration, Duration)>,
 }
 
 /// How far an errand has come.
@@ -79,23 +85,44 @@ impl Script {
         let count = usize::try_from(1 + dice.below(3)).unwrap();
         let mut keys: Vec<KeyText> = all[..count].iter().map(|(tenant, name)| KeyText::new(tenant, name)).collect();
         let destroys_old_versions = dice.in_thousand(400);
-        let mut terms = Terms { interval: 1, destroys_old_versions };
+        let mut terms = Terms {
+            interval: 1,
+            disposition: destroys_old_versions.then_some("destroy"),
+            // What it delays in a round must not come of age in the middle of another.
+            freezes: dice
+                .in_thousand(300)
+                .then(|| freeze(if destroys_old_versions { 143 } else { 39 }))
+                .into_iter()
+                .collect(),
+        };
         // Made at noon; slots at two o'clock of the day after next and of the one after; errands between them.
-        let mut rounds = vec![Round::new(Duration::ZERO, &keys, terms)];
+        let mut rounds = vec![Round::new(Duration::ZERO, &keys, &terms)];
         edit(&mut dice, &mut keys, &mut terms);
-        rounds.push(Round::new(39 * HOUR, &keys, terms));
-        let mut by_hand = Round::new(46 * HOUR, &keys, terms);
+        rounds.push(Round::new(39 * HOUR, &keys, &terms));
+        let mut by_hand = Round::new(46 * HOUR, &keys, &terms);
         if keys[0].policy.is_some() {
-            by_hand.errands = errands(&mut dice, &address(&format!("{}/{}", keys[0].tenant, keys[0].name)));
+            let key = address(&format!("{}/{}", keys[0].tenant, keys[0].name));
+            by_hand.errands = errands(&mut dice, &key, terms.interval == 1);
         }
         rounds.push(by_hand);
         edit(&mut dice, &mut keys, &mut terms);
-        rounds.push(Round::new(63 * HOUR, &keys, terms));
+        rounds.push(Round::new(65 * HOUR, &keys, &terms));
+        let mut straggles_until = Duration::ZERO;
         if destroys_old_versions {
-            // Disabled a day after they were succeeded, scheduled a day later, and gone after the waiting period.
-            rounds.extend([88, 113, 138, 138 + 31 * 24].map(|hours| Round::new(hours * HOUR, &keys, terms)));
+            // Disabled a day after they were succeeded, scheduled a day later, and gone after the waiting period: each two
+            // hours after its time, so that a round that takes long delays nothing beyond the next.
+            rounds.extend([91, 117].map(|hours| Round::new(hours * HOUR, &keys, &terms)));
+            match dice.below(4) {
+                // So long that only the round after these finds them out of use.
+                0 => straggles_until = 100 * HOUR,
+                // Somebody thinks better of it, while they wait for their destruction.
+                1 => terms.disposition = Some("keep"),
+                2 => terms.disposition = Some("disable"),
+                _ => {}
+            }
+            rounds.extend([143, 143 + 31 * 24].map(|hours| Round::new(hours * HOUR, &keys, &terms)));
         }
-        Self { rounds, destroys_old_versions }
+        Self { rounds, destroys_old_versions, straggles_until, freezes: terms.freezes }
     }
 
     /// A round's documents as they are handed to an apply.
@@ -145,9 +172,18 @@ fn edit(dice: &mut Dice, keys: &mut Vec<KeyText>, terms: &mut Terms) {
     }
 }
 
-fn errands(dice: &mut Dice, key: &Address) -> Vec<Errand> {
+/// A freeze that begins when the round of an hour is under way, and ends before anybody gives up.
+fn freeze(hours: u32) -> (Duration, Duration) {
+    let minutes = |minutes| hours * HOUR + Duration::from_mins(minutes);
+    (minutes(2), minutes(62))
+}
+
+fn errands(dice: &mut Dice, key: &Address, has_old_version: bool) -> Vec<Errand> {
     let reason = |what: &str| format!("by hand: {what}");
-    let requests = match dice.below(7) {
+    let attest = |fact| vec![Request::Attest { version: OLDEST, fact, reason: reason("attest") }];
+    let requests = match dice.below(9) {
+        7 if has_old_version => attest(Fact::Needed),
+        8 if has_old_version => attest(Fact::Rewrapped),
         0 => vec![Request::Rotate { reason: reason("rotate") }],
         1 => vec![Request::Compromised { reason: reason("compromised"), incident: "42".to_owned() }],
         2 => vec![Request::Rollback { reason: reason("roll back") }],
@@ -159,7 +195,25 @@ fn errands(dice: &mut Dice, key: &Address) -> Vec<Errand> {
     requests.into_iter().map(|request| Errand { key: key.clone(), request }).collect()
 }
 
+/// Stands for the number of the key's first version, which is not the same in every run: twins have numbers too.
+const OLDEST: u32 = 0;
+
 impl Errand {
+    /// What is asked for, as things stand.
+    pub fn request(&self, tables: &Tables) -> Request {
+        let mut request = self.request.clone();
+        if let (Request::Attest { version, .. }, Some(oldest)) = (&mut request, self.oldest(tables)) {
+            *version = oldest.number;
+        }
+        request
+    }
+
+    fn oldest<'a>(&self, tables: &'a Tables) -> Option<&'a VersionRecord> {
+        let key = tables.keys().find(|key| key.address() == self.key)?;
+        let versions = tables.versions.values().map(|version| &**version);
+        versions.filter(|version| version.key_id == key.id && !version.orphan).min_by_key(|version| version.number)
+    }
+
     /// What the record shows of it.
     pub fn progress(&self, tables: &Tables) -> Progress {
         let state = tables.keys().find(|key| key.address() == self.key).map(|key| key.state);
@@ -176,6 +230,13 @@ impl Errand {
             }
             Request::Park { .. } if state == Some(KeyState::Parked) => Progress::Done,
             Request::Park { .. } => Progress::ToDo,
+            Request::Attest { fact, .. } => {
+                let said = self.oldest(tables).and_then(|version| match fact {
+                    Fact::Needed => version.needed_at,
+                    Fact::Rewrapped => version.rewrapped_at,
+                });
+                if said.is_some() { Progress::Done } else { Progress::ToDo }
+            }
             Request::Release { .. } => is(KeyState::Held),
             Request::Resume { .. } => is(KeyState::Parked),
             other => unreachable!("no script asks for {other:?}"),
@@ -200,7 +261,7 @@ impl KeyText {
 }
 
 impl Round {
-    fn new(after: Duration, keys: &[KeyText], terms: Terms) -> Self {
+    fn new(after: Duration, keys: &[KeyText], terms: &Terms) -> Self {
         let mut folders: BTreeMap<&str, String> = BTreeMap::new();
         for tenant in ["acme", "globex"] {
             folders.insert(tenant, policy(tenant, terms));
@@ -215,26 +276,42 @@ impl Round {
         };
         let config = file(
             "keywheel.yaml".to_owned(),
-            "apiVersion: keywheel/v1\nkind: Config\nlimits: {max_percent: 100, max_destructions: 100}\n",
+            "apiVersion: keywheel/v1\nkind: Config\nlimits: {max_percent: 100, max_destructions: 100}\n\
+             secrets: {acme: [SLACK], globex: [SLACK]}\n",
         );
-        let files: Vec<_> =
+        let mut files: Vec<_> =
             folders.iter().map(|(tenant, text)| file(format!("policies/{tenant}/all.yaml"), text)).collect();
+        if !terms.freezes.is_empty() {
+            files.push(file("policies/freezes.yaml".to_owned(), &freezes(&terms.freezes)));
+        }
         let loaded = document::load(Some(&config), &files, capabilities, at(NOW));
         assert!(!loaded.findings.iter().any(crate::diagnostic::Finding::is_error), "{:#?}", loaded.findings);
         Self { at: after, repository: loaded.repository, errands: Vec::new() }
     }
 }
 
-fn policy(tenant: &str, terms: Terms) -> String {
-    let Terms { interval, destroys_old_versions } = terms;
-    let disposition = if destroys_old_versions {
-        "old_key_disposition: destroy\nretain_old_keys_days: 1\ndestroy_after_disabled_days: 1\n"
-    } else {
-        ""
+fn freezes(freezes: &[(Duration, Duration)]) -> String {
+    let local = |elapsed| timeline::at(elapsed).format("%Y-%m-%dT%H:%M:%S").to_string();
+    let document = |(number, (from, until)): (usize, &(Duration, Duration))| {
+        format!(
+            "---\napiVersion: keywheel/v1\nkind: Freeze\nname: closing {number}\nreason: the books are closed\n\
+             from: \"{}\"\nuntil: \"{}\"\n",
+            local(*from),
+            local(*until)
+        )
     };
+    freezes.iter().enumerate().map(document).collect()
+}
+
+fn policy(tenant: &str, terms: &Terms) -> String {
+    let interval = terms.interval;
+    let wait = if terms.disposition == Some("destroy") { "destroy_after_disabled_days: 1\n" } else { "" };
+    let disposition = terms.disposition.map_or_else(String::new, |disposition| {
+        format!("old_key_disposition: {disposition}\nretain_old_keys_days: 1\n{wait}")
+    });
     format!(
         "---\napiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: {tenant}\npolicy_name: Daily\n\
          key_type: system_data\nkms_provider: aws_kms\nrotation_interval_days: {interval}\n\
-         rotation_time_of_day: \"02:00:00\"\n{disposition}"
+         rotation_time_of_day: \"02:00:00\"\n{disposition}notification_settings: {{slack_webhook: \"${{SLACK}}\"}}\n"
     )
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::bugs::Bug;
-use super::{Outcome, play};
+use super::{Outcome, invariants, play};
 
 /// How many seeds a run of the tests plays, in so many parts, so that they share the machine's cores.
 const SEEDS: u64 = 20_000;
@@ -22,14 +22,17 @@ const ROUGH: &[(&str, u64)] = &[
     ("destruction scheduled", 100),
     ("duplicate", 50),
     ("effect after the timeout", 50),
+    ("fact told", 300),
     ("foreign move", 15),
     ("key parked", 1),
     ("lost answer", 50),
     ("lost request", 50),
     ("old version destroyed", 100),
     ("old version disabled", 100),
+    ("old version given back", 20),
     ("rollback settled", 20),
     ("rotation settled", 400),
+    ("saved plan", 100),
     ("slow request", 500),
     ("stall", 150),
     ("takeover", 200),
@@ -116,22 +119,25 @@ mod no_seed_breaks_a_promise {
     parts! { part_1 0  part_2 1  part_3 2  part_4 3  part_5 4  part_6 5  part_7 6  part_8 7 }
 }
 
-/// Plays seeds until the bug is found, at most as many as a run of the tests plays.
-fn find(bug: Bug) {
-    let found = (0..SEEDS).find_map(|seed| Some((seed + 1, play(seed, Some(bug), false).violation?)));
-    let (seeds, violation) = found.unwrap_or_else(|| panic!("{bug:?} goes unnoticed"));
+/// Plays seeds until the bug breaks the promise that it should, at most as many as a run of the tests plays.
+fn find(bug: Bug, broken: &str) {
+    let found = (0..SEEDS).find_map(|seed| {
+        let violation = play(seed, Some(bug), false).violation?;
+        (violation.invariant == broken).then_some((seed + 1, violation))
+    });
+    let (seeds, violation) = found.unwrap_or_else(|| panic!("{bug:?} goes unnoticed, or breaks something else"));
     println!("{bug:?}: found after {seeds} seeds, because {}: {}", violation.invariant, violation.what);
 }
 
 macro_rules! planted {
-    ($($name:ident $bug:ident)+) => {
+    ($($name:ident $bug:ident $broken:ident)+) => {
         mod a_planted_bug_is_found {
-            use super::{Bug, find};
+            use super::{Bug, find, invariants};
 
             $(
                 #[test]
                 fn $name() {
-                    find(Bug::$bug);
+                    find(Bug::$bug, invariants::$broken);
                 }
             )+
         }
@@ -139,20 +145,26 @@ macro_rules! planted {
 }
 
 planted! {
-    intent_after_call IntentAfterCall
-    no_fencing NoFencing
-    lease_held_twice LeaseHeldTwice
-    heartbeat_pretends HeartbeatPretends
-    retry_without_probing RetryWithoutProbing
-    retry_without_waiting RetryWithoutWaiting
-    twins_forgotten TwinsForgotten
-    no_mark NoMark
-    no_answer_is_failure NoAnswerIsFailure
-    promote_before_verify PromoteBeforeVerify
-    promote_without_looking PromoteWithoutLooking
-    alias_deleted_and_created AliasDeletedAndCreated
-    settled_without_the_key SettledWithoutTheKey
-    audit_afterwards AuditAfterwards
-    disable_inside_retention DisableInsideRetention
-    destroy_inside_retention DestroyInsideRetention
+    intent_after_call IntentAfterCall INTENT_FIRST
+    adoption_unannounced AdoptionUnannounced INTENT_FIRST
+    twin_unannounced TwinUnannounced INTENT_FIRST
+    no_fencing NoFencing FENCED
+    lease_held_twice LeaseHeldTwice ONE_HOLDER
+    heartbeat_pretends HeartbeatPretends NO_LATE_CALL
+    retry_without_probing RetryWithoutProbing ALL_KNOWN
+    retry_without_waiting RetryWithoutWaiting ALL_KNOWN
+    twins_forgotten TwinsForgotten ALL_KNOWN
+    no_mark NoMark ALL_KNOWN
+    no_answer_is_failure NoAnswerIsFailure ALL_KNOWN
+    promote_before_verify PromoteBeforeVerify PROVEN
+    promote_without_looking PromoteWithoutLooking LEFT_ALONE
+    alias_deleted_and_created AliasDeletedAndCreated LEADS
+    settled_without_the_key SettledWithoutTheKey KNOWN_TARGET
+    audit_afterwards AuditAfterwards AUDITED
+    message_afterwards MessageAfterwards TOLD
+    disable_inside_retention DisableInsideRetention RETAINED_LONG
+    destroy_inside_retention DestroyInsideRetention RETAINED_LONG
+    last_use_forgotten LastUseForgotten UNNEEDED
+    freezes_forgotten FreezesForgotten FROZEN
+    saved_plan_put_aside SavedPlanPutAside SUBSET
 }

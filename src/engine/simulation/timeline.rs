@@ -94,7 +94,12 @@ pub fn true_now() -> Timestamp {
 }
 
 fn instant_of(timeline: &Timeline) -> Timestamp {
-    fixture::at(fixture::NOW) + chrono::Duration::from_std(timeline.elapsed).unwrap()
+    at(timeline.elapsed)
+}
+
+/// The instant so long after [`fixture::NOW`].
+pub fn at(elapsed: Duration) -> Timestamp {
+    fixture::at(fixture::NOW) + chrono::Duration::from_std(elapsed).unwrap()
 }
 
 /// How long after [`fixture::NOW`] it is.

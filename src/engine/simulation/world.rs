@@ -36,6 +36,8 @@ pub struct World {
     pub bug: Option<Bug>,
     /// Do the script's policies have old versions destroyed?
     pub destroys_old_versions: bool,
+    /// When nothing may begin.
+    pub freezes: Vec<(Duration, Duration)>,
     pub watch: Mutex<super::invariants::Watch>,
     weather: Mutex<Weather>,
     log: Mutex<Log>,
@@ -220,6 +222,7 @@ impl World {
             cloud: Mutex::new(cloud),
             bug,
             destroys_old_versions: script.destroys_old_versions,
+            freezes: script.freezes.clone(),
             watch: Mutex::new(watch),
             weather: Mutex::new(Weather::CALM),
             log: Mutex::new(log),
