@@ -27,7 +27,7 @@ const ROUGH: &[(&str, u64)] = &[
     ("key parked", 1),
     ("lost answer", 50),
     ("lost request", 50),
-    ("old version destroyed", 100),
+    ("old version destroyed", 30),
     ("old version disabled", 100),
     ("old version given back", 20),
     ("rollback settled", 20),
