@@ -95,7 +95,7 @@ fn command(launcher: &[&str]) -> Command {
 }
 
 /// Says that a test did nothing, to whoever watches and to `tests/run`.
-fn not_tested(test: &str, why: &str) {
+pub fn not_tested(test: &str, why: &str) {
     let line = format!("NOT tested: {test} ({why})\n");
     eprint!("{line}");
     if let Some(list) = env::var_os(NOT_TESTED) {
