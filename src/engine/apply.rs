@@ -195,7 +195,7 @@ fn not_older(
         )
         .kind(ErrorKind::Refused)
         .help("check out the newer commit; or, to go back on purpose, say --allow-older REASON")),
-        Ok(Ancestry::Unknown) => {
+        Ok(Ancestry::Unknown) | Err(SourceError::UnknownRevision { shallow: true, .. }) => {
             Err(SourceError::Shallow { ancestor: last.to_owned(), descendant: commit.to_owned() }.into())
         }
         // Another history (a force push, a squash that dropped the commit) is not an older one.

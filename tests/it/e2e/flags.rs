@@ -1,12 +1,16 @@
-//! Every pair of what guards an apply and what lifts a guard: a flag lifts its own guard, and weakens no other.
+//! Every pair of what guards an apply and what lifts a guard: a flag lifts its own guard, and weakens no other. And every
+//! pair of flags: two that lift other guards do not lift a third one together.
 //!
-//! The table is made from the two lists: each test is one guard, against which every flag is tried. [`LIFTS`] are the only
-//! pairs in which something gets through.
+//! The table is made from the two lists: each test is one guard, against which every flag is tried, and every two that
+//! lift something in one command. [`LIFTS`] are the only pairs of a flag and a guard in which something gets through.
 
 use super::{NIGHTLY, NOON, Sandbox, with_keys};
 
 const NIGHT: &str = "2026-03-02 02:00:10";
-const APPLY: [&str; 3] = ["apply", "--lock-timeout", "0s"];
+/// When the old version's time has come.
+const RETAINED: &str = "2026-03-04 02:00:10";
+const STATE: &str = "state: sqlite:../state.db\n";
+const SLOT: &str = "rotation_time_of_day: \"02:00:00\"\n";
 
 /// What lifts a guard, or may seem to: the type and the list are one, so that none is left out.
 macro_rules! flags {
@@ -20,7 +24,7 @@ macro_rules! flags {
     };
 }
 
-flags! { AllowDirty AllowOlder OverrideLimits EphemeralState AutoApprove LockTimeout SavedPlan Compromised }
+flags! { AllowDirty AllowOlder OverrideLimits EphemeralState AutoApprove LockTimeout Ref State SavedPlan Compromised }
 
 /// What holds an apply, or a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +42,17 @@ enum Guard {
     Lock,
     PlanForReading,
     PlanOfTheRecord,
+    PlanWithBase,
+    Approvals,
+    Guardrail,
+    Shallow,
+    AliasMoved,
+    UnknownKeys,
     Switch,
     Suspended,
     Freeze,
     Window,
+    Gap,
     Hold,
     Park,
 }
@@ -51,6 +62,8 @@ const LIFTS: &[(Flag, Guard, &str)] = &[
     (Flag::AllowDirty, Guard::DirtyTree, "its own guard"),
     (Flag::AllowDirty, Guard::Branch, "its own guard"),
     (Flag::AllowOlder, Guard::OlderCommit, "its own guard"),
+    (Flag::AllowOlder, Guard::Shallow, "its own guard: nothing shows that the commit is not older"),
+    (Flag::Ref, Guard::DirtyTree, "what is not committed is not applied"),
     (Flag::OverrideLimits, Guard::Limits, "its own guard"),
     (Flag::OverrideLimits, Guard::Removals, "its own guard"),
     (Flag::OverrideLimits, Guard::Destructions, "its own guard"),
@@ -60,6 +73,7 @@ const LIFTS: &[(Flag, Guard, &str)] = &[
     (Flag::Compromised, Guard::Suspended, "the emergency lane"),
     (Flag::Compromised, Guard::Freeze, "the emergency lane"),
     (Flag::Compromised, Guard::Window, "the emergency lane"),
+    (Flag::Compromised, Guard::Gap, "the emergency lane"),
     (Flag::Compromised, Guard::Hold, "the emergency lane"),
     (Flag::Compromised, Guard::Park, "the emergency lane"),
     (Flag::Compromised, Guard::DirtyTree, "work by hand is on what was applied"),
@@ -72,6 +86,10 @@ const LIFTS: &[(Flag, Guard, &str)] = &[
     (Flag::Compromised, Guard::EmptySource, "work by hand is on what was applied"),
     (Flag::Compromised, Guard::PlanForReading, "it is no plan"),
     (Flag::Compromised, Guard::PlanOfTheRecord, "it is no plan"),
+    (Flag::Compromised, Guard::PlanWithBase, "it is no plan"),
+    (Flag::Compromised, Guard::Approvals, "it disables nothing"),
+    (Flag::Compromised, Guard::Guardrail, "work by hand is on what was applied"),
+    (Flag::Compromised, Guard::Shallow, "work by hand is on what was applied"),
 ];
 
 /// What becomes of guarded work.
@@ -81,6 +99,8 @@ enum Answer {
     Refused(i32, &'static str),
     /// It ends well, and has not rotated the key that is due.
     Waits,
+    /// It leaves the key alone and ends with 7; a rotation by hand is refused with this status and code.
+    LeavesAlone(i32, &'static str),
 }
 
 /// A repository in which a guard stands before work.
@@ -92,14 +112,12 @@ struct Scene {
 }
 
 impl Guard {
+    /// Is it about how a saved plan was made?
+    const fn is_of_a_plan(self) -> bool {
+        matches!(self, Self::PlanForReading | Self::PlanOfTheRecord | Self::PlanWithBase)
+    }
+
     fn scene(self) -> Scene {
-        let refused = |sandbox, status, code| Scene {
-            sandbox,
-            instant: NIGHT,
-            variables: Vec::new(),
-            answer: Answer::Refused(status, code),
-        };
-        let waits = |sandbox| Scene { sandbox, instant: NIGHT, variables: Vec::new(), answer: Answer::Waits };
         match self {
             Self::DirtyTree => {
                 let sandbox = applied("", NIGHTLY);
@@ -130,13 +148,19 @@ impl Guard {
                 refused(sandbox, 3, "apply/limits")
             }
             Self::Destructions => {
-                let terms = "rotation_interval_days: 90\nenable_rollback: false\nretain_old_keys_days: 1\n\
-                             old_key_disposition: disable\ndata_max_age_days: 1";
-                let documents = NIGHTLY.replace("rotation_interval_days: 1", terms);
-                let sandbox = applied("limits: {max_destructions: 0}\n", &documents);
-                let by_hand = ["rotate", "acme/patients", "--reason", "a test", "--auto-approve"];
-                sandbox.at(NOON, &by_hand).exits(0);
-                Scene { instant: "2026-03-04 02:00:10", ..refused(sandbox, 3, "apply/limits") }
+                let sandbox = with_an_old_version("limits: {max_destructions: 0}\n");
+                Scene { instant: RETAINED, ..refused(sandbox, 3, "apply/limits") }
+            }
+            Self::Shallow => {
+                let sandbox = applied("", NIGHTLY);
+                sandbox.commit(&with_keys(1));
+                // What a CI job checks out by default: the newest commit alone.
+                let clone = sandbox.dir().with_file_name("clone");
+                let origin = format!("file://{}", sandbox.dir().display());
+                sandbox.git(&["clone", "-q", "--depth", "1", &origin, clone.to_str().unwrap()]);
+                std::fs::remove_dir_all(sandbox.path(".git")).unwrap();
+                std::fs::rename(clone.join(".git"), sandbox.path(".git")).unwrap();
+                refused(sandbox, 1, "source/shallow")
             }
             Self::EmptySource => {
                 let sandbox = applied("", NIGHTLY);
@@ -145,8 +169,7 @@ impl Guard {
                 refused(sandbox, 3, "apply/limits")
             }
             Self::Ci => {
-                let config = "state: sqlite:../state.db\n";
-                let scene = refused(applied(config, NIGHTLY), 3, "apply/ephemeral-keystore");
+                let scene = refused(applied(STATE, NIGHTLY), 3, "apply/ephemeral-keystore");
                 Scene { variables: vec![("CI", "true")], ..scene }
             }
             Self::Consent => refused(applied("", NIGHTLY), 1, "apply/no-approval"),
@@ -155,7 +178,42 @@ impl Guard {
                 sandbox.tamper("UPDATE leases SET who = 'grace@build-7', expires_at = '2099-01-01T00:00:00.000000Z'");
                 refused(sandbox, 5, "state/locked")
             }
-            Self::PlanForReading | Self::PlanOfTheRecord => refused(applied("", NIGHTLY), 4, "plan/stale"),
+            _ if self.is_of_a_plan() => refused(applied("", NIGHTLY), 4, "plan/stale"),
+            _ => self.scene_of_a_key(),
+        }
+    }
+
+    /// Of what holds a key, when everything else is in order.
+    fn scene_of_a_key(self) -> Scene {
+        match self {
+            Self::Approvals => {
+                let owners = format!("approvals: {{required: 1}}\nowners:\n{}{}", owner("ada", ADA), owner("ben", BEN));
+                let sandbox = with_an_old_version(&owners);
+                Scene { instant: RETAINED, ..waits(sandbox) }
+            }
+            Self::Guardrail => {
+                let sandbox = applied("", NIGHTLY);
+                let rule = "apiVersion: keywheel/v1\nkind: Guardrail\nname: seldom\n\
+                            rule: policy.rotation_interval_days >= 180\nmessage: nobody rotates that often\n";
+                sandbox.write("policies/guardrails.yaml", rule);
+                sandbox.commit_all("a rule");
+                leaves_alone(sandbox, 0, "")
+            }
+            Self::AliasMoved => {
+                let sandbox = applied("", NIGHTLY);
+                let recorded = std::fs::read(sandbox.database()).unwrap();
+                by_hand(&sandbox, NOON, &["rotate"]);
+                // The record does not know of it: somebody else has done it.
+                std::fs::write(sandbox.database(), recorded).unwrap();
+                leaves_alone(sandbox, 3, "manual/drift")
+            }
+            Self::UnknownKeys => {
+                let sandbox = applied("", NIGHTLY);
+                std::fs::remove_file(sandbox.database()).unwrap();
+                // The first one makes an empty database before it asks the key managers.
+                sandbox.at(NIGHT, &["apply", "--auto-approve"]).exits(3);
+                refused(sandbox, 3, "state/unknown-keys")
+            }
             Self::Switch => Scene { variables: vec![("KEY_ROTATION_ENABLED", "false")], ..waits(applied("", NIGHTLY)) },
             Self::Suspended => {
                 let suspended = "key_type: phi_data\nstatus: suspended\nrotation_i";
@@ -174,21 +232,40 @@ impl Guard {
                 let window = "rotation_windows:\n  - {start: \"12:00\", end: \"13:00\"}\nrotation_time";
                 waits(applied("", &NIGHTLY.replace("rotation_time", window)))
             }
+            Self::Gap => {
+                let often = "rotation_trigger: usage_based\nmax_usage_count: 10\n";
+                let sandbox = applied("", &NIGHTLY.replace("rotation_interval_days: 1\n", often).replace(SLOT, ""));
+                let later = "2026-03-02 02:00:00";
+                by_hand(&sandbox, later, &["rotate"]);
+                let report = ["usage", "report", "acme/patients", "--source", "billing", "--total", "10"];
+                sandbox.at(later, &report).exits(0);
+                waits(sandbox)
+            }
             Self::Hold => {
                 let sandbox = applied("", NIGHTLY);
-                for command in ["rotate", "rollback"] {
-                    let by_hand = [command, "acme/patients", "--reason", "a test", "--auto-approve"];
-                    sandbox.at("2026-03-01 12:10:00", &by_hand).exits(0);
-                }
+                by_hand(&sandbox, "2026-03-01 12:10:00", &["rotate", "rollback"]);
                 waits(sandbox)
             }
             Self::Park => {
                 let sandbox = applied("", NIGHTLY);
-                sandbox.at(NOON, &["park", "acme/patients", "--reason", "a test", "--auto-approve"]).exits(0);
+                by_hand(&sandbox, NOON, &["park"]);
                 waits(sandbox)
             }
+            other => unreachable!("{other:?} holds no key"),
         }
     }
+}
+
+fn refused(sandbox: Sandbox, status: i32, code: &'static str) -> Scene {
+    Scene { answer: Answer::Refused(status, code), ..waits(sandbox) }
+}
+
+const fn waits(sandbox: Sandbox) -> Scene {
+    Scene { sandbox, instant: NIGHT, variables: Vec::new(), answer: Answer::Waits }
+}
+
+fn leaves_alone(sandbox: Sandbox, status: i32, code: &'static str) -> Scene {
+    Scene { answer: Answer::LeavesAlone(status, code), ..waits(sandbox) }
 }
 
 /// Applied at noon, and due in the night.
@@ -198,10 +275,32 @@ fn applied(config: &str, documents: &str) -> Sandbox {
     sandbox
 }
 
+/// Work by hand on the key of [`NIGHTLY`].
+fn by_hand(sandbox: &Sandbox, instant: &str, commands: &[&str]) {
+    for command in commands {
+        sandbox.at(instant, &[command, "acme/patients", "--reason", "a test", "--auto-approve"]).exits(0);
+    }
+}
+
+/// A key whose old version is to be disabled.
+fn with_an_old_version(config: &str) -> Sandbox {
+    let terms = "rotation_interval_days: 90\nenable_rollback: false\nretain_old_keys_days: 1\n\
+                 old_key_disposition: disable\ndata_max_age_days: 1";
+    let sandbox = applied(config, &NIGHTLY.replace("rotation_interval_days: 1", terms));
+    by_hand(&sandbox, NOON, &["rotate"]);
+    sandbox
+}
+
+const ADA: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBrJq/X/POHmPtnu7iS3efJ78yiBj+frByWhj9n+R2D1";
+const BEN: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHzPwUYaR222vxkuVrzmJlAu2Q9WRpR/dH7IMtDHA4uX";
+
+fn owner(name: &str, key: &str) -> String {
+    format!("- {{principal: {name}@example.org, signing_key: {key}}}\n")
+}
+
 /// Changes are to be signed, and one is not.
 fn signed_from_now_on() -> Sandbox {
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBrJq/X/POHmPtnu7iS3efJ78yiBj+frByWhj9n+R2D1";
-    let owner = format!("owners: [{{principal: ada@example.org, signing_key: {KEY}}}]\n");
+    let owner = format!("owners:\n{}", owner("ada", ADA));
     let sandbox = applied(&owner, NIGHTLY);
     sandbox.write("keywheel.yaml", &format!("apiVersion: keywheel/v1\nkind: Config\nrequire_signed: true\n{owner}"));
     sandbox.commit_all("signed from now on");
@@ -211,39 +310,43 @@ fn signed_from_now_on() -> Sandbox {
 }
 
 impl Scene {
-    /// The work with a flag.
-    fn command(&self, guard: Guard, flag: Option<Flag>) -> Vec<String> {
+    /// The work with flags.
+    fn command(&self, guard: Guard, flags: &[Flag]) -> Vec<String> {
         let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        if flag == Some(Flag::Compromised) {
-            let mut command = text(&["rotate", "acme/patients", "--compromised", "--incident", "INC-1"]);
-            command.extend(text(&["--reason", "a leak", "--lock-timeout", "0s"]));
-            command.extend(text(if guard == Guard::Consent { &[] } else { &["--auto-approve"] }));
-            return command;
+        let mut command = if flags.contains(&Flag::Compromised) {
+            text(&["rotate", "acme/patients", "--compromised", "--incident", "INC-1", "--reason", "a leak"])
+        } else {
+            text(&["apply"])
+        };
+        match guard {
+            _ if flags.contains(&Flag::Compromised) => {}
+            Guard::PlanForReading => command.push(self.plan(&["--as-of", "2026-03-02T02:00:10Z"])),
+            Guard::PlanOfTheRecord => command.push(self.plan(&["--refresh=false"])),
+            Guard::PlanWithBase => command.push(self.plan(&["--base", "HEAD"])),
+            _ if flags.contains(&Flag::SavedPlan) => command.push(self.plan(&[])),
+            _ => {}
         }
-        let mut command = text(&APPLY);
-        if guard == Guard::PlanForReading {
-            command.push(self.plan(&["--as-of", "2026-03-02T02:00:10Z"]));
-        } else if guard == Guard::PlanOfTheRecord {
-            command.push(self.plan(&["--refresh=false"]));
-        } else if flag == Some(Flag::SavedPlan) {
-            command.push(self.plan(&[]));
-        }
-        if guard != Guard::Consent || flag == Some(Flag::AutoApprove) {
+        if guard != Guard::Consent || flags.contains(&Flag::AutoApprove) {
             command.push("--auto-approve".to_owned());
         }
-        command.extend(match flag {
-            None | Some(Flag::AutoApprove | Flag::SavedPlan | Flag::Compromised) => Vec::new(),
-            Some(Flag::AllowDirty) => text(&["--allow-dirty"]),
-            Some(Flag::AllowOlder) => text(&["--allow-older", "a test"]),
-            Some(Flag::EphemeralState) => text(&["--ephemeral-state"]),
-            Some(Flag::LockTimeout) => text(&["--lock-timeout", "1s"]),
-            Some(Flag::OverrideLimits) => {
-                let plan = self.run(&text(&["plan", "--format", "json"])).json();
-                text(&["--override-limits", plan["digest"].as_str().unwrap(), "--reason", "a test"])
-            }
-        });
-        if flag == Some(Flag::LockTimeout) {
-            command.drain(1..3);
+        let patience = if flags.contains(&Flag::LockTimeout) { "1s" } else { "0s" };
+        command.extend(text(&["--lock-timeout", patience]));
+        for flag in flags {
+            command.extend(match flag {
+                Flag::AutoApprove | Flag::LockTimeout | Flag::SavedPlan | Flag::Compromised => Vec::new(),
+                Flag::AllowDirty => text(&["--allow-dirty"]),
+                Flag::AllowOlder => text(&["--allow-older", "a test"]),
+                Flag::EphemeralState => text(&["--ephemeral-state"]),
+                Flag::Ref => text(&["--ref", "HEAD"]),
+                Flag::State if guard == Guard::Ci => text(&["--state", "sqlite:../state.db"]),
+                Flag::State => text(&["--state", "sqlite:.keywheel/state.db"]),
+                Flag::OverrideLimits => {
+                    let plan = self.run(&text(&["plan", "--format", "json"]));
+                    // Where nothing can be planned there is no digest either.
+                    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap_or_default();
+                    text(&["--override-limits", plan["digest"].as_str().unwrap_or("none"), "--reason", "a test"])
+                }
+            });
         }
         command
     }
@@ -267,44 +370,146 @@ impl Scene {
     }
 }
 
-/// Tries every flag against a guard.
+/// Do two flags that each lift some guard stand in one command? A rotation by hand is no apply, and a saved plan has its
+/// own commit.
+fn go_together(one: Flag, other: Flag) -> bool {
+    let either = |flag| one == flag || other == flag;
+    let lifts_nothing = |flag| matches!(flag, Flag::AutoApprove | Flag::LockTimeout | Flag::State);
+    if lifts_nothing(one) || lifts_nothing(other) || either(Flag::SavedPlan) && either(Flag::Ref) {
+        return false;
+    }
+    !either(Flag::Compromised) || either(Flag::EphemeralState)
+}
+
+/// Tries every flag against a guard, alone and with every other.
 fn stands(guard: Guard) {
-    let mut scene = guard.scene();
     let lifts = |flag: Flag| LIFTS.iter().any(|(lifting, lifted, _)| (*lifting, *lifted) == (flag, guard));
-    let holding = FLAGS.iter().copied().filter(|flag| !lifts(*flag)).map(Some);
-    for flag in std::iter::once(None).chain(holding) {
-        if flag == Some(Flag::SavedPlan) {
-            // A plan is applied once, and what waits was applied by the flags before.
+    // A saved plan has its own commit, and none is made of keys that the database does not know.
+    let fits = |flag: Flag| match flag {
+        Flag::Ref => !guard.is_of_a_plan(),
+        Flag::SavedPlan => guard != Guard::UnknownKeys,
+        _ => true,
+    };
+    let holding: Vec<Flag> = FLAGS.iter().copied().filter(|flag| !lifts(*flag) && fits(*flag)).collect();
+    let mut tried: Vec<Vec<Flag>> = vec![Vec::new()];
+    tried.extend(holding.iter().map(|flag| vec![*flag]));
+    for (index, one) in holding.iter().enumerate() {
+        let others = holding.iter().skip(index + 1).filter(|other| go_together(*one, **other));
+        tried.extend(others.map(|other| vec![*one, *other]));
+    }
+    // A plan is applied once, and what waits is applied by whatever comes before: those with one go first.
+    let mut scene = guard.scene();
+    for flags in tried {
+        if flags.contains(&Flag::SavedPlan) && !matches!(scene.answer, Answer::Refused(..)) {
             scene = guard.scene();
         }
-        let command = scene.command(guard, flag);
-        let before = scene.sandbox.state();
-        let done = scene.run(&command);
-        let said = format!("{guard:?} with {flag:?}: {command:?}\n{}\n{}", done.stdout, done.stderr);
-        match scene.answer {
-            Answer::Refused(status, code) => {
-                assert_eq!(done.status, Some(status), "{said}");
-                assert!(done.stderr.contains(&format!("error[{code}]: ")), "no {code}: {said}");
-                assert!(scene.sandbox.state() == before, "the state or a key was changed: {said}");
-            }
-            // The switch says so by itself where somebody asks for a rotation by hand.
-            Answer::Waits if flag == Some(Flag::Compromised) => {
-                assert_eq!(done.status, Some(3), "{said}");
-                assert!(scene.sandbox.state() == before, "the state or a key was changed: {said}");
-            }
-            Answer::Waits => {
-                assert_eq!(done.status, Some(0), "{said}");
-                let rotated = "SELECT id FROM rotations WHERE cause IN ('due', 'overdue', 'compromised')";
-                assert!(scene.sandbox.sql(rotated).is_empty(), "a key was rotated: {said}");
-            }
-        }
+        holds(&scene, guard, &flags);
     }
     for flag in FLAGS.iter().copied().filter(|flag| lifts(*flag)) {
         // What one let through is not there for the next.
         let scene = guard.scene();
-        let command = scene.command(guard, Some(flag));
+        let command = scene.command(guard, &[flag]);
         let done = scene.run(&command);
         assert_eq!(done.status, Some(0), "{guard:?} with {flag:?}: {command:?}\n{}\n{}", done.stdout, done.stderr);
+    }
+}
+
+/// The guard holds against these flags.
+fn holds(scene: &Scene, guard: Guard, flags: &[Flag]) {
+    let command = scene.command(guard, flags);
+    let before = scene.sandbox.state();
+    let done = scene.run(&command);
+    let said = format!("{guard:?} with {flags:?}: {command:?}\n{}\n{}", done.stdout, done.stderr);
+    let by_hand = flags.contains(&Flag::Compromised);
+    let refused = |status: i32, code: &str| {
+        assert_eq!(done.status, Some(status), "{said}");
+        assert!(done.stderr.contains(&format!("error[{code}")), "no {code}: {said}");
+        assert!(scene.sandbox.state() == before, "the state or a key was changed: {said}");
+    };
+    let rotates_nothing = |status: i32| {
+        assert_eq!(done.status, Some(status), "{said}");
+        let rotated = "SELECT id FROM rotations WHERE cause IN ('due', 'overdue', 'usage', 'compromised')";
+        assert!(scene.sandbox.sql(rotated).is_empty(), "a key was rotated: {said}");
+    };
+    match scene.answer {
+        // A database that knows no key has none to rotate.
+        Answer::Refused(..) if by_hand && guard == Guard::UnknownKeys => refused(1, "manual/unknown-key"),
+        Answer::Refused(status, code) => refused(status, code),
+        // What is not approved waits; a plan that has it, and that nobody approved, is not applied.
+        Answer::Waits if guard == Guard::Approvals && flags.contains(&Flag::SavedPlan) => refused(3, "apply/approvals"),
+        // The switch says so by itself where somebody asks for a rotation by hand.
+        Answer::Waits if by_hand => refused(3, ""),
+        Answer::LeavesAlone(status, code) if by_hand => refused(status, code),
+        Answer::Waits => rotates_nothing(0),
+        Answer::LeavesAlone(..) => rotates_nothing(7),
+    }
+}
+
+/// Work by hand, each where it would be done: the words of the command, and when.
+fn work_by_hand() -> Vec<(Sandbox, Vec<&'static str>, &'static str)> {
+    // Outside of the checkout, so that CI throws the keystore away alone; and where a plain client finds it.
+    let beside = |sandbox: Sandbox| {
+        std::os::unix::fs::symlink("../../state.db", sandbox.database()).unwrap();
+        sandbox
+    };
+    let rotated = || {
+        let sandbox = beside(applied(STATE, NIGHTLY));
+        by_hand(&sandbox, "2026-03-01 12:10:00", &["rotate"]);
+        sandbox
+    };
+    let held = rotated();
+    by_hand(&held, "2026-03-01 12:10:00", &["rollback"]);
+    let parked = beside(applied(STATE, NIGHTLY));
+    by_hand(&parked, NOON, &["park"]);
+    let disabled = || {
+        let sandbox = beside(with_an_old_version(STATE));
+        sandbox.at(RETAINED, &["apply", "--auto-approve"]).exits(0);
+        sandbox
+    };
+    let twin = disabled();
+    twin.tamper("UPDATE key_versions SET orphan = 1 WHERE number = 1");
+    vec![
+        (rotated(), vec!["rollback", "acme/patients"], "2026-03-01 12:20:00"),
+        (held, vec!["release", "acme/patients"], "2026-03-01 12:20:00"),
+        (parked, vec!["resume", "acme/patients"], "2026-03-01 12:20:00"),
+        (disabled(), vec!["enable", "acme/patients", "1"], RETAINED),
+        (twin, vec!["destroy", "acme/patients", "1"], RETAINED),
+    ]
+}
+
+#[test]
+fn work_by_hand_is_held_by_consent_a_lock_and_what_ci_throws_away_and_no_two_flags_lift_another_guard() {
+    const HOLD: &str = "UPDATE leases SET who = 'grace@build-7', expires_at = '2099-01-01T00:00:00.000000Z'";
+    const FREE: &str = "UPDATE leases SET expires_at = NULL";
+    let [consent, ephemeral, patience]: [&[&str]; 3] =
+        [&["--auto-approve"], &["--ephemeral-state"], &["--lock-timeout", "1s"]];
+    for (sandbox, words, instant) in work_by_hand() {
+        let name = words[0];
+        let words = [words, vec!["--reason", "a test"]].concat();
+        let refused = |more: &[&[&str]], variables: &[(&str, &str)], status, code| {
+            let mut run = sandbox.at(instant, &[words.clone(), more.concat()].concat());
+            for (variable, value) in variables {
+                run = run.env(variable, value);
+            }
+            let before = sandbox.state();
+            run.exits(status).error(code);
+            assert!(sandbox.state() == before, "{name} with {more:?}: the state or a key was changed");
+        };
+        let ci: &[(&str, &str)] = &[("CI", "true")];
+        let off: &[(&str, &str)] = &[("KEY_ROTATION_ENABLED", "false")];
+        refused(&[], &[], 1, "apply/no-approval");
+        refused(&[ephemeral, patience], ci, 1, "apply/no-approval");
+        refused(&[consent], ci, 3, "apply/ephemeral-keystore");
+        refused(&[consent, patience], ci, 3, "apply/ephemeral-keystore");
+        if matches!(name, "rollback" | "destroy") {
+            refused(&[consent, ephemeral], off, 3, "manual/switched-off");
+        }
+        sandbox.tamper(HOLD);
+        refused(&[consent, ephemeral, &["--lock-timeout", "0s"]], ci, 5, "state/locked");
+        refused(&[ephemeral, patience], &[], 5, "state/locked");
+        sandbox.tamper(FREE);
+        let all = [words.clone(), [consent, ephemeral, patience].concat()].concat();
+        sandbox.at(instant, &all).env("CI", "true").exits(0);
     }
 }
 
@@ -344,10 +549,17 @@ guards! {
     a_lock_is_broken_by_no_flag: Lock,
     a_plan_for_reading_is_applied_with_no_flag: PlanForReading,
     a_plan_that_asked_nobody_is_applied_with_no_flag: PlanOfTheRecord,
+    a_plan_of_another_base_is_applied_with_no_flag: PlanWithBase,
+    approvals_are_replaced_by_no_flag: Approvals,
+    a_guardrail_is_lifted_by_nothing_else: Guardrail,
+    a_history_that_is_cut_off_is_trusted_with_nothing_else: Shallow,
+    a_name_that_somebody_else_moved_is_left_alone_with_every_flag: AliasMoved,
+    keys_that_the_database_does_not_know_stop_it_with_every_flag: UnknownKeys,
     the_switch_is_turned_by_no_flag: Switch,
     a_suspension_is_lifted_by_nothing_else: Suspended,
     a_freeze_is_lifted_by_nothing_else: Freeze,
     a_window_is_opened_by_nothing_else: Window,
+    a_minimum_gap_is_lifted_by_nothing_else: Gap,
     a_hold_is_ended_by_nothing_else: Hold,
     a_parked_key_is_resumed_by_nothing_else: Park,
 }
