@@ -506,7 +506,7 @@ fn work_by_hand_is_held_by_consent_a_lock_and_what_ci_throws_away_and_no_two_fla
         }
         sandbox.tamper(HOLD);
         refused(&[consent, ephemeral, &["--lock-timeout", "0s"]], ci, 5, "state/locked");
-        refused(&[ephemeral, patience], &[], 5, "state/locked");
+        refused(&[consent, patience], &[], 5, "state/locked");
         sandbox.tamper(FREE);
         let all = [words.clone(), [consent, ephemeral, patience].concat()].concat();
         sandbox.at(instant, &all).env("CI", "true").exits(0);
