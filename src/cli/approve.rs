@@ -12,6 +12,7 @@ use super::apply::{ask, nobody_to_ask};
 use super::args::{FormatArg, Global};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::out;
 use super::output;
 use super::plan;
 
@@ -78,7 +79,7 @@ impl Approve {
             (vec![approval], Some(key))
         };
         let document = PlanDocument::from(saved).approved(given);
-        output::file(&self.plan, |writer| document.write(writer))?;
+        out::save(&self.plan, |writer| document.write(writer))?;
         let approved = ApproveReport { digest, key, approvals: document.approvals().len() };
         if self.format.is_json() {
             output::json(&Versioned::new(approved))?;

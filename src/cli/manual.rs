@@ -15,6 +15,7 @@ use super::apply::{LockArg, Run};
 use super::args::{FormatArg, Global, StateArg, reason};
 use super::error::CliError;
 use super::exit::ExitStatus;
+use super::out;
 use super::output;
 use super::progress::TextProgress;
 use super::runtime::block_on;
@@ -74,6 +75,7 @@ impl ManualArgs {
 
     /// Saves the plan of it, and does nothing.
     pub fn save(&self, global: &Global, request: &Request, path: &Path) -> Result<ExitStatus, CliError> {
+        out::check(Some(path))?;
         let workspace = global.workspace(None);
         let plan = block_on(engine::plan_by_hand(
             &workspace,
@@ -83,7 +85,7 @@ impl ManualArgs {
             &TextProgress::new(),
         ))?;
         let document = PlanDocument::from(plan.clone());
-        output::file(path, |writer| document.write(writer))?;
+        out::save(path, |writer| document.write(writer))?;
         if self.format.is_json() {
             output::json(&document)?;
         } else {

@@ -28,6 +28,7 @@ mod lock;
 mod logging;
 mod man;
 mod manual;
+mod out;
 mod outbox;
 mod output;
 mod park;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -86,20 +85,4 @@ fn written(write: impl FnOnce() -> io::Result<()>) -> Result<bool, CliError> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::new("cli/output", format!("cannot write to standard output: {error}"))),
     }
-}
-
-/// Writes a file beside its place first, so that a full disk leaves no half of it there.
-pub fn file(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<tempfile::NamedTempFile>) -> io::Result<()>,
-) -> Result<(), CliError> {
-    let failed = |error: io::Error| CliError::file("write", path, &error);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut writer = BufWriter::new(tempfile::NamedTempFile::new_in(folder).map_err(failed)?);
-    write(&mut writer).map_err(failed)?;
-    writer.flush().map_err(failed)?;
-    let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
 }

@@ -15,6 +15,7 @@ use super::args::{Global, instant};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::forms::FormArg;
+use super::out;
 use super::output;
 use super::progress::{Silent, TextProgress};
 use super::runtime::block_on;
@@ -38,7 +39,7 @@ pub struct PlanCommand {
     /// Review a change: compare with the documents where the branch left REF, instead of with the record
     #[arg(long, value_name = "REF", conflicts_with = "refresh")]
     base: Option<String>,
-    /// Save the plan to FILE, for `show` and `apply FILE`
+    /// Save the plan to FILE, for `show` and `apply FILE`; an older plan that is there is replaced, and no other file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Ask the key managers what they hold; with false, trust the record
@@ -73,6 +74,7 @@ Examples:
 impl PlanCommand {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        out::check(self.out.as_deref())?;
         let Planned { desired, plan } = self.make(global)?;
         // A review shows its mistakes where it shows the change.
         if desired.repository.failed && self.base.is_none() {
@@ -86,7 +88,7 @@ impl PlanCommand {
         let needs_approval = plan.diagnostics.iter().any(|finding| finding.code == NEEDED);
         let document = PlanDocument::from(plan);
         if let Some(path) = &self.out {
-            output::file(path, |writer| document.write(writer))?;
+            out::save(path, |writer| document.write(writer))?;
             let path = path.display();
             output::note(&match not_applicable {
                 None if refused => format!("\nSaved to {path}, to be read: as it stands, apply refuses it."),

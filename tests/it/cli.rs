@@ -1,6 +1,7 @@
 //! The binary as a user runs it: help, exit statuses, streams, files.
 
 mod json;
+mod out;
 mod prompt;
 mod test;
 

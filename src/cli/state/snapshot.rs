@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::args::{FormatArg, Global, StateArg};
 use crate::cli::error::CliError;
 use crate::cli::exit::ExitStatus;
+use crate::cli::out;
 use crate::cli::output;
 use crate::cli::runtime::block_on;
 use crate::engine;
@@ -22,7 +23,7 @@ use crate::render;
     after_long_help = "Examples:\n  keywheel state snapshot --out ages.json\n  keywheel plan --base origin/main --state ages.json\n  keywheel state snapshot --format json | jq '.keys | length'"
 )]
 pub struct Snapshot {
-    /// The file; one that is there already is replaced
+    /// The file; an older snapshot that is there is replaced, and no other file
     #[arg(long, value_name = "FILE", required_unless_present = "format")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -34,9 +35,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
+        out::check(self.out.as_deref())?;
         let snapshot = block_on(engine::snapshot_state(&global.workspace(None), self.state.state.as_deref()))?;
         if let Some(path) = &self.out {
-            output::file(path, |writer| snapshot.write(writer))?;
+            out::save(path, |writer| snapshot.write(writer))?;
         }
         if self.format.is_json() {
             output::json(&snapshot)?;
