@@ -1,6 +1,8 @@
 //! Options that several commands share, and the words that they take.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use chrono::{Duration, NaiveDate, NaiveTime};
 use clap::{Args, ValueEnum};
@@ -98,8 +100,21 @@ pub struct StateArg {
 #[derive(Debug, Args)]
 pub struct LimitArg {
     /// At most so many
-    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = whole(1..=u32::MAX, "a whole number from 1"))]
     pub limit: u32,
+}
+
+/// A reader of whole numbers in a range; `what` says what to write.
+pub fn whole<T: FromStr + PartialOrd + Clone>(
+    range: RangeInclusive<T>,
+    what: &'static str,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| format!("write {what}"))
+}
+
+/// Reads the number of a version.
+pub fn version(text: &str) -> Result<u32, String> {
+    whole(1..=u32::MAX, "the number of a version, such as 3: `keywheel explain TENANT/KEY` shows them")(text)
 }
 
 /// Reads an instant: RFC 3339, or a date, which means its first instant in UTC.
@@ -131,7 +146,7 @@ impl Since {
     }
 }
 
-impl std::str::FromStr for Since {
+impl FromStr for Since {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(span) = span(text) {
@@ -192,6 +207,15 @@ mod tests {
         assert!(since("-3d").is_err());
         assert!(since("99999999999999999d").is_err());
         assert!(since("鍵").is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_answered_by_what_to_write() {
+        for wrong in ["", "abc", "1.5", "-1", "0", "99999999999"] {
+            assert!(version(wrong).unwrap_err().starts_with("write the number of a version, such as 3"), "{wrong}");
+        }
+        assert_eq!(version("3"), Ok(3));
+        assert_eq!(whole(0..=u64::MAX, "a number")("0"), Ok(0));
     }
 
     #[test]

@@ -69,6 +69,9 @@ enum AuditCommand {
         format: FormatArg,
     },
     /// Check every chain; exits with 1 and names the first broken link if one was changed
+    ///
+    /// What is recorded must stand in the log, too: a rotation that was settled without an entry shows that the end of a chain
+    /// was cut off.
     #[command(
         after_long_help = "Examples:\n  keywheel audit verify\n  keywheel audit verify --checkpoint checkpoints/audit.json --allowed-signers allowed_signers"
     )]
@@ -125,7 +128,7 @@ impl Audit {
                 if format.is_json() {
                     output::json(&Versioned::new(&report))?;
                 } else {
-                    output::text(&render::audit::list(&report))?;
+                    output::text(&render::audit::list(&report, global.view()))?;
                 }
             }
             AuditCommand::Checkpoint { out, sign_with, state, format } => {
@@ -134,7 +137,7 @@ impl Audit {
                 if format.is_json() {
                     output::json(&Versioned::new(&report))?;
                 } else {
-                    output::text(&render::audit::checkpoint(&report))?;
+                    output::text(&render::audit::checkpoint(&report, global.view()))?;
                 }
             }
             AuditCommand::Verify { checkpoint, allowed_signers, state, format } => {
@@ -144,7 +147,7 @@ impl Audit {
                 if format.is_json() {
                     output::json(&Versioned::new(&check))?;
                 } else {
-                    output::text(&render::audit::check(&check))?;
+                    output::text(&render::audit::check(&check, global.view()))?;
                 }
                 return Ok(ExitStatus::Error.when(!check.is_whole()));
             }
@@ -162,7 +165,7 @@ impl Audit {
                 if format.is_json() {
                     output::json(&Versioned::new(&why))?;
                 } else {
-                    output::text(&render::audit::why(&why))?;
+                    output::text(&render::audit::why(&why, global.view()))?;
                 }
             }
         }

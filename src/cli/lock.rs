@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use crate::engine::{self, Versioned};
 use crate::render;
 
-use super::args::{FormatArg, Global, StateArg, reason};
+use super::args::{FormatArg, Global, StateArg, reason, whole};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -36,7 +36,7 @@ enum LockCommand {
     #[command(after_long_help = "Example:\n  keywheel lock break 12 --reason \"the runner was shut down\"")]
     Break {
         /// The lock, as `lock list` shows it
-        #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+        #[arg(value_name = "ID", value_parser = whole(1..=i64::MAX, "the number of a lock: `keywheel lock list` shows it first"))]
         id: i64,
         /// Why; it is recorded
         #[arg(long, value_name = "TEXT", value_parser = reason)]
@@ -56,7 +56,7 @@ impl Lock {
                 if format.is_json() {
                     output::json(&Versioned::new(&report))?;
                 } else {
-                    output::text(&render::audit::locks(&report))?;
+                    output::text(&render::audit::locks(&report, global.view()))?;
                 }
             }
             LockCommand::Break { id, reason, state } => {

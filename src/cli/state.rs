@@ -4,6 +4,7 @@ mod backup;
 mod copy;
 mod forget;
 mod migrate;
+mod reclaim;
 mod recover;
 mod snapshot;
 mod verify;
@@ -27,6 +28,7 @@ enum StateCommand {
     Copy(copy::Copy),
     Forget(forget::Forget),
     Migrate(migrate::Migrate),
+    Reclaim(reclaim::Reclaim),
     Recover(recover::Recover),
     Snapshot(snapshot::Snapshot),
     Verify(verify::Verify),
@@ -40,6 +42,7 @@ impl State {
             StateCommand::Copy(command) => command.run(global),
             StateCommand::Forget(command) => command.run(global),
             StateCommand::Migrate(command) => command.run(global),
+            StateCommand::Reclaim(command) => command.run(global),
             StateCommand::Recover(command) => command.run(global),
             StateCommand::Snapshot(command) => command.run(global),
             StateCommand::Verify(command) => command.run(global),

@@ -238,7 +238,11 @@ pub(super) async fn clocks_agree(state: &dyn State) -> Result<(), EngineError> {
     }
     Err(EngineError::new(
         "apply/clock",
-        format!("this machine's clock is {} s away from the state database's", skew.num_seconds()),
+        format!(
+            "this machine's clock is {} {} that of the state database",
+            plan::burst::words(skew.abs()),
+            if skew > chrono::Duration::zero() { "ahead of" } else { "behind" }
+        ),
     )
     .kind(ErrorKind::Refused)
     .help("set the clock: what is due cannot be told from a wrong one"))
@@ -430,6 +434,7 @@ fn folders(location: &Location, desired: &Desired) -> [PathBuf; 3] {
 fn in_order(plan: &Plan) -> Result<(), EngineError> {
     let moved = plan.drift.iter().find(|drift| drift.is_blocking() && drift.reason.code != "primary_unusable");
     let unknown = plan.unanswered().next();
+    let next = moved.and_then(Drift::next_step);
     let reason = moved.map(|drift| (&drift.object, &drift.reason));
     let Some((object, reason)) = reason.or(unknown.map(|waiting| (&waiting.object, &waiting.reason))) else {
         return Ok(());
@@ -439,9 +444,11 @@ fn in_order(plan: &Plan) -> Result<(), EngineError> {
     if !asks_the_provider {
         return Ok(());
     }
-    Err(EngineError::new("manual/drift", format!("{object}: {}", reason.message))
-        .kind(ErrorKind::Refused)
-        .help("`keywheel drift` shows what differs; bring them to agree first"))
+    Err(EngineError::new("manual/drift", format!("{object}: {}", reason.message)).kind(ErrorKind::Refused).help(
+        next.unwrap_or_else(|| {
+            "`keywheel drift` shows what differs; ask again when the key manager answers".to_owned()
+        }),
+    ))
 }
 
 fn overridden(plan: &Plan, options: &ApplyOptions) -> bool {
@@ -556,6 +563,7 @@ impl From<StoreError> for EngineError {
         };
         let (code, help) = match &error {
             StoreError::Missing { .. } => ("state/missing", "`keywheel apply` makes it"),
+            StoreError::Folder { .. } => ("state/folder", "name a file in it: sqlite:FOLDER/state.db"),
             StoreError::Corrupt { .. } => {
                 ("state/corrupt", "restore the file from a backup; do not start with an empty one")
             }

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::model::Timestamp;
+use crate::model::{Phase, Timestamp};
 use crate::signature::allowed_signers as signers;
 use crate::signature::ssh::{self, SigningKey};
-use crate::store::{AuditCheck, AuditHead, BrokenLink, ReadState};
+use crate::store::{AuditCheck, AuditHead, BrokenLink, HistoryFilter, ReadState};
 
 use super::load::load_with_record;
+use super::unlogged::{Unlogged, unlogged};
 use super::{EngineError, ErrorKind, Workspace, clock};
 
 /// What a signature is for, so that one of another purpose does not count.
@@ -63,6 +64,9 @@ pub struct AuditVerified {
     /// The chains.
     #[serde(flatten)]
     pub log: AuditCheck,
+    /// What is recorded as done and stands nowhere in the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlogged: Vec<Unlogged>,
     /// The checkpoint that it was held against.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointCheck>,
@@ -87,7 +91,9 @@ impl AuditVerified {
     /// Is everything as it was written?
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.log.broken.is_none() && self.checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.lost.is_empty())
+        self.log.broken.is_none()
+            && self.unlogged.is_empty()
+            && self.checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.lost.is_empty())
     }
 }
 
@@ -159,16 +165,26 @@ pub async fn checkpoint(
 /// may. What is wrong with the log is no error.
 pub async fn verify_audit(
     workspace: &Workspace,
-    state: Option<&str>,
+    named: Option<&str>,
     against: Option<Against<'_>>,
 ) -> Result<AuditVerified, EngineError> {
     let trusted = against.map(signed).transpose()?;
-    let (_, state, recorded) = load_with_record(workspace, state).await?.with_state()?;
+    let (desired, state, recorded) = load_with_record(workspace, named).await?.with_state()?;
     let log = state.verify_audit().await?;
-    let Some((checkpoint, signer, key)) = trusted else { return Ok(AuditVerified { log, checkpoint: None }) };
+    if log.entries == 0 && log.broken.is_none() && trusted.is_none() && recorded.is_unused() {
+        let message = format!("{} has no entry: nothing was checked", desired.location(named)?);
+        return Err(EngineError::new("audit/empty", message).help(
+            "a database that was in use has entries: check `state` in keywheel.yaml, or restore a backup (`keywheel state copy`)",
+        ));
+    }
+    let settled = HistoryFilter { phase: Some(Phase::Settled), leads: true, ..HistoryFilter::default() };
+    let unlogged = unlogged(&*state, &recorded, &state.history(&settled).await?).await?;
+    let Some((checkpoint, signer, key)) = trusted else {
+        return Ok(AuditVerified { log, unlogged, checkpoint: None });
+    };
     let lost = goes_on(&*state, recorded.lineage.unwrap_or_default(), &log, &checkpoint).await?;
     let Checkpoint { at, entries, .. } = checkpoint;
-    Ok(AuditVerified { log, checkpoint: Some(CheckpointCheck { at, signer, key, entries, lost }) })
+    Ok(AuditVerified { log, unlogged, checkpoint: Some(CheckpointCheck { at, signer, key, entries, lost }) })
 }
 
 /// Every chain of a checkpoint that the log does not go on from.

@@ -139,7 +139,7 @@ impl From<VersionRecord> for Version {
 /// # Errors
 /// There is no such object, or the documents or the database could not be read.
 pub async fn explain(workspace: &Workspace, state: Option<&str>, address: &Address) -> Result<Explained, EngineError> {
-    let Known { desired, state, recorded } = load_with_record(workspace, state).await?;
+    let Known { desired, state, recorded, .. } = load_with_record(workspace, state).await?;
     // Documents with errors say nothing for sure: their tenants are told of as they were applied.
     let applied = planning::applied_repository(&desired.repository, &recorded);
     let has_errors = desired.repository.failed || desired.repository.failed_tenants.contains(&address.tenant_id);

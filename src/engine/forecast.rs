@@ -31,7 +31,7 @@ pub struct ForecastOptions {
 /// The documents that hold for everybody have errors, nobody knows the tenant, or the record could not be read.
 pub async fn forecast(workspace: &Workspace, options: &ForecastOptions) -> Result<Forecast, EngineError> {
     let now = options.as_of.unwrap_or_else(clock::now);
-    let Known { desired, state, recorded } = load_at(workspace, options.state.as_deref(), now).await?;
+    let Known { desired, state, recorded, .. } = load_at(workspace, options.state.as_deref(), now).await?;
     if options.state.is_some() && state.is_none() {
         let message = "there is no state database where --state leads";
         let help = "check the path; without --state, keywheel.yaml says where it is";

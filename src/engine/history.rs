@@ -15,6 +15,9 @@ use super::{EngineError, Workspace, clock, names};
 pub struct HistoryReport {
     /// The instant at which it was read.
     pub as_of: Timestamp,
+    /// Where there is no state database yet; absent where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_database_at: Option<String>,
     /// Are there more than the limit lets through?
     pub truncated: bool,
     /// The rotations, the newest first.
@@ -24,16 +27,18 @@ pub struct HistoryReport {
 /// The rotations that match.
 ///
 /// # Errors
-/// The documents or the state database cannot be read, or the filter names a tenant or key that nobody knows.
+/// The documents or the state database cannot be read, `state` leads to none, or the filter names a tenant or key that nobody knows.
 pub async fn history(
     workspace: &Workspace,
     state: Option<&str>,
     filter: &HistoryFilter,
 ) -> Result<HistoryReport, EngineError> {
-    let Known { desired, state, recorded } = load_with_record(workspace, state).await?;
+    let loaded = load_with_record(workspace, state).await?;
+    let no_database_at = loaded.before_the_first_apply()?;
+    let Known { desired, state, recorded, .. } = loaded;
     let Some(state) = state else {
         known(&desired.repository, &recorded, filter)?;
-        return Ok(HistoryReport { as_of: clock::now(), truncated: false, rotations: Vec::new() });
+        return Ok(HistoryReport { no_database_at, ..cut(Vec::new(), filter.limit, clock::now()) });
     };
     // One more than was asked for tells whether there are more.
     let one_more = HistoryFilter { limit: filter.limit.map(|limit| limit.saturating_add(1)), ..filter.clone() };
@@ -48,7 +53,7 @@ fn cut(mut rotations: Vec<HistoryEntry>, limit: Option<u32>, as_of: Timestamp) -
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
     let truncated = rotations.len() > limit;
     rotations.truncate(limit);
-    HistoryReport { as_of, truncated, rotations }
+    HistoryReport { as_of, no_database_at: None, truncated, rotations }
 }
 
 /// A filter that names what nobody knows is a mistake, and not an empty list. (A key that was forgotten has a history.)

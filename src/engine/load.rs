@@ -36,25 +36,45 @@ pub(super) struct Known {
     /// None where there is no database yet.
     pub state: Option<Box<dyn ReadState>>,
     pub recorded: Recorded,
+    /// Where a database was looked for, without a password; none where `keywheel.yaml` does not tell.
+    pub looked_at: Option<String>,
+    /// Was that place named on the command line?
+    pub is_named: bool,
 }
 
 impl Known {
     /// For what works on a record alone.
     pub(super) fn with_state(self) -> Result<(Desired, Box<dyn ReadState>, Recorded), EngineError> {
-        let Self { desired, state, recorded } = self;
-        let Some(state) = state else {
-            return Err(if desired.repository.failed {
-                EngineError::new(
-                    "state/unknown",
-                    "keywheel.yaml has errors: it does not say where the state database is",
-                )
-                .help("`keywheel validate` shows them")
-            } else {
-                EngineError::new("state/missing", "there is no state database yet")
-                    .help("`keywheel apply` makes the keys first")
-            });
-        };
-        Ok((desired, state, recorded))
+        let error = self.no_database();
+        let Self { desired, state, recorded, .. } = self;
+        Ok((desired, state.ok_or(error)?, recorded))
+    }
+
+    /// For what can tell of a record before there is one: where a database was looked for in vain.
+    ///
+    /// # Errors
+    /// That there is none is a mistake: of `keywheel.yaml`, or of the command line.
+    pub(super) fn before_the_first_apply(&self) -> Result<Option<String>, EngineError> {
+        if self.state.is_none() && (self.desired.repository.failed || self.is_named) {
+            return Err(self.no_database());
+        }
+        Ok(self.looked_at.clone().filter(|_| self.state.is_none()))
+    }
+
+    fn no_database(&self) -> EngineError {
+        if self.desired.repository.failed {
+            return EngineError::new(
+                "state/unknown",
+                "keywheel.yaml has errors: it does not say where the state database is",
+            )
+            .help("`keywheel validate` shows them");
+        }
+        let place = self.looked_at.as_deref().unwrap_or("the place that keywheel.yaml names");
+        EngineError::new("state/missing", format!("there is no state database at {place} yet")).help(if self.is_named {
+            "name one that there is: without --state it is the one of keywheel.yaml"
+        } else {
+            "`keywheel apply` makes it, and the keys; if there was one, check `state` in keywheel.yaml"
+        })
     }
 }
 
@@ -64,10 +84,11 @@ pub(super) async fn load_with_record(workspace: &Workspace, state: Option<&str>)
 }
 
 /// [`load_with_record`] as it is at an instant.
-pub(super) async fn load_at(workspace: &Workspace, state: Option<&str>, now: Timestamp) -> Result<Known, EngineError> {
+pub(super) async fn load_at(workspace: &Workspace, named: Option<&str>, now: Timestamp) -> Result<Known, EngineError> {
     let (root, snapshot) = snapshot(workspace)?;
     let config = document::config(snapshot.config.as_ref());
-    let location = config.map(|config| planning::location(&root, state.unwrap_or(&config.state)));
+    let location = config.map(|config| planning::location(&root, named.unwrap_or(&config.state)));
+    let looked_at = location.as_ref().and_then(|location| location.as_ref().ok()).map(ToString::to_string);
     let (send, receive) = mpsc::channel::<Arc<Recorded>>();
     let checking = tokio::task::spawn_blocking(move || {
         let recorded = OnceCell::new();
@@ -97,7 +118,8 @@ pub(super) async fn load_at(workspace: &Workspace, state: Option<&str>, now: Tim
         Err(_) if desired.repository.failed => (None, Arc::default()),
         read => read?,
     };
-    Ok(Known { desired, state, recorded: Arc::unwrap_or_clone(recorded) })
+    let recorded = Arc::unwrap_or_clone(recorded);
+    Ok(Known { desired, state, recorded, looked_at, is_named: named.is_some() })
 }
 
 /// The claimant that has `name` in the record, if exactly one has.

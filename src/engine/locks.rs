@@ -18,6 +18,9 @@ pub struct LockReport {
     pub as_of: Timestamp,
     /// The locks.
     pub locks: Vec<LeaseRecord>,
+    /// The tokens of those whose holder worked on this host, which has no process of that number any more. A lock goes by the
+    /// clock all the same.
+    pub ended: Vec<i64>,
 }
 
 /// The locks of a state database.
@@ -26,7 +29,28 @@ pub struct LockReport {
 /// There is no state database, or it could not be read.
 pub async fn locks(workspace: &Workspace, state: Option<&str>) -> Result<LockReport, EngineError> {
     let (_, state, _) = load_with_record(workspace, state).await?.with_state()?;
-    Ok(LockReport { as_of: state.now().await?, locks: state.leases().await? })
+    let (as_of, locks) = (state.now().await?, state.leases().await?);
+    let here = host(&planning::who()).map(str::to_owned);
+    let is_of_here = |lock: &&LeaseRecord| here.is_some() && host(&lock.who) == here.as_deref();
+    let ended = locks.iter().filter(is_of_here).filter(|lock| has_ended(lock.pid)).map(|lock| lock.token).collect();
+    Ok(LockReport { as_of, locks, ended })
+}
+
+/// The host of `user@host`, unless that is what every host is called.
+fn host(who: &str) -> Option<&str> {
+    who.rsplit_once('@').map(|(_, host)| host).filter(|host| !host.is_empty() && *host != "localhost")
+}
+
+/// Is there certainly no such process on this machine?
+#[cfg(unix)]
+fn has_ended(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(not(unix))]
+const fn has_ended(_: u32) -> bool {
+    false
 }
 
 /// Takes a lock away, and records who did it and why. Its holder writes nothing any more, and begins no call; the one

@@ -36,6 +36,7 @@ mod outbox;
 mod ownership;
 mod planning;
 mod providers;
+mod reclaim;
 mod records;
 mod recovery;
 mod retire;
@@ -50,6 +51,7 @@ mod state_snapshot;
 mod state_verify;
 mod status;
 mod test;
+mod unlogged;
 mod usage;
 mod versioned;
 mod workflow;
@@ -76,6 +78,7 @@ pub use locks::{LockReport, break_lock, locks};
 pub use manual::{Fact, Request};
 pub use outbox::{FailedReceiver, OutboxReport, SendReport, outbox, send_outbox};
 pub use planning::{drift, plan, plan_by_hand};
+pub use reclaim::{ApproveReclaim, LeftAlone, ReclaimReport, Reclaimed, ReclaimedVersion, reclaim};
 pub use recovery::{ApproveRecovery, LostRotation, RecoveryReport, Verdict, recover_state};
 pub use review::{ReviewOptions, review};
 pub use state_backup::{BackupReport, back_up};
@@ -88,6 +91,7 @@ pub use status::{
     status,
 };
 pub use test::{CaseReport, TEST_ENDINGS, TestReport, run_tests};
+pub use unlogged::Unlogged;
 pub use usage::{UsageOptions, UsageReport, report_usage};
 pub use versioned::{OUTPUT_VERSION, Versioned};
 

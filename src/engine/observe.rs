@@ -48,7 +48,7 @@ pub async fn observe(
         places.entry(place(observers.providers(), &key.value)).or_default().push((address.clone(), handle));
     }
     progress.event(Event::PhaseStarted { phase: "observe", total: Some(desired.keys.len()) });
-    let first_run = recorded.is_empty() && recorded.last_applied.is_none();
+    let first_run = recorded.is_unused();
     let unfinished: BTreeSet<Uuid> = recorded.unfinished.iter().map(|rotation| rotation.key_id).collect();
     let answers =
         join_all(places.into_iter().map(|(place, keys)| ask(observers, place, keys, first_run, &unfinished, progress)))

@@ -54,7 +54,7 @@ async fn make(
 ) -> Result<Planned, EngineError> {
     progress.event(Event::PhaseStarted { phase: "load", total: None });
     let now = options.as_of.unwrap_or_else(clock::now);
-    let Known { desired, state, recorded } = load_at(workspace, options.state.as_deref(), now).await?;
+    let Known { desired, state, recorded, .. } = load_at(workspace, options.state.as_deref(), now).await?;
     if desired.repository.failed {
         return Ok(Planned { plan: empty(&desired, options), desired });
     }
@@ -144,7 +144,10 @@ pub(super) async fn fresh(
         let some = observed.owned.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         return Err(EngineError::new(
             "state/unknown-keys",
-            format!("the state database is empty, and {} keys at the providers carry keywheel's marks: {some}", observed.owned.len()),
+            match observed.owned.len() {
+                1 => format!("the state database is empty, and a key at the providers carries keywheel's marks: {some}"),
+                many => format!("the state database is empty, and {many} keys at the providers carry keywheel's marks: {some}"),
+            },
         )
         .kind(ErrorKind::Refused)
         .help("a lost or mistyped state database is not a first run: check `state` in keywheel.yaml, or restore its backup"));
@@ -186,17 +189,21 @@ fn build(
 /// # Errors
 /// The switch is set to something that is neither on nor off.
 pub(super) fn rotation_enabled() -> Result<bool, EngineError> {
-    switch(std::env::var(SWITCH).ok().as_deref())
+    switch(std::env::var_os(SWITCH).as_deref().map(std::ffi::OsStr::to_string_lossy).as_deref())
 }
 
 /// An unreadable switch stops the work: it may have been meant to be off.
 fn switch(value: Option<&str>) -> Result<bool, EngineError> {
     match value.map(str::to_ascii_lowercase).as_deref() {
-        None | Some("" | "true" | "1" | "yes" | "on") => Ok(true),
+        None | Some("true" | "1" | "yes" | "on") => Ok(true),
         Some("false" | "0" | "no" | "off") => Ok(false),
         Some(other) => {
-            Err(EngineError::new("settings/switch", format!("{SWITCH}={other:?} is neither true nor false"))
-                .help(format!("set {SWITCH}=true or {SWITCH}=false")))
+            let message = match other.trim() {
+                "" => format!("{SWITCH} is set to nothing, which is neither true nor false"),
+                _ => format!("{SWITCH}={other:?} is neither true nor false"),
+            };
+            Err(EngineError::new("settings/switch", message)
+                .help(format!("set {SWITCH}=true or {SWITCH}=false; unset, it is true")))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 use crate::store::{self, AuditCheck, BrokenLink, Location};
 
 use super::load::load_with_record;
-use super::{CopiedTable, EngineError, Workspace, clock};
+use super::{CopiedTable, EngineError, ErrorKind, Workspace, clock};
 
 /// A backup that was written, and read again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -37,14 +37,20 @@ pub struct BackupReport {
 /// instant, in `.keywheel/` or beside an SQLite file.
 ///
 /// # Errors
-/// There is no state database, there is a file of this name, or it could not be written.
+/// There is no state database or nothing in it, there is a file of this name, or it could not be written.
 pub async fn back_up(
     workspace: &Workspace,
     state: Option<&str>,
     file: Option<&Path>,
 ) -> Result<BackupReport, EngineError> {
-    let (desired, reader, _) = load_with_record(workspace, state).await?.with_state()?;
+    let (desired, reader, recorded) = load_with_record(workspace, state).await?.with_state()?;
     let location = desired.location(state)?;
+    if recorded.is_unused() {
+        let message = format!("nothing was ever recorded in {location}: no backup of it is made");
+        return Err(EngineError::new("state/empty", message).kind(ErrorKind::Refused).help(
+            "a database that was in use has a record: check `state` in keywheel.yaml, and keep the backups that there are",
+        ));
+    }
     let as_of = clock::now();
     let file = match file {
         Some(file) => file.to_owned(),

@@ -53,7 +53,14 @@ pub async fn copy_state(workspace: &Workspace, from: &str, to: &str) -> Result<C
             .help("name another database as the second one"));
     }
     // Opened for reading first: nothing is made where there is nothing to copy.
-    drop(store::open_read_only(&from_location).await?);
+    match store::open_read_only(&from_location).await {
+        Ok(opened) => drop(opened),
+        Err(error @ StoreError::Missing { .. }) => {
+            let missing = EngineError::new("state/missing", error.to_string());
+            return Err(missing.help("name the database or the backup that there is: FROM comes first, then TO"));
+        }
+        Err(error) => return Err(error.into()),
+    }
     let from = store::open_or_create(&from_location).await?;
     let to = store::open_or_create(&to_location).await?;
     let holder = leases::holder("state copy");

@@ -19,6 +19,7 @@ use crate::store::{AuditCheck, BrokenLink, HistoryFilter, ReadState};
 
 use super::load::load_with_record;
 use super::providers::Observers;
+use super::unlogged::{Unlogged, unlogged};
 use super::{EngineError, Workspace, clock, planning};
 
 /// What a check of the state found.
@@ -42,8 +43,18 @@ pub struct VerifyReport {
     pub answered: Option<usize>,
     /// Of how many they gave none.
     pub unanswered: usize,
+    /// How many key managers did not say which keys carry keywheel's marks.
+    pub unlisted: usize,
     /// What was found.
     pub findings: Vec<Finding>,
+}
+
+impl VerifyReport {
+    /// Is there something that no key manager answered for?
+    #[must_use]
+    pub const fn is_incomplete(&self) -> bool {
+        self.unanswered > 0 || self.unlisted > 0
+    }
 }
 
 /// Checks the state against itself and, unless `offline`, against the key managers.
@@ -66,17 +77,18 @@ pub async fn verify_state(
     let AuditCheck { entries, broken, .. } = reader.verify_audit().await?;
     let mut findings = database(&*reader).await?;
     findings.extend(broken.map(broken_link));
+    findings.extend(unlogged(&*reader, &recorded, &settled).await?.into_iter().map(not_logged));
     let (as_of, rotations) = (clock::now(), settled.len() + recorded.unfinished.len());
     let record =
         record::Record { recorded: &recorded, versions: &versions, journals: &journals, settled: &settled, now: as_of };
     findings.extend(record::check(&record));
-    let (mut answered, mut unanswered) = (None, 0);
+    let (mut answered, mut unanswered, mut unlisted) = (None, 0, 0);
     if !offline {
         let config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
         let observers = Observers::new(config.providers, desired.root.clone());
-        let asked = providers::check(&observers, &*reader, &recorded, &versions).await?;
+        let asked = providers::check(&observers, &*reader, &recorded, &desired.repository, &versions).await?;
         findings.extend(asked.findings);
-        (answered, unanswered) = (Some(asked.answered), asked.unanswered);
+        (answered, unanswered, unlisted) = (Some(asked.answered), asked.unanswered, asked.unlisted);
     }
     let location = planning::location(&desired.root, state.unwrap_or(&desired.repository.config.state))?;
     Ok(VerifyReport {
@@ -89,6 +101,7 @@ pub async fn verify_state(
         audit_entries: entries,
         answered,
         unanswered,
+        unlisted,
         findings,
     })
 }
@@ -99,6 +112,12 @@ async fn database(state: &dyn ReadState) -> Result<Vec<Finding>, EngineError> {
             .help("restore a backup (`keywheel state copy`), or find out who changed the database")
     });
     Ok(problems.collect())
+}
+
+fn not_logged(Unlogged { object, what }: Unlogged) -> Finding {
+    Finding::error("verify/unlogged", what)
+        .help("somebody took entries out of the log, or wrote the record: compare them with a backup, and with a signed checkpoint")
+        .of(object)
 }
 
 fn broken_link(broken: BrokenLink) -> Finding {

@@ -85,6 +85,9 @@ pub struct StatusReport {
     /// The commit that was applied last; absent before the first apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Origin>,
+    /// Where there is no state database yet; absent where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_database_at: Option<String>,
     /// Does `KEY_ROTATION_ENABLED` let anything start?
     pub rotation_enabled: bool,
     /// How many of the keys below stand how; zeros left out.
@@ -189,16 +192,18 @@ pub struct Unfinished {
 /// How the applied keys stand now.
 ///
 /// # Errors
-/// The documents or the state database cannot be read, or the filter names a tenant or policy that nobody knows.
+/// The documents or the state database cannot be read, `state` leads to none, or the filter names a tenant or policy that nobody knows.
 pub async fn status(
     workspace: &Workspace,
     state: Option<&str>,
     filter: &StatusFilter,
 ) -> Result<StatusReport, EngineError> {
-    let Known { desired, recorded, state } = load_with_record(workspace, state).await?;
+    let known = load_with_record(workspace, state).await?;
+    let no_database_at = known.before_the_first_apply()?;
+    let Known { desired, recorded, state, .. } = known;
     let now = clock::now();
     let report = report(&desired.repository, &recorded, filter, rotation_enabled()?, now)?;
-    let Some(state) = state else { return Ok(report) };
+    let Some(state) = state else { return Ok(StatusReport { no_database_at, ..report }) };
     let shown: BTreeSet<(&Name, &Name)> = report.keys.iter().map(|key| (&key.tenant_id, &key.key_name)).collect();
     let of_all = filter.policy.is_none() && filter.state.is_none();
     let concerns = |object: &ObjectRef| match (object.kind, &object.tenant_id) {
@@ -257,6 +262,7 @@ pub(super) fn report(
         as_of: now,
         tz_version: TZ_VERSION,
         applied: recorded.last_applied.as_ref().map(|last| last.origin.clone()),
+        no_database_at: None,
         rotation_enabled,
         summary,
         total: recorded.keys.len(),
@@ -346,7 +352,8 @@ pub(super) fn outlook(
         }
     };
     let next = match &decision {
-        _ if suspended => None,
+        // What waits for a person rotates at no instant.
+        _ if suspended || matches!(standing, Standing::Held | Standing::Parked) => None,
         Some(Decision::NotDue { starts_at, .. } | Decision::Waiting { starts_at, .. }) => *starts_at,
         Some(Decision::Due { slot, .. }) => Some(*slot),
         Some(Decision::Unscheduled) | None => None,

@@ -570,6 +570,12 @@ impl Recorded {
         self.policies.is_empty() && self.keys.is_empty()
     }
 
+    /// Has nothing ever been applied to it? A database that was lost, or that nobody meant, looks like this too.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.is_empty() && self.last_applied.is_none()
+    }
+
     /// The tenants that have anything in the record.
     pub fn tenants(&self) -> impl Iterator<Item = &Name> {
         let policies = self.policies.keys().map(|address| &address.tenant_id);

@@ -371,6 +371,31 @@ impl Drift {
     pub fn is_blocking(&self) -> bool {
         matches!(self.reason.code.as_str(), "missing" | "primary_moved" | "primary_unusable")
     }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn next_step(&self) -> Option<String> {
+        let object = &self.object;
+        Some(match self.reason.code.as_str() {
+            "missing" => format!(
+                "put it back where the key manager can; if it is gone for good, remove its document, and \
+                 `keywheel state forget {object} --reason WHY`"
+            ),
+            "primary_moved" => format!(
+                "find out who moved it, and lead it back to the recorded version; after an older backup was restored, \
+                 `keywheel state reclaim {object} --reason WHY` records the versions that were made since"
+            ),
+            "primary_unusable" => format!(
+                "enable it at the key manager, or lead applications to a new version: `keywheel rotate {object} --reason WHY`"
+            ),
+            "settings" => "`keywheel apply` sets it again; to keep the change, write it into the document".to_owned(),
+            "version_state" => format!(
+                "find out who changed it, and undo that at the key manager while it can be undone; \
+                 `keywheel explain {object}` shows what is recorded of it"
+            ),
+            _ => return None,
+        })
+    }
 }
 
 pub(crate) const EMPTY_SOURCE: &str = "limits/empty-source";

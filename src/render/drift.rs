@@ -36,6 +36,9 @@ struct DriftEntry {
     field: String,
     /// What happened, and what keywheel does about it.
     reason: Reason,
+    /// What a person can do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_step: Option<String>,
     /// What git says; null where the documents say nothing of it.
     desired: Option<String>,
     /// What the record says.
@@ -69,6 +72,7 @@ impl DriftDocument {
                 object: drift.object.clone(),
                 field: drift.field.clone(),
                 reason: drift.reason.clone(),
+                next_step: drift.next_step(),
                 recorded: drift.recorded.clone(),
                 observed: drift.observed.clone(),
             })
@@ -111,6 +115,11 @@ pub fn draw(document: &DriftDocument, view: View) -> String {
         let _ = writeln!(out, "{}  {name}  {}", paint(style::WARNING, "!"), safe(&entry.field));
         for line in wrap(&safe(&entry.reason.message), view.columns().saturating_sub(3)) {
             let _ = writeln!(out, "   {}", paint(style::DIM, &line));
+        }
+        if let Some(next) = &entry.next_step {
+            for line in wrap(&safe(&format!("next: {next}")), view.columns().saturating_sub(3)) {
+                let _ = writeln!(out, "   {line}");
+            }
         }
         for (side, value) in [("git", &entry.desired), ("recorded", &entry.recorded), ("observed", &entry.observed)] {
             let value = value.as_deref().map_or_else(|| "(none)".into(), safe);
@@ -160,6 +169,7 @@ mod tests {
             object: key("patient-data"),
             field: "tag:team".to_owned(),
             reason: Reason::new("settings", "it was changed at the key manager, and is set again"),
+            next_step: Some("`keywheel apply` sets it again".to_owned()),
             desired: Some("records".to_owned()),
             recorded: Some("records".to_owned()),
             observed: None,
@@ -167,6 +177,7 @@ mod tests {
         insta::assert_snapshot!(plain(&document(vec![entry], Vec::new())), @r"
         !  healthcare-org-123/patient-data  tag:team
            it was changed at the key manager, and is set again
+           next: `keywheel apply` sets it again
              git       records
              recorded  records
              observed  (none)

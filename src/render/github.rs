@@ -11,7 +11,7 @@ use crate::diagnostic::{Place, Related};
 use crate::model::Severity;
 
 use super::notices::Notice;
-use super::text::safe;
+use super::text::safe_lines;
 
 /// One command a notice.
 #[must_use]
@@ -51,12 +51,12 @@ pub fn inert(text: &str) -> String {
         let is_command = strip_str(&line).to_string().trim_start().starts_with("::");
         if is_command { line.replacen("::", "\\::", 1) } else { line }
     };
-    // A carriage return ends a line for the runner, too; `safe` lets none through.
+    // A carriage return ends a line for the runner, too; `safe_lines` lets none through.
     text.split_inclusive('\n').map(inert_line).collect()
 }
 
 fn data(text: &str) -> String {
-    safe(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    safe_lines(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 fn property(text: &str) -> String {

@@ -11,7 +11,7 @@ use crate::model::{Name, Severity};
 use crate::plan::Plan;
 
 use super::notices::{Kind, Notice};
-use super::text::safe;
+use super::text::safe_lines;
 
 /// The suite of what concerns all tenants.
 const REPOSITORY: &str = "repository";
@@ -95,7 +95,7 @@ fn fails(notice: &Notice<'_>) -> bool {
 /// Text or an attribute's value. What XML 1.0 cannot hold in any form (section 2.2) is replaced.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in safe(text).chars() {
+    for c in safe_lines(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),

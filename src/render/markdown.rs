@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::text::safe;
+use super::text::safe_lines;
 
 /// The characters after which GitHub or GitLab look for a person, an issue, a merge request, a milestone, ...
 const SIGILS: &str = "@#!~%$&^";
@@ -101,8 +101,8 @@ pub fn folded(summary: &str, body: &str) -> String {
 /// The text without control characters, and cut where it is too long to be read.
 fn clipped(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
-        None => safe(text),
-        Some((end, _)) => Cow::Owned(format!("{} …", safe(text.get(..end).unwrap_or_default()))),
+        None => safe_lines(text),
+        Some((end, _)) => Cow::Owned(format!("{} …", safe_lines(text.get(..end).unwrap_or_default()))),
     }
 }
 

@@ -398,10 +398,14 @@ impl Page<'_> {
             return;
         }
         self.heading("Drift", drift.len());
-        for Drift { object, field, reason, recorded, observed } in drift.iter().take(SHOWN) {
+        for drift in drift.iter().take(SHOWN) {
+            let Drift { object, field, reason, recorded, observed } = drift;
             let name = paint(style::HEADING, &object.to_string());
             self.line(&format!("  {}  {name}  {}", paint(style::WARNING, "!"), one_line(field)));
             self.reason(&reason.message, 5);
+            if let Some(next) = drift.next_step() {
+                self.reason(&format!("next: {next}"), 5);
+            }
             let word = |value: &Option<String>| match value {
                 Some(text) if text.is_empty() => "\"\"".to_owned(),
                 Some(text) => one_line(text),
@@ -412,6 +416,8 @@ impl Page<'_> {
             self.line("");
         }
         self.rest(drift.len());
+        self.reason("Primary versions were looked at; `keywheel drift` looks at every version.", 2);
+        self.line("");
     }
 
     fn left_out(&mut self, plan: &Plan) {

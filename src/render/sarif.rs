@@ -14,7 +14,7 @@ use crate::model::Severity;
 use crate::plan::Plan;
 
 use super::notices::Notice;
-use super::text::safe;
+use super::text::safe_lines;
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
@@ -137,7 +137,7 @@ fn uri(path: &str) -> String {
 
 /// A message: SARIF reads `[text](1)` as a link, and `{0}` as a placeholder (2.1.0, sections 3.11.5 and 3.11.6).
 fn plain(text: &str) -> String {
-    safe(text).replace('\\', "\\\\").replace('[', "\\[").replace(']', "\\]").replace('{', "{{").replace('}', "}}")
+    safe_lines(text).replace('\\', "\\\\").replace('[', "\\[").replace(']', "\\]").replace('{', "{{").replace('}', "}}")
 }
 
 const fn level(severity: Severity) -> &'static str {

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::document;
 use crate::engine::{
     ApproveReport, AuditReport, AuditVerified, BackupReport, CheckpointReport, ComplianceReport, CopyReport, Explained,
-    HistoryReport, LockReport, MigrateReport, OutboxReport, RecoveryReport, SendReport, StatusReport, TestReport,
-    UsageReport, VerifyReport, Versioned, Why,
+    HistoryReport, LockReport, MigrateReport, OutboxReport, ReclaimReport, RecoveryReport, SendReport, StatusReport,
+    TestReport, UsageReport, VerifyReport, Versioned, Why,
 };
 use crate::plan::{Forecast, PlanDocument, StateSnapshot};
 
@@ -39,6 +39,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("state-backup.v1.json", output::<Versioned<BackupReport>>()),
         ("state-copy.v1.json", output::<Versioned<CopyReport>>()),
         ("state-migrate.v1.json", output::<Versioned<MigrateReport>>()),
+        ("state-reclaim.v1.json", output::<Versioned<ReclaimReport>>()),
         ("state-recover.v1.json", output::<Versioned<RecoveryReport>>()),
         ("state-snapshot.v1.json", output::<StateSnapshot>()),
         ("state-verify.v1.json", output::<Versioned<VerifyReport>>()),

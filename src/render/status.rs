@@ -5,7 +5,7 @@ use crate::engine::{HistoryReport, PendingDestruction, Standing, StatusEntry, St
 use crate::model::{Phase, Severity, Timestamp};
 
 use super::style::{self, paint};
-use super::text::{count, safe, thousands, wrap};
+use super::text::{count, fitted, safe, thousands, wrap};
 use super::{View, table, time};
 
 /// What stands for nothing.
@@ -15,7 +15,13 @@ const NONE: &str = "-";
 #[must_use]
 pub fn draw(report: &StatusReport, view: View) -> String {
     let mut text = match (report.keys.is_empty(), report.total) {
-        (true, 0) => "No key was applied yet: `keywheel plan` shows what an apply would do.\n".to_owned(),
+        (true, 0) => {
+            let yet = match &report.no_database_at {
+                Some(place) => format!("No key was applied yet, and there is no state database at {}", safe(place)),
+                None => "No key was applied yet".to_owned(),
+            };
+            format!("{}\n", fitted(&format!("{yet}: `keywheel plan` shows what an apply would do."), view, 0))
+        }
         (true, _) => "No key matches.\n".to_owned(),
         (false, _) => list(&report.keys, report.as_of, view, true),
     };
@@ -140,6 +146,9 @@ fn policy(key: &StatusEntry) -> String {
 /// Draws the history of rotations.
 #[must_use]
 pub fn history(report: &HistoryReport, view: View) -> String {
+    if let Some(place) = &report.no_database_at {
+        return format!("{}\n", fitted(&format!("There is no state database at {} yet.", safe(place)), view, 0));
+    }
     if report.rotations.is_empty() {
         return "No rotation matches.\n".to_owned();
     }
@@ -164,13 +173,15 @@ pub fn history(report: &HistoryReport, view: View) -> String {
         let settled = entry.status == Phase::Settled;
         let mark = if settled { " ".to_owned() } else { paint(style::WARNING, "!") };
         let name = format!("{}/{}", entry.tenant_id, entry.key_name);
-        text += &format!("{mark} {}  {name}: {}\n", time::instant(entry.started_at), safe(&entry.reason));
+        let why = format!("{}  {name}: {}", time::instant(entry.started_at), safe(&entry.reason));
+        text += &format!("{mark} {}\n", fitted(&why, view, 4));
         if view.full {
             let version = |version: &Option<String>| version.as_deref().map_or_else(|| NONE.into(), safe).into_owned();
-            text += &format!("    {} -> {}\n", version(&entry.from_ref), version(&entry.to_ref));
+            let versions = format!("{} -> {}", version(&entry.from_ref), version(&entry.to_ref));
+            text += &format!("    {}\n", fitted(&versions, view, 4));
         }
         if let Some(error) = &entry.error {
-            text += &format!("    error: {}\n", safe(error));
+            text += &format!("    {}\n", fitted(&format!("error: {}", safe(error)), view, 4));
         }
     }
     if report.truncated {

@@ -5,12 +5,20 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr;
 
+use super::View;
+
 pub use crate::model::{count, thousands};
 
-/// The text without anything that moves a cursor, sets a colour or turns the order of letters: what came from a
-/// document or a provider must not draw over what keywheel says.
+/// The text on one line, without anything that moves a cursor, sets a colour or turns the order of letters: what came from a
+/// person, a document or a provider must not draw over what keywheel says, nor begin a line as if keywheel said it.
 #[must_use]
 pub fn safe(text: &str) -> Cow<'_, str> {
+    if text.contains('\n') { Cow::Owned(safe_lines(text).replace('\n', " ")) } else { safe_lines(text) }
+}
+
+/// The same for text that has lines of its own: its reader sees where each begins.
+#[must_use]
+pub fn safe_lines(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -25,10 +33,19 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same on one line: what stands in a row does not begin another one.
+/// [`safe`] as a text of its own.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    safe(text).replace('\n', " ")
+    safe(text).into_owned()
+}
+
+/// Running text for a terminal: its lines but the first begin with so many spaces. Where lines may be of any length, it is one.
+#[must_use]
+pub fn fitted(text: &str, view: View, indent: usize) -> String {
+    if view.width.is_none() {
+        return text.to_owned();
+    }
+    wrap(text, view.columns().saturating_sub(indent)).join(&format!("\n{}", " ".repeat(indent)))
 }
 
 /// Control characters but the line feed, and those that set the direction of text.
@@ -86,7 +103,8 @@ mod tests {
 
     #[test]
     fn what_could_draw_over_the_terminal_is_escaped() {
-        assert_eq!(safe("a\u{1b}[2Jb\r\nc"), "a\\u{1b}[2Jb\\u{d}\nc");
+        assert_eq!(safe_lines("a\u{1b}[2Jb\r\nc"), "a\\u{1b}[2Jb\\u{d}\nc");
+        assert_eq!(safe("a\nSound: everything\u{1b}"), "a Sound: everything\\u{1b}");
         assert_eq!(safe("user\u{202e}txt"), "user\\u{202e}txt");
         assert!(matches!(safe("Grüße, 鍵"), Cow::Borrowed(_)));
     }

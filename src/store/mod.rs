@@ -487,6 +487,12 @@ pub enum StoreError {
         /// Where it was looked for, without a password.
         location: String,
     },
+    /// What was named is a folder.
+    #[error("{location} is a folder, and no state database")]
+    Folder {
+        /// Which.
+        location: String,
+    },
     /// Its server cannot be reached, or refuses to serve.
     #[error("the state database {location} cannot be reached: {message}")]
     Unreachable {

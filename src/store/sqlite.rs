@@ -108,7 +108,7 @@ async fn reader(path: &Path) -> Result<(Session, Option<tempfile::TempDir>), Fai
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::Missing),
         Err(error) => return Err(error.into()),
-        Ok(found) if found.is_dir() => return Err(Failure::Other("it is a directory".to_owned())),
+        Ok(found) if found.is_dir() => return Err(Failure::Folder),
         // What a crash leaves before the first commit.
         Ok(found) if found.len() == 0 => return Err(Failure::Missing),
         Ok(_) => {}
@@ -154,7 +154,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// closing it would drop the locks that another connection of this process holds on it.
 fn create_file(path: &Path) -> Result<(), Failure> {
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Err(Failure::Other("it is a directory".to_owned())),
+        Ok(found) if found.is_dir() => return Err(Failure::Folder),
         Ok(_) => return Ok(()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failure::from(error).while_writing()),
         Err(_) => {}

@@ -26,6 +26,7 @@ mod guardrails;
 mod interrupted;
 mod kept;
 mod localstack;
+mod lost;
 mod providers;
 mod refusals;
 mod retention;

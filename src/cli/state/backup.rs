@@ -16,7 +16,8 @@ use crate::render;
 ///
 /// The file is an SQLite database, whatever the original is, and only its owner can read it. It shows one instant, was read
 /// again when it was whole, and never takes the place of another file. `keywheel state copy sqlite:FILE TARGET` restores it
-/// into an empty database of either kind; `--state sqlite:FILE` looks into it.
+/// into an empty database of either kind; `--state sqlite:FILE` looks into it. Where the audit log is broken, the copy is made
+/// all the same, faithful to that too, and the exit status is 1.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Examples:\n  keywheel state backup\n  keywheel state backup /var/backups/keywheel-$(date +%F).db\n  keywheel state copy sqlite:/var/backups/keywheel-2026-03-01.db '${KEYWHEEL_STATE}'    restore it"
@@ -41,6 +42,6 @@ impl Backup {
         } else {
             output::text(&render::state::backed_up(&report, global.view()))?;
         }
-        Ok(ExitStatus::Done)
+        Ok(ExitStatus::Error.when(report.audit_broken.is_some()))
     }
 }

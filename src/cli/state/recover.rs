@@ -39,14 +39,15 @@ pub struct Recover {
 impl Recover {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
-        if let Some(why) = nobody_to_ask(self.format).filter(|_| !self.auto_approve) {
-            return Err(CliError::new("state/no-approval", format!("{why}, and --auto-approve is not given"))
-                .help("give --auto-approve: what does not fit any more is left alone"));
-        }
         let workspace = global.workspace(None);
         let approve = |report: &RecoveryReport| -> Result<bool, EngineError> {
             if self.auto_approve {
                 return Ok(true);
+            }
+            if let Some(why) = nobody_to_ask(self.format) {
+                let message = format!("{why}, and --auto-approve is not given");
+                return Err(EngineError::new("state/no-approval", message)
+                    .help("give --auto-approve: what does not fit any more is left alone"));
             }
             output::note(&render::state::recovery(report));
             Ok(ask("Record this?", &AtomicBool::new(false)))

@@ -41,6 +41,6 @@ impl Verify {
             output::text(&render::state::verified(&report, global.view()))?;
         }
         let wrong = report.findings.iter().any(Finding::is_error);
-        Ok(ExitStatus::Error.when(wrong).or(ExitStatus::Partly.when(report.unanswered > 0)))
+        Ok(ExitStatus::Error.when(wrong).or(ExitStatus::Partly.when(report.is_incomplete())))
     }
 }

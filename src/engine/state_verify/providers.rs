@@ -7,8 +7,9 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 use crate::diagnostic::Finding;
+use crate::document::Repository;
 use crate::model::{
-    Address, KeyRecord, ObjectRef, Observation, ObservedKey, Phase, Recorded, RotationRecord, VersionRecord,
+    Address, KeyRecord, Name, ObjectRef, Observation, ObservedKey, Phase, Recorded, RotationRecord, VersionRecord,
     VersionState,
 };
 use crate::provider::{Owned, ProviderError, ProviderPlace};
@@ -24,6 +25,8 @@ pub(super) struct Asked {
     pub findings: Vec<Finding>,
     pub answered: usize,
     pub unanswered: usize,
+    /// How many places did not list what carries marks.
+    pub unlisted: usize,
 }
 
 /// A key and everything that is recorded of it.
@@ -39,9 +42,12 @@ pub(super) async fn check(
     observers: &Observers,
     state: &dyn ReadState,
     recorded: &Recorded,
+    desired: &Repository,
     versions: &[VersionRecord],
 ) -> Result<Asked, EngineError> {
-    let mut places: BTreeMap<ProviderPlace, Vec<Known<'_>>> = BTreeMap::new();
+    // What a lost record does not know is where the documents say that keys are.
+    let documents = desired.keys.values().map(|key| place(observers.providers(), &key.value));
+    let mut places: BTreeMap<ProviderPlace, Vec<Known<'_>>> = documents.map(|place| (place, Vec::new())).collect();
     let mut by_key: BTreeMap<Uuid, Vec<&VersionRecord>> = BTreeMap::new();
     for version in versions {
         by_key.entry(version.key_id).or_default().push(version);
@@ -56,15 +62,16 @@ pub(super) async fn check(
     for ((place, keys), answer) in places.iter().zip(answers) {
         let (observations, owned) = match answer {
             Ok((observations, owned)) => (observations, owned),
-            Err(error) => (vec![Observation::Unknown { why: error.to_string() }; keys.len()], Ok(Vec::new())),
+            Err(error) => (vec![Observation::Unknown { why: error.to_string() }; keys.len()], Err(error)),
         };
         for (known, observation) in keys.iter().zip(observations) {
             compare(known, &observation, &mut asked);
         }
         match owned {
+            Ok(owned) if recorded.is_unused() => asked.findings.extend(lost_record(place, &owned, desired)),
             Ok(owned) => asked.findings.extend(unrecorded(place, owned, state, recorded).await?),
             Err(error) => {
-                asked.unanswered += 1;
+                asked.unlisted += 1;
                 let message =
                     format!("{}: which keys carry keywheel's marks was not answered: {error}", place.provider);
                 let finding = Finding::warning("verify/no-answer", message);
@@ -133,7 +140,9 @@ fn led_elsewhere(known: &Known<'_>, primary: &VersionRecord, found: &ObservedKey
     let target = target.unwrap_or("nothing");
     let address = known.address;
     let message = format!("{address}: its stable name leads to {target}, and {} is its primary", primary.provider_ref);
-    let help = "find out who moved it, and lead it back; `keywheel drift` shows what else differs";
+    let help = format!(
+        "find out who moved it, and lead it back; after an older backup was restored, `keywheel state reclaim {address} --reason WHY` records it"
+    );
     Some(Finding::error("verify/primary-moved", message).help(help).of(ObjectRef::key(address)))
 }
 
@@ -175,12 +184,35 @@ fn other_state(
 fn not_recorded(place: &ProviderPlace, address: Option<&Address>, provider_ref: &str) -> Finding {
     let whose = address.map_or_else(|| place.provider.to_string(), ToString::to_string);
     let message = format!("{whose}: {provider_ref} carries this state's marks, and is not recorded");
-    let finding = Finding::error("verify/unrecorded", message)
-        .help("was an older backup restored? It may have encrypted data: do not delete it");
+    let finding = Finding::error("verify/unrecorded", message);
+    let keep = "was an older backup restored? It may have encrypted data: do not delete it";
     match address {
-        Some(address) => finding.of(ObjectRef::key(address)),
-        None => finding,
+        Some(address) => {
+            let help = format!("{keep}; `keywheel state reclaim {address} --reason WHY` records it");
+            finding.help(help).of(ObjectRef::key(address))
+        }
+        None => finding.help(format!("{keep}; a document with its `kms_key_id` adopts it")),
     }
+}
+
+/// A record with nothing in it, and keys with marks: it is not the one that they were recorded in.
+fn lost_record(place: &ProviderPlace, owned: &[Owned], desired: &Repository) -> Option<Finding> {
+    // Another repository of other tenants may share the account.
+    let is_ours = |tenant: &Name| desired.keys.keys().any(|key| key.tenant_id == *tenant);
+    let ours: Vec<&str> = owned
+        .iter()
+        .filter(|owned| owned.tenant_id.as_ref().is_none_or(is_ours))
+        .map(|owned| owned.provider_ref.as_str())
+        .collect();
+    let some = ours.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    let message = match ours.len() {
+        0 => return None,
+        1 => format!("the record is empty, and a key of {} carries keywheel's marks: {some}", place.provider),
+        many => format!("the record is empty, and {many} keys of {} carry keywheel's marks: {some}", place.provider),
+    };
+    Some(Finding::error("verify/lost-record", message).help(
+        "a lost or mistyped state database is not a first run: check `state` in keywheel.yaml, or restore a backup (`keywheel state copy`)",
+    ))
 }
 
 /// A rotation that may have made a version which is not recorded yet.

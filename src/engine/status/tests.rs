@@ -114,6 +114,8 @@ fn held_parked_and_pending_say_why_and_come_before_what_the_clock_says() {
         let report = look(&documents, &recorded, &StatusFilter { state: Some(standing), ..StatusFilter::default() });
         assert_eq!(standings(&report), [("a-overdue", standing)]);
         assert_eq!(report.keys[0].reason.as_ref().unwrap().message, "access denied");
+        let waits_for_a_person = standing != Standing::Pending;
+        assert_eq!(report.keys[0].next_rotation_at.is_none(), waits_for_a_person, "{standing}");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::plan::Change;
 
 use super::super::View;
 use super::super::style::{self, paint};
-use super::super::text::{columns, pad, safe, wrap};
+use super::super::text::{columns, pad, safe, safe_lines, wrap};
 
 /// The object's own address, which its heading has already.
 const ADDRESS: &[&str] = &["tenant_id", "policy_name", "key_name", "name"];
@@ -221,7 +221,7 @@ fn lines(value: &Value, view: View) -> impl Iterator<Item = String> + use<> {
     let words = |values: &[Value]| values.iter().map(scalar).collect::<Option<Vec<String>>>();
     let lines = match value {
         Value::Null => Vec::new(),
-        Value::String(text) => wrap(&safe(text), view.columns().saturating_sub(INDENT + 4)),
+        Value::String(text) => wrap(&safe_lines(text), view.columns().saturating_sub(INDENT + 4)),
         Value::Array(values) => words(values).unwrap_or_else(|| yaml(value).lines().map(str::to_owned).collect()),
         _ => yaml(value).lines().map(str::to_owned).collect(),
     };
@@ -231,7 +231,7 @@ fn lines(value: &Value, view: View) -> impl Iterator<Item = String> + use<> {
 /// A value as YAML, with a line feed at its end.
 fn yaml(value: &Value) -> String {
     let text = serde_yaml::to_string(value).unwrap_or_else(|_| value.to_string());
-    format!("{}\n", safe(text.trim_end()))
+    format!("{}\n", safe_lines(text.trim_end()))
 }
 
 fn column<'a>(names: impl Iterator<Item = &'a String>) -> usize {

@@ -259,8 +259,11 @@ fn drift_shows_what_was_recorded_and_what_is_there() {
 
       !  healthcare-org-123/patient-data  description
          it was changed at the key manager, and is set again
+         next: `keywheel apply` sets it again; to keep the change, write it into the document
            recorded  Patients' records
            observed  ""
+
+      Primary versions were looked at; `keywheel drift` looks at every version.
 
     Plan: 1 to restore; 1 drifted.
     "#);

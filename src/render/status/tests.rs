@@ -51,11 +51,30 @@ fn an_empty_record_says_what_to_do() {
 
     0 keys; as of 2026-11-23T05:20:00Z
     ");
+    let nowhere = StatusReport { no_database_at: Some("sqlite:/repo/state.db".to_owned()), ..empty };
+    let text = plain(&draw(&nowhere, PLAIN));
+    assert!(
+        text.starts_with("No key was applied yet, and there is no state database at sqlite:/repo/state.db: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_narrow_terminal_keeps_the_full_history_within_its_width() {
+    let rotations = vec![rotation(true), rotation(false)];
+    let report = HistoryReport { as_of: now(), no_database_at: None, truncated: false, rotations };
+    let text = plain(&history(&report, View { width: Some(80), full: true }));
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
 #[test]
 fn a_history_shows_what_failed_and_why() {
-    let report = HistoryReport { as_of: now(), truncated: true, rotations: vec![rotation(true), rotation(false)] };
+    let report = HistoryReport {
+        as_of: now(),
+        no_database_at: None,
+        truncated: true,
+        rotations: vec![rotation(true), rotation(false)],
+    };
     insta::assert_snapshot!(plain(&history(&report, PLAIN)), @"
     STARTED               KEY                                             WHAT      STATUS     TOOK   CAUSE  CORRELATION ID
     2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotation  settled    2.3 s  due    01a20700-1cf2
@@ -70,7 +89,8 @@ fn a_history_shows_what_failed_and_why() {
 
 #[test]
 fn the_full_history_shows_versions_and_reasons() {
-    let report = HistoryReport { as_of: now(), truncated: false, rotations: vec![rotation(true)] };
+    let report =
+        HistoryReport { as_of: now(), no_database_at: None, truncated: false, rotations: vec![rotation(true)] };
     insta::assert_snapshot!(plain(&history(&report, View { full: true, ..PLAIN })), @"
     STARTED               KEY                                             WHAT      STATUS   TOOK   CAUSE  CORRELATION ID
     2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotation  settled  2.3 s  due    01a20700-1cf2
@@ -101,6 +121,7 @@ fn report() -> StatusReport {
         as_of: now(),
         tz_version: "2025b",
         applied: None,
+        no_database_at: None,
         rotation_enabled: true,
         summary: BTreeMap::from([(Standing::Active, 1), (Standing::Parked, 1)]),
         total: 12,

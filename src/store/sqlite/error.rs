@@ -9,6 +9,8 @@ use crate::store::StoreError;
 pub(super) enum Failure {
     /// There is no database.
     Missing,
+    /// It is a folder.
+    Folder,
     /// SQLite or its driver failed.
     Sql(sqlx::Error),
     /// The file system failed.
@@ -83,6 +85,7 @@ impl Failure {
         let location = location.to_owned();
         match self {
             Self::Missing => StoreError::Missing { location },
+            Self::Folder => StoreError::Folder { location },
             Self::Store(error) => error,
             Self::Corrupt(message) => StoreError::Corrupt { location, message },
             Self::Newer { found, known } => StoreError::Newer { location, found, known },

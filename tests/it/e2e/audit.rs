@@ -74,6 +74,27 @@ fn why_tells_the_primary_at_an_instant_and_what_made_it_so() {
 }
 
 #[test]
+fn a_lock_whose_process_is_gone_from_this_host_says_so() {
+    let sandbox = rotated();
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let hold = |who: &str, pid: u32| {
+        sandbox.tamper(&format!("UPDATE leases SET who = '{who}', pid = {pid}, acquired_at = '2026-03-02T02:00:00.000000Z', expires_at = '2099-01-01T00:00:00.000000Z'"));
+        let list = sandbox.at(NIGHT, &["lock", "list", "--format", "json"]).exits(0).json();
+        let says =
+            sandbox.at(NIGHT, &["lock", "list"]).exits(0).stdout.contains("this host has no such process any more");
+        assert_eq!(says, list["ended"] == json!([list["locks"][0]["token"]]), "{list:#}");
+        says
+    };
+    assert!(hold("ada@laptop", gone.id()));
+    assert!(!hold("ada@laptop", std::process::id()), "it is there");
+    assert!(!hold("ada@another", gone.id()), "nobody knows that here");
+    // A lock goes by the clock all the same.
+    hold("ada@laptop", gone.id());
+    sandbox.at(NIGHT, &["apply", "--auto-approve", "--lock-timeout", "0s"]).exits(5).error("state/locked");
+}
+
+#[test]
 fn a_lock_is_shown_and_can_be_taken_away_from_who_will_not_come_back() {
     let sandbox = rotated();
     sandbox.at(NIGHT, &["lock", "list"]).exits(0).says("Nobody holds a lock.");

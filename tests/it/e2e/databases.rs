@@ -164,3 +164,51 @@ fn a_database_that_another_process_writes_is_waited_for_and_then_left_alone() {
     sandbox.at(NIGHT, APPLY).exits(0);
     assert!(sandbox.state() != before);
 }
+
+#[test]
+fn where_keywheel_yaml_has_errors_nothing_is_said_to_be_empty() {
+    let sandbox = applied();
+    let config = sandbox.read("keywheel.yaml");
+    sandbox.write("keywheel.yaml", &format!("{config}x: [\n"));
+    let commands: [&[&str]; 5] =
+        [&["status"], &["history"], &["outbox", "list"], &["audit", "list"], &["lock", "list"]];
+    for command in commands {
+        let done = sandbox.keywheel(command).exits(1).error("state/unknown");
+        assert_eq!(done.stdout, "", "{command:?}");
+    }
+}
+
+#[test]
+fn where_there_is_no_database_yet_its_place_is_named_and_a_mistyped_one_is_an_error() {
+    let sandbox = Sandbox::with("state: sqlite:kept/elswhere.db\n", NIGHTLY);
+    for command in ["status", "history"] {
+        let text = sandbox.keywheel(&[command]).exits(0).stdout;
+        assert!(text.contains("there is no state database at sqlite:") || text.contains("There is no state"), "{text}");
+        assert!(text.contains("kept/elswhere.db"), "{text}");
+        let json = sandbox.keywheel(&[command, "--format", "json"]).exits(0).json();
+        assert!(json["no_database_at"].as_str().unwrap().ends_with("kept/elswhere.db"), "{json:#}");
+    }
+    for command in [["status", "--state-url"], ["history", "--state"], ["history", "--state-url"]] {
+        let named = [&command[..], &["sqlite:nope.db"]].concat();
+        let refused = sandbox.keywheel(&named).exits(1).error("state/missing");
+        assert!(refused.stderr.contains("nope.db") && !refused.stderr.contains("keywheel apply"), "{}", refused.stderr);
+    }
+    sandbox.at(NOON, APPLY).exits(0);
+    let json = sandbox.at(NOON, &["status", "--format", "json"]).exits(0).json();
+    assert!(json["no_database_at"].is_null() && json["keys"][0]["key_name"] == "patients", "{json:#}");
+}
+
+#[test]
+fn what_is_named_and_not_there_is_said_to_be_missing_before_anything_else() {
+    let sandbox = applied();
+    let copied =
+        sandbox.keywheel(&["state", "copy", "sqlite:nope.db", "sqlite:copy.db"]).exits(1).error("state/missing");
+    assert!(copied.stderr.contains("nope.db") && !copied.stderr.contains("keywheel apply"), "{}", copied.stderr);
+    assert!(!sandbox.path("nope.db").exists() && !sandbox.path("copy.db").exists());
+    sandbox.keywheel(&["state", "recover", "nofile"]).exits(1).error("state/recovery-file");
+    fs::create_dir(sandbox.path("folder")).unwrap();
+    for command in [&["status", "--state-url", "sqlite:folder"][..], &["plan", "--state", "sqlite:folder"]] {
+        let refused = sandbox.keywheel(command).exits(1).error("state/folder");
+        assert!(refused.stderr.contains("sqlite:FOLDER/state.db"), "{}", refused.stderr);
+    }
+}

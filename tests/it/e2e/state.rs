@@ -106,6 +106,8 @@ fn a_key_of_aws_that_was_changed_behind_keywheels_back_is_named() {
     assert_eq!(kept.codes(&[], 1), ["verify/unrecorded"]);
     drop(moto);
     assert_eq!(kept.codes(&[], 7), ["verify/no-answer"]);
+    let silent = kept.sandbox.keywheel(&["state", "verify"]).exits(7);
+    silent.says("answered for 0 keys and not for 2 keys; which keys carry keywheel's marks, one did not say");
 }
 
 fn what_keywheel_wrote_is_sound(kept: &Kept) {
@@ -163,7 +165,8 @@ fn an_edit_of_the_audit_log_and_of_its_guards_is_named(kept: &Kept) {
     assert_eq!(kept.codes(&["--offline"], 1), ["verify/database", "verify/audit"]);
     kept.sandbox.keywheel(&["state", "verify"]).exits(1).says("entry 2 of the audit log of acme");
     // It is copied as it is, and said to be so.
-    kept.sandbox.keywheel(&["state", "backup", "backup.db"]).exits(0).says("The audit log is broken at entry 2");
+    kept.sandbox.keywheel(&["state", "backup", "backup.db"]).exits(1).says("The audit log is broken at entry 2");
+    assert!(kept.sandbox.path("backup.db").exists(), "the copy is kept");
 }
 
 fn a_version_that_an_older_backup_does_not_know_is_named(kept: &Kept) {

@@ -43,7 +43,7 @@ async fn another_programs_database_is_refused() {
 async fn a_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for refused in refusals(directory.path()).await {
-        assert!(refused.to_string().contains("directory"), "{refused}");
+        assert!(refused.to_string().contains("is a folder"), "{refused}");
     }
 }
 
