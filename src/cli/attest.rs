@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::engine::{self, Request};
 
-use super::args::Global;
+use super::args::{Global, version};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::manual::ManualArgs;
@@ -22,7 +22,7 @@ pub struct Attest {
     #[command(flatten)]
     manual: ManualArgs,
     /// The number of the version, as `keywheel explain` shows it
-    #[arg(value_name = "VERSION")]
+    #[arg(value_name = "VERSION", value_parser = version)]
     version: u32,
     /// What you know
     #[arg(value_name = "FACT")]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::engine::Request;
 
-use super::args::Global;
+use super::args::{Global, version};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::manual::ManualArgs;
@@ -23,7 +23,7 @@ pub struct Destroy {
     #[command(flatten)]
     manual: ManualArgs,
     /// The number of the version, as `keywheel explain` shows it
-    #[arg(value_name = "VERSION")]
+    #[arg(value_name = "VERSION", value_parser = version)]
     version: u32,
     /// Save the plan of it to FILE, for `keywheel approve FILE`, and do nothing
     #[arg(long, value_name = "FILE", conflicts_with = "approved")]

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::engine::Request;
 
-use super::args::Global;
+use super::args::{Global, version};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::manual::ManualArgs;
@@ -20,7 +20,7 @@ pub struct Enable {
     #[command(flatten)]
     manual: ManualArgs,
     /// The number of the version, as `keywheel explain` shows it
-    #[arg(value_name = "VERSION")]
+    #[arg(value_name = "VERSION", value_parser = version)]
     version: u32,
 }
 

@@ -7,7 +7,7 @@ use crate::model::{Name, Timestamp};
 use crate::plan::forecast::MAX_DAYS;
 use crate::render;
 
-use super::args::{Global, StateArg, instant};
+use super::args::{Global, StateArg, instant, whole};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -22,7 +22,7 @@ use super::runtime::block_on;
 #[command(after_long_help = EXAMPLES)]
 pub struct ForecastCommand {
     /// How many days
-    #[arg(long, value_name = "NUMBER", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 90, value_parser = whole(1..=MAX_DAYS, "a whole number of days from 1 to 3660"))]
     days: u32,
     /// Only keys of this tenant
     #[arg(long, value_name = "TENANT")]

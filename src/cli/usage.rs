@@ -6,7 +6,7 @@ use crate::engine::{self, UsageOptions, Versioned};
 use crate::model::Address;
 use crate::render;
 
-use super::args::{FormatArg, Global, StateArg};
+use super::args::{FormatArg, Global, StateArg, version, whole};
 use super::error::CliError;
 use super::exit::ExitStatus;
 use super::output;
@@ -39,10 +39,10 @@ enum UsageCommand {
         #[arg(long, value_name = "NAME", value_parser = source)]
         source: String,
         /// How often it has used the version in all
-        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(..=i64::MAX.unsigned_abs()))]
+        #[arg(long, value_name = "NUMBER", value_parser = whole(0..=i64::MAX.unsigned_abs(), "how often in all, as a whole number"))]
         total: u64,
         /// The number of the version that was counted, as `keywheel explain` shows it; by default the primary
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = version)]
         version_number: Option<u32>,
         #[command(flatten)]
         state: StateArg,

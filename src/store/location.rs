@@ -50,6 +50,9 @@ pub enum LocationError {
     /// A PostgreSQL URL with a parameter that has no effect.
     #[error("the PostgreSQL URL has an unknown parameter {0:?}: known are {known}", known = PARAMETERS.join(", "))]
     UnknownParameter(String),
+    /// A PostgreSQL URL with a value of `sslmode` that libpq does not know.
+    #[error("the PostgreSQL URL has an unknown `sslmode`: known are {known}", known = SSL_MODES.join(", "))]
+    SslMode,
     /// `sqlite:` without a path.
     #[error("sqlite: needs a path, such as sqlite:.keywheel/state.db")]
     NoPath,
@@ -131,6 +134,9 @@ const PARAMETERS: &[&str] = &[
     "options",
 ];
 
+/// The values of `sslmode`.
+const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
 /// Those that are shown.
 const SHOWN_PARAMETERS: &[&str] = &["host", "hostaddr", "port", "dbname", "user", "sslmode", "sslrootcert"];
 
@@ -168,9 +174,12 @@ impl PostgresUrl {
         let mut shown_parameters = Vec::new();
         let mut has_host = !address.is_empty();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             if !PARAMETERS.contains(&name) {
                 return Err(LocationError::UnknownParameter(name.to_owned()));
+            }
+            if name == "sslmode" && !SSL_MODES.contains(&value) {
+                return Err(LocationError::SslMode);
             }
             has_password |= name == "password";
             has_host |= matches!(name, "host" | "hostaddr");

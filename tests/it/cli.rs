@@ -4,6 +4,7 @@ mod json;
 mod out;
 mod prompt;
 mod test;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -130,6 +130,10 @@ fn sql_error(location: String, error: &sqlx::Error) -> StoreError {
         let message = match error {
             // The word of the system, without that of the driver.
             sqlx::Error::Io(error) => error.to_string(),
+            sqlx::Error::Configuration(error) => {
+                let message = error.to_string();
+                message.strip_prefix("error with configuration: ").unwrap_or(&message).to_owned()
+            }
             error => error.to_string(),
         };
         return StoreError::Unreachable { location, message };

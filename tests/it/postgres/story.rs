@@ -29,7 +29,8 @@ fn keys_are_made_rotate_at_night_and_still_decrypt() {
         sandbox.at(NOON, &["data", "encrypt", "acme/key-000"]).input(b"a patient's record").exits(0).stdout;
 
     // Another clock than the server's starts nothing.
-    run(NIGHT, APPLY, 3).error("apply/clock");
+    let clock = run(NIGHT, APPLY, 3).error("apply/clock");
+    assert!(clock.stderr.contains(" hours ahead of that of the state database"), "{}", clock.stderr);
     move_to(NIGHT);
     let due = run(NIGHT, &["plan", "--detailed-exitcode", "--format", "json"], 2).json();
     assert_eq!(due["changes"].as_array().unwrap().len(), 2, "{due:#}");
