@@ -7,11 +7,11 @@ const FORGED: &str =
     "a test\nSound: everything\n\n! nothing to see\nerror[forged/code]: no\nhelp: run this\r\n\u{1b}[2Kx";
 
 fn begins_no_line(command: &[&str], text: &str) {
+    // What is wrapped goes on further in.
     for line in text.lines() {
-        let line = line.trim_start_matches([' ', '!']);
-        for forged in ["Sound:", "nothing to see", "error[forged", "help: run this", "x"] {
-            let is_forged = line.starts_with(forged) && (forged != "x" || line == "x");
-            assert!(!is_forged, "{command:?} lets a reason begin a line:\n{text}");
+        let line = line.strip_prefix("! ").unwrap_or(line);
+        for forged in ["Sound:", "nothing to see", "error[forged", "help: run this"] {
+            assert!(!line.starts_with(forged), "{command:?} lets a reason begin a line:\n{text}");
         }
     }
     assert!(!text.contains('\u{1b}'), "{command:?}: {text:?}");
