@@ -197,6 +197,14 @@ impl ReadState for Watched<dyn State> {
         self.0.last_rotations(keys, each).await
     }
 
+    async fn compromised(&self) -> Result<Vec<VersionRecord>, StoreError> {
+        self.0.compromised().await
+    }
+
+    async fn overridden(&self) -> Result<Vec<AppliedPlan>, StoreError> {
+        self.0.overridden().await
+    }
+
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {
         self.0.applied_plan(digest).await
     }

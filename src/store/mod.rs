@@ -123,6 +123,13 @@ pub trait ReadState: Send + Sync {
     /// See [`StoreError`].
     async fn old_versions(&self, now: Timestamp, kept: bool) -> Result<OldVersions, StoreError>;
 
+    /// Versions of keys that are not forgotten, that are marked compromised and decrypt all the same, by key and number. What it
+    /// costs goes with the marked ones, not with the fleet.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn compromised(&self) -> Result<Vec<VersionRecord>, StoreError>;
+
     /// The journal of a rotation, in its order.
     ///
     /// # Errors
@@ -147,6 +154,12 @@ pub trait ReadState: Send + Sync {
     /// # Errors
     /// See [`StoreError`].
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError>;
+
+    /// The plans that were applied although something refused them, the newest first.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn overridden(&self) -> Result<Vec<AppliedPlan>, StoreError>;
 
     /// Entries of the audit log that match, the newest first.
     ///

@@ -90,6 +90,14 @@ impl ReadState for Connection {
         self.ask("last_rotations", false, move |world| now(world.memory.last_rotations(&keys, each))).await
     }
 
+    async fn compromised(&self) -> Result<Vec<VersionRecord>, StoreError> {
+        self.ask("compromised", false, |world| now(world.memory.compromised())).await
+    }
+
+    async fn overridden(&self) -> Result<Vec<AppliedPlan>, StoreError> {
+        self.ask("overridden", false, |world| now(world.memory.overridden())).await
+    }
+
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {
         let digest = digest.to_owned();
         self.ask("applied plan", false, move |world| now(world.memory.applied_plan(&digest))).await

@@ -60,6 +60,12 @@ pub(crate) async fn applied_plans_are_found_by_digest_and_the_last_one_is_known(
     assert_eq!(state.recorded().await.unwrap().last_applied, Some(plan("one", 3)), "begun anew, it is the last one");
     write(state, &[Write::AppliedPlan(Box::new(plan("four", 3)))]).await;
     assert_eq!(state.recorded().await.unwrap().last_applied, Some(plan("four", 3)));
+    // Those that something refused, the newest first.
+    let as_usual = AppliedPlan { override_reason: None, ..plan("five", 9) };
+    write(state, &[Write::AppliedPlan(Box::new(as_usual))]).await;
+    let overridden = state.overridden().await.unwrap();
+    let digests: Vec<&str> = overridden.iter().map(|plan| plan.digest.as_str()).collect();
+    assert_eq!(digests, ["four", "one", "two", "three"]);
 }
 
 pub(crate) async fn each_tenant_has_an_audit_chain_of_its_own(state: &impl State) {

@@ -86,6 +86,7 @@ macro_rules! conformance {
             the_last_settled_rotations_of_some_keys_are_found_the_newest_first
             documents_are_replaced_and_removed
             old_versions_are_shown_once_their_retention_has_passed
+            compromised_versions_are_shown_while_they_decrypt
             applied_plans_are_found_by_digest_and_the_last_one_is_known
             each_tenant_has_an_audit_chain_of_its_own
             any_audit_entry_keeps_the_chain_whole

@@ -52,3 +52,27 @@ pub(crate) async fn old_versions_are_shown_once_their_retention_has_passed(state
     let found = state.old_versions(at(101), false).await.unwrap();
     assert_eq!(found.versions[0], versions[0]);
 }
+
+pub(crate) async fn compromised_versions_are_shown_while_they_decrypt(state: &impl State) {
+    use VersionState::{Active, Deactivated, Destroyed, Disabled, PendingDestruction};
+    let (key, forgotten) = (key(1, "acme", "patients"), super::samples::key(2, "acme", "gone"));
+    let marked = |number: u32, state| VersionRecord {
+        state,
+        compromised_at: Some(at(5)),
+        ..version(10 + u64::from(number), key.id, number)
+    };
+    let versions = [
+        marked(1, Deactivated),
+        marked(2, Disabled),
+        marked(3, PendingDestruction),
+        marked(4, Destroyed),
+        VersionRecord { compromised_at: None, ..marked(5, Deactivated) },
+        VersionRecord { key_id: forgotten.id, ..marked(6, Deactivated) },
+        marked(7, Active),
+    ];
+    let mut writes = vec![Write::Key(Box::new(key.clone())), Write::Key(Box::new(forgotten.clone()))];
+    writes.extend(versions.iter().map(|version| Write::Version(Box::new(version.clone()))));
+    writes.push(Write::ForgetKey { id: forgotten.id, at: at(1) });
+    write(state, &writes).await;
+    assert_eq!(state.compromised().await.unwrap(), [versions[0].clone(), versions[6].clone()]);
+}

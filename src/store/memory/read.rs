@@ -103,6 +103,14 @@ impl ReadState for Memory {
         Ok(OldVersions { versions, existing })
     }
 
+    async fn compromised(&self) -> Result<Vec<VersionRecord>, StoreError> {
+        use VersionState::{Destroyed, Disabled, PendingDestruction};
+        let decrypts = |version: &VersionRecord| !matches!(version.state, Disabled | PendingDestruction | Destroyed);
+        let mut found = self.all_versions().await?;
+        found.retain(|version| version.compromised_at.is_some() && decrypts(version));
+        Ok(found)
+    }
+
     async fn journal(&self, rotation_id: Uuid) -> Result<Vec<StepRecord>, StoreError> {
         let tables = self.tables();
         let steps = tables.steps.iter().filter(|step| step.rotation_id == rotation_id);
@@ -153,6 +161,14 @@ impl ReadState for Memory {
 
     async fn applied_plan(&self, digest: &str) -> Result<Option<AppliedPlan>, StoreError> {
         Ok(self.tables().plans.iter().find(|plan| plan.digest == digest).map(|plan| (**plan).clone()))
+    }
+
+    async fn overridden(&self) -> Result<Vec<AppliedPlan>, StoreError> {
+        let tables = self.tables();
+        let mut found: Vec<AppliedPlan> =
+            tables.plans.iter().filter(|plan| plan.override_reason.is_some()).map(|plan| (**plan).clone()).collect();
+        found.sort_by(|a, b| (b.started_at, &a.digest).cmp(&(a.started_at, &b.digest)));
+        Ok(found)
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditLink>, StoreError> {

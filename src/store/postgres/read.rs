@@ -65,6 +65,18 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
         transaction!(self, Begin::Read, |connection| old_versions(connection, now, kept))
     }
 
+    async fn compromised(&self) -> Result<Vec<VersionRecord>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            select::<VersionRow>(
+                "WHERE compromised_at IS NOT NULL AND state NOT IN ('disabled', 'pending_destruction', 'destroyed')
+                    AND key_id IN (SELECT id FROM encryption_keys WHERE removed_at IS NULL)
+                 ORDER BY key_id, number",
+            )
+        });
+        let query = || sqlx::query(SQL.as_str());
+        transaction!(self, Begin::Read, |connection| all::<VersionRow, _>(query(), connection))
+    }
+
     async fn journal(&self, rotation_id: Uuid) -> Result<Vec<StepRecord>, StoreError> {
         static SQL: LazyLock<String> = LazyLock::new(|| select::<StepRow>("WHERE rotation_id = $1::uuid ORDER BY seq"));
         let query = || sqlx::query(SQL.as_str()).bind(rotation_id.to_string());
@@ -97,6 +109,13 @@ impl<Access: Send + Sync> ReadState for Postgres<Access> {
         let query = || sqlx::query(SQL.as_str()).bind(digest);
         let found = transaction!(self, Begin::Read, |connection| all::<PlanRow, _>(query(), connection));
         found.map(|mut found: Vec<AppliedPlan>| found.pop())
+    }
+
+    async fn overridden(&self) -> Result<Vec<AppliedPlan>, StoreError> {
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| select::<PlanRow>("WHERE override_reason IS NOT NULL ORDER BY started_at DESC, digest"));
+        let query = || sqlx::query(SQL.as_str());
+        transaction!(self, Begin::Read, |connection| all::<PlanRow, _>(query(), connection))
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditLink>, StoreError> {

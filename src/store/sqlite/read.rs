@@ -75,6 +75,18 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
         self.at(work.await)
     }
 
+    async fn compromised(&self) -> Result<Vec<VersionRecord>, StoreError> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            select::<VersionRow>(
+                "WHERE compromised_at IS NOT NULL AND state NOT IN ('disabled', 'pending_destruction', 'destroyed')
+                    AND key_id IN (SELECT id FROM encryption_keys WHERE removed_at IS NULL)
+                 ORDER BY key_id, number",
+            )
+        });
+        let query = sqlx::query(SQL.as_str());
+        self.at(all::<VersionRow, _>(query, &mut self.session().await.connection).await)
+    }
+
     async fn journal(&self, rotation_id: Uuid) -> Result<Vec<StepRecord>, StoreError> {
         static SQL: LazyLock<String> = LazyLock::new(|| select::<StepRow>("WHERE rotation_id = ?1 ORDER BY seq"));
         let query = sqlx::query(SQL.as_str()).bind(rotation_id.to_string());
@@ -106,6 +118,13 @@ impl<Access: Send + Sync> ReadState for Sqlite<Access> {
         static SQL: LazyLock<String> = LazyLock::new(|| select::<PlanRow>("WHERE digest = ?1"));
         let query = sqlx::query(SQL.as_str()).bind(digest);
         self.at(all::<PlanRow, _>(query, &mut self.session().await.connection).await.map(|mut found| found.pop()))
+    }
+
+    async fn overridden(&self) -> Result<Vec<AppliedPlan>, StoreError> {
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| select::<PlanRow>("WHERE override_reason IS NOT NULL ORDER BY started_at DESC, digest"));
+        let query = sqlx::query(SQL.as_str());
+        self.at(all::<PlanRow, _>(query, &mut self.session().await.connection).await)
     }
 
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditLink>, StoreError> {

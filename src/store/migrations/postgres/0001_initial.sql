@@ -149,6 +149,7 @@ ALTER TABLE encryption_keys ADD CONSTRAINT encryption_keys_primary_version_id_fk
 CREATE UNIQUE INDEX key_versions_number ON key_versions (key_id, number);
 CREATE INDEX key_versions_retain_until ON key_versions (retain_until) WHERE state = 'deactivated';
 CREATE INDEX key_versions_retired ON key_versions (state) WHERE state IN ('disabled', 'pending_destruction');
+CREATE INDEX key_versions_compromised ON key_versions (key_id) WHERE compromised_at IS NOT NULL;
 
 CREATE TABLE rotations (
     id uuid PRIMARY KEY,
