@@ -392,7 +392,10 @@ fn change(key: &Address, version: &VersionRecord, due: &Due, shown: &str, now: T
 /// A version as it stands, as the fields of a change: what it was planned for, and no other moment of its life.
 #[must_use]
 pub fn version_before(version: &VersionRecord) -> Map<String, Value> {
-    let mut fields = version_after(version, version.state);
+    let mut fields = Map::from_iter([
+        ("provider_ref".to_owned(), version.provider_ref.clone().into()),
+        ("state".to_owned(), version.state.as_str().into()),
+    ]);
     let instants = [
         ("retain_until", version.retain_until),
         ("needed_at", version.needed_at),
@@ -405,11 +408,28 @@ pub fn version_before(version: &VersionRecord) -> Map<String, Value> {
     fields
 }
 
-/// A version in the state that a change leads to, as the fields of that change.
+/// A version in the state that a change leads to: the fields of before, and what becomes of them.
 #[must_use]
 pub fn version_after(version: &VersionRecord, state: VersionState) -> Map<String, Value> {
-    Map::from_iter([
-        ("provider_ref".to_owned(), version.provider_ref.clone().into()),
-        ("state".to_owned(), state.as_str().into()),
-    ])
+    let mut fields = version_before(version);
+    fields.insert("state".to_owned(), state.as_str().into());
+    let from = version.state;
+    match state {
+        VersionState::Deactivated if from != state => {
+            fields.remove("disabled_at");
+            fields.remove("destroy_at");
+            fields.insert("retain_until".to_owned(), "counted anew".into());
+        }
+        VersionState::Disabled if from == VersionState::PendingDestruction => {
+            fields.remove("destroy_at");
+        }
+        VersionState::Disabled if from != state => {
+            fields.insert("disabled_at".to_owned(), "when it is applied".into());
+        }
+        VersionState::PendingDestruction if from != state => {
+            fields.insert("destroy_at".to_owned(), "after the key manager's waiting period".into());
+        }
+        _ => {}
+    }
+    fields
 }

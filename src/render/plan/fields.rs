@@ -185,9 +185,10 @@ fn unified(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Vec<L
     names(before, after).map(|name| line_by_line(&side(before, name), &side(after, name))).collect()
 }
 
-/// The fields of both sides, each once.
+/// The fields that change, each once: a version's change has others too, which say what it was planned for.
 fn names<'a>(before: &'a Map<String, Value>, after: &'a Map<String, Value>) -> impl Iterator<Item = &'a String> {
-    before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)))
+    let all = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+    all.filter(|name| before.get(*name) != after.get(*name))
 }
 
 fn line_by_line(old: &str, new: &str) -> Vec<Line> {

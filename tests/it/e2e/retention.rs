@@ -74,7 +74,9 @@ fn an_old_version_is_disabled_scheduled_and_destroyed_each_in_a_plan_of_its_own_
     sandbox.at("2026-03-05 12:01:00", APPLY).exits(0);
     assert_eq!(state_of(&sandbox, 1), "disabled");
     let refused = sandbox.at("2026-03-05 12:02:00", &["data", "decrypt"]).input(sealed.as_bytes()).exits(1);
-    assert!(refused.stderr.contains("is disabled") && refused.stderr.contains("keywheel enable"), "{}", refused.stderr);
+    let help = "`keywheel enable acme/patients 1 --reason TEXT` makes it decrypt again";
+    let said = refused.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("is disabled") && said.contains(help), "{said}");
     sandbox.at("2026-03-05 12:02:00", &["plan", "--detailed-exitcode"]).exits(0).says("No changes");
 
     // Two days of being disabled.
@@ -165,6 +167,30 @@ fn without_evidence_nothing_is_disabled_and_each_kind_of_evidence_will_do() {
     assert_eq!(state_of(&sandbox, 1), "disabled");
     sandbox.at("2027-04-05 12:03:00", PLAN).exits(0);
     assert_eq!(state_of(&sandbox, 1), "disabled", "it is never destroyed under this policy");
+}
+
+#[test]
+fn what_a_person_changes_of_a_version_is_shown_and_nothing_else() {
+    let (sandbox, _) = rotated(DESTROY);
+    let fields = |at: &str, command: &[&str]| {
+        let shown = by_hand(&sandbox, at, command).exits(0).stdout;
+        let lines = shown.lines().filter(|line| line.contains(" -> "));
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    let attested = fields("2026-03-03 12:00:00", &["attest", "acme/patients", "1", "rewrapped"]);
+    assert_eq!(attested, ["rewrapped_at (none) -> when it is applied"]);
+    sandbox.at("2026-03-05 12:01:00", APPLY).exits(0);
+    let attested = fields("2026-03-05 13:00:00", &["attest", "acme/patients", "1", "needed"]);
+    assert_eq!(attested, ["needed_at (none) -> when it is applied"]);
+    let said = sandbox.sql("SELECT needed_at > rewrapped_at AS later FROM key_versions WHERE number = 1");
+    assert_eq!(said, [json!({"later": 1})]);
+    let enabled = fields("2026-03-05 14:00:00", &["enable", "acme/patients", "1"]);
+    let expected = [
+        "disabled_at 2026-03-05T12:01:00Z -> (none)",
+        "retain_until 2026-03-05T12:00:00Z -> counted anew",
+        "state disabled -> deactivated",
+    ];
+    assert_eq!(enabled, expected);
 }
 
 #[test]
