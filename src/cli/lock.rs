@@ -35,7 +35,7 @@ enum LockCommand {
     /// A call to a key manager may be on its way, and takes a minute at most: nobody else gets the lock before.
     #[command(after_long_help = "Example:\n  keywheel lock break 12 --reason \"the runner was shut down\"")]
     Break {
-        /// The lock, as `lock list` shows it
+        /// The number that `lock list` shows first, which is `token` in its JSON
         #[arg(value_name = "ID", value_parser = whole(1..=i64::MAX, "the number of a lock: `keywheel lock list` shows it first"))]
         id: i64,
         /// Why; it is recorded

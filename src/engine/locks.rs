@@ -88,7 +88,6 @@ pub async fn break_lock(
     let stays = u32::try_from(LONGEST_CALL.as_secs()).unwrap_or(u32::MAX);
     state.break_lease(token, stays, &entry).await?.ok_or_else(|| {
         EngineError::new("lock/unknown", format!("nobody holds the lock {token}"))
-            .kind(ErrorKind::Refused)
             .help("`keywheel lock list` shows who holds what: a lock that changed hands has another number")
     })
 }
