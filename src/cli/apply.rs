@@ -79,7 +79,9 @@ impl Apply {
     /// Runs it.
     pub fn run(&self, global: &Global) -> Result<ExitStatus, CliError> {
         let saved = self.plan.as_deref().map(super::plan::read).transpose()?;
-        let run = Run::new(global.view(), self.format, self.auto_approve || saved.is_some())?;
+        let otherwise = "review a saved plan and apply that (`keywheel plan --out FILE`, `keywheel apply FILE`), or give \
+                         --auto-approve";
+        let run = Run::new(global.view(), self.format, self.auto_approve || saved.is_some(), otherwise)?;
         let override_limits = self.override_limits.clone().zip(self.reason.clone());
         let options = ApplyOptions {
             state: self.state.state.clone(),
@@ -122,15 +124,16 @@ struct Seen {
 }
 
 impl Run {
-    /// Begins a run.
+    /// Begins a run; `otherwise` is what to do where it cannot ask.
     ///
     /// # Errors
     /// There is nobody to ask, and nobody said yes beforehand.
-    pub fn new(view: View, format: FormatArg, approved: bool) -> Result<Self, CliError> {
+    pub fn new(view: View, format: FormatArg, approved: bool, otherwise: &str) -> Result<Self, CliError> {
         let json = format.is_json();
         if let Some(why) = nobody_to_ask(format).filter(|_| !approved) {
-            return Err(CliError::new("apply/no-approval", format!("{why}, and --auto-approve is not given"))
-                .help("review a saved plan and apply that (`keywheel plan --out FILE`, `keywheel apply FILE`), or give --auto-approve"));
+            return Err(
+                CliError::new("apply/no-approval", format!("{why}, and --auto-approve is not given")).help(otherwise)
+            );
         }
         if json {
             // The first line of the stream, so that a reader knows what follows.

@@ -56,7 +56,8 @@ impl ManualArgs {
         request: &Request,
         approvals: Vec<Approval>,
     ) -> Result<ExitStatus, CliError> {
-        let run = Run::new(global.view(), self.format, self.auto_approve)?;
+        let otherwise = "on a terminal it shows what it would do, and asks; elsewhere give --auto-approve";
+        let run = Run::new(global.view(), self.format, self.auto_approve, otherwise)?;
         let options = ApplyOptions {
             state: self.state.state.clone(),
             ephemeral_state: self.ephemeral_state,

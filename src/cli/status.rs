@@ -30,7 +30,7 @@ pub struct StatusCommand {
     #[arg(long, value_name = "POLICY")]
     policy: Option<Name>,
     /// Only keys that stand like this: pending, active, waiting, due, overdue, held or parked
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = standing)]
     state: Option<Standing>,
     /// The order: by name, age, last or next rotation
     #[arg(long, value_name = "BY", default_value_t = StatusOrder::Name)]
@@ -40,6 +40,17 @@ pub struct StatusCommand {
     state_url: Option<String>,
     #[command(flatten)]
     format: FormatArg,
+}
+
+/// Reads how keys stand. Elsewhere `--state` is a database, and who means that is told what it is called here.
+fn standing(text: &str) -> Result<Standing, String> {
+    text.parse().map_err(|error: String| {
+        if text.contains([':', '$', '/']) {
+            format!("{error}; another state database is --state-url here")
+        } else {
+            error
+        }
+    })
 }
 
 impl StatusCommand {

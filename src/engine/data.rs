@@ -18,7 +18,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::document::Config;
-use crate::model::{Address, KeyRecord, Recorded};
+use crate::model::{Address, KeyRecord, Recorded, VersionRecord, VersionState};
 use crate::plan;
 use crate::provider::ProviderError;
 use crate::store::ReadState;
@@ -58,7 +58,7 @@ pub async fn encrypt(
     })
     .await?;
     let manager = managers.of(&record.key).await?;
-    let handle = handle(address, &record.key, Some(&record), &versions);
+    let handle = handle(address, &record.key, Some(&record), &known(&record, &versions));
     let leads_to = manager.primary(&handle).await?;
     if leads_to != handle.primary {
         let show = |reference: &Option<String>| reference.clone().unwrap_or_else(|| "nothing".to_owned());
@@ -103,9 +103,24 @@ pub async fn decrypt(
         .help(format!("`keywheel data decrypt {own}`")));
     }
     let manager = managers.of(&record.key).await?;
-    let unwrapped = manager.decrypt(&handle(&own, &record.key, Some(&record), &versions), &message.wrapped).await?;
+    let known = known(&record, &versions);
+    let unwrapped = manager.decrypt(&handle(&own, &record.key, Some(&record), &known), &message.wrapped).await;
+    let unwrapped = unwrapped.map_err(|error| can_be_enabled(&own, &versions, error))?;
     let data_key: Zeroizing<[u8; 32]> = Zeroizing::new(unwrapped.try_into().map_err(|_| altered())?);
     open(&message, &data_key)
+}
+
+/// The error of a version that keywheel disabled, with the command that enables it.
+fn can_be_enabled(key: &Address, versions: &[VersionRecord], error: ProviderError) -> EngineError {
+    let is_off = |version: &&VersionRecord| {
+        matches!(version.state, VersionState::Disabled | VersionState::PendingDestruction)
+            && error.to_string().contains(&version.provider_ref)
+    };
+    match versions.iter().find(is_off).map(|version| version.number) {
+        Some(number) => EngineError::from(error)
+            .help(format!("`keywheel enable {key} {number} --reason TEXT` makes it decrypt again")),
+        None => error.into(),
+    }
 }
 
 impl From<ProviderError> for EngineError {
@@ -118,18 +133,22 @@ impl From<ProviderError> for EngineError {
     }
 }
 
-/// The record of a key, its clients, and the versions that the record knows.
+fn known(record: &KeyRecord, versions: &[VersionRecord]) -> KnownVersions {
+    let refs = versions.iter().map(|version| version.provider_ref.clone());
+    KnownVersions::from([(record.id, refs.collect())])
+}
+
+/// The record of a key, its clients, and its versions.
 async fn find(
     workspace: &Workspace,
     state: Option<&str>,
     pick: impl AsyncFnOnce(&dyn ReadState, &Recorded) -> Result<KeyRecord, EngineError>,
-) -> Result<(KeyRecord, Managers, KnownVersions), EngineError> {
+) -> Result<(KeyRecord, Managers, Vec<VersionRecord>), EngineError> {
     let (desired, state, recorded) = load_with_record(workspace, state).await?.with_state()?;
     let record = pick(state.as_ref(), &recorded).await?;
-    let versions = state.versions(record.id).await?.into_iter().map(|version| version.provider_ref).collect();
+    let versions = state.versions(record.id).await?;
     let config: Config = plan::applied_config(&recorded).unwrap_or_else(|| desired.repository.config.clone());
-    let known = KnownVersions::from([(record.id, versions)]);
-    Ok((record, Managers::new(config.providers, desired.root, Arc::default()), known))
+    Ok((record, Managers::new(config.providers, desired.root, Arc::default()), versions))
 }
 
 /// A sealed message, taken apart.

@@ -133,8 +133,11 @@ pub(super) async fn last_uses(
             Err(error) => {
                 let message = format!("when {reference} was last used is not known: {error}");
                 let finding = Finding::warning("retention/last-use-unknown", message);
-                let finding = finding.of(ObjectRef::key(question.address));
-                findings.push(error.help.into_iter().fold(finding, Finding::help));
+                let help = error.help.unwrap_or_else(|| {
+                    "until the key manager answers that, the version waits; `keywheel attest` records what you know of it"
+                        .to_owned()
+                });
+                findings.push(finding.of(ObjectRef::key(question.address)).help(help));
                 last_uses.insert(reference, None);
             }
         }

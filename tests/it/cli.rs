@@ -84,6 +84,17 @@ fn a_wrong_command_line_is_status_1() {
 }
 
 #[test]
+fn status_says_what_another_state_database_is_called_there() {
+    let sandbox = Sandbox::empty();
+    for database in ["sqlite:x.db", "postgres://host/db", "${STATE}"] {
+        let run = sandbox.keywheel(&["status", "--state", database]).exits(1);
+        assert!(run.stderr.contains("another state database is --state-url here"), "{}", run.stderr);
+    }
+    let run = sandbox.keywheel(&["status", "--state", "actve"]).exits(1);
+    assert!(run.stderr.contains("active") && !run.stderr.contains("state-url"), "{}", run.stderr);
+}
+
+#[test]
 fn completions_know_the_commands() {
     let sandbox = Sandbox::empty();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

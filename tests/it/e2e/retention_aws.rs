@@ -115,6 +115,7 @@ fn unknown_is_not_unused_and_recent_use_keeps_a_version() {
     waits(&[reply(501, "")], "does not say when it was used last");
     let plan = waits(&[Reply::error(400, "AccessDeniedException")], "does not say when it was used last");
     assert_eq!(plan["diagnostics"][0]["code"], "retention/last-use-unknown", "{plan:#}");
+    assert!(plan["diagnostics"][0]["help"].as_str().unwrap().contains("`keywheel attest`"), "{plan:#}");
     waits(&[used(Some("2026-03-04T12:00:00Z"))], "it was used on 2026-03-04T12:00:00Z, within the last 3 days");
     let since_today = r#"{"TrackingStartDate": 1772712000, "KeyLastUsage": {}}"#;
     waits(&[reply(200, since_today)], "its use is known since 2026-03-05T12:00:00Z only");
