@@ -24,7 +24,11 @@ pub(super) async fn found(
             past.entry(rotation.key_id).or_default().push(rotation);
         }
     }
-    Ok(alerts(&AlertInputs { documents, recorded, past: &past, said, now }, concerns))
+    let compromised = match state {
+        Some(state) => state.compromised().await?,
+        None => Vec::new(),
+    };
+    Ok(alerts(&AlertInputs { documents, recorded, past: &past, compromised: &compromised, said, now }, concerns))
 }
 
 /// The findings, each at the document of its object.

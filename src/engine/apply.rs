@@ -20,7 +20,7 @@ use super::messages::{Receivers, impossible, overdue, unanswered, unapproved};
 use super::ownership::Authors;
 use super::providers::Managers;
 use super::recovery::{self, Keeper};
-use super::run::{Run, Scope};
+use super::run::{Override, Run, Scope};
 use super::workflow::Context;
 use super::{
     ApplyOptions, Desired, EngineError, ErrorKind, Event, NotStarted, Progress, Report, Selection, Workspace, approval,
@@ -33,8 +33,13 @@ pub type Approve<'a> = dyn Fn(&Plan) -> Result<bool, EngineError> + Send + Sync 
 /// Which changes of the fresh plan are meant.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// All of them, and who wrote what is new.
-    Everything(Authors),
+    /// All of them.
+    Everything {
+        /// Who wrote what is new.
+        authors: Authors,
+        /// An older commit that a person let through.
+        older: Option<Override>,
+    },
     /// One change that a person asks for.
     One(Box<Change>),
 }
@@ -75,14 +80,14 @@ pub async fn apply(
     let outcome = locked(state.clone(), everything, "apply", options, progress, async |state, held| {
         run(&desired, options, &config, state, held, approve, progress, async |_, recorded| {
             // Somebody may have applied a newer commit while this one waited for the lock.
-            not_older(workspace, &desired, recorded, options)?;
+            let older = not_older(workspace, &desired, recorded, options)?;
             ownership::signed(&ownership::examine(workspace, &desired, recorded, clock::now())?)?;
             // Without a plan that somebody approved, nobody asks who wrote it.
             let authors = match options.saved {
                 Some(_) => approval::authors(workspace, &desired, recorded)?,
                 None => Authors::default(),
             };
-            Ok(Wanted::Everything(authors))
+            Ok(Wanted::Everything { authors, older })
         })
         .await
     })
@@ -174,33 +179,34 @@ fn on_branch(
     }
 }
 
+/// Is the commit no older than the one that was applied last, or was that allowed?
 fn not_older(
     workspace: &Workspace,
     desired: &Desired,
     recorded: &Recorded,
     options: &ApplyOptions,
-) -> Result<(), EngineError> {
-    let (Some(origin), Some(last), None) = (&desired.origin, &recorded.last_applied, &options.allow_older) else {
-        return Ok(());
-    };
+) -> Result<Option<Override>, EngineError> {
+    let (Some(origin), Some(last)) = (&desired.origin, &recorded.last_applied) else { return Ok(None) };
     let last = last.origin.commit.trim_end_matches("-dirty");
     let commit = origin.commit.trim_end_matches("-dirty");
     if last == commit || last.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
+    let refused =
+        |is: &str| format!("commit {} {is} older than {}, which was applied last", short(commit), short(last));
+    let allowed = |is: &str| options.allow_older.clone().map(|reason| Override { refused: vec![refused(is)], reason });
     match load::open(&workspace.dir)?.contains(commit, last) {
-        Ok(Ancestry::Yes) => Err(EngineError::new(
-            "apply/older",
-            format!("commit {} is older than {}, which was applied last", short(commit), short(last)),
-        )
-        .kind(ErrorKind::Refused)
-        .help("check out the newer commit; or, to go back on purpose, say --allow-older REASON")),
-        Ok(Ancestry::Unknown) | Err(SourceError::UnknownRevision { shallow: true, .. }) => {
-            Err(SourceError::Shallow { ancestor: last.to_owned(), descendant: commit.to_owned() }.into())
-        }
+        Ok(Ancestry::Yes) => allowed("is").map(Some).ok_or_else(|| {
+            EngineError::new("apply/older", refused("is"))
+                .kind(ErrorKind::Refused)
+                .help("check out the newer commit; or, to go back on purpose, say --allow-older REASON")
+        }),
+        Ok(Ancestry::Unknown) | Err(SourceError::UnknownRevision { shallow: true, .. }) => allowed("may be")
+            .map(Some)
+            .ok_or_else(|| SourceError::Shallow { ancestor: last.to_owned(), descendant: commit.to_owned() }.into()),
         // Another history (a force push, a squash that dropped the commit) is not an older one.
-        Ok(Ancestry::No) | Err(SourceError::UnknownRevision { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+        Ok(Ancestry::No) | Err(SourceError::UnknownRevision { .. }) => Ok(None),
+        Err(error) => allowed("may be").map(Some).ok_or_else(|| error.into()),
     }
 }
 
@@ -374,10 +380,11 @@ pub(super) async fn run(
         let authors = match wanted(state.as_ref(), &recorded).await? {
             Wanted::One(change) => {
                 planning::only(&mut plan, *change);
-                in_order(&plan)?;
+                in_order(&plan, desired)?;
                 Authors::default()
             }
-            Wanted::Everything(authors) => {
+            Wanted::Everything { authors, older } => {
+                run.overrides.extend(older);
                 // Whatever comes of the plan: a key that it leaves alone is no less overdue.
                 let mut told = overdue(&context, desired, &recorded, &plan, clock::now());
                 told.extend(unanswered(&context, &managers, desired, &observed));
@@ -397,7 +404,9 @@ pub(super) async fn run(
             approval::judge(desired, &recorded, &plan, &digest, given, authors, clock::now())?;
         plan.refusals.extend(unapproved);
         run.approvals = approvals;
-        if plan.refusals.is_empty() || overridden(&plan, options) {
+        let lifted = overridden(&plan, options);
+        if plan.refusals.is_empty() || lifted.is_some() {
+            run.overrides.extend(lifted);
             let mut needed = leases::of_plan(&journal.lease(), &plan);
             // What was finished before the plan has dates to bring up to date too.
             let outdated = records::outdated(desired, &recorded).into_iter();
@@ -407,12 +416,12 @@ pub(super) async fn run(
             if !approve(&plan)? && !plan.is_empty() {
                 return Ok(None);
             }
-            let applied = applied_plan(&context, digest, origin, started_at, options);
+            let applied = applied_plan(&context, digest, origin, started_at, &run.overrides);
             execute(&mut run, desired, &recorded, &observed, &plan, state.as_ref(), applied).await?;
         } else {
             // Shown in full, then refused.
             let _ = approve(&plan);
-            return Err(refused(&plan));
+            return Err(refused(&plan, options));
         }
         Ok(Some((plan, missing)))
     }
@@ -431,37 +440,74 @@ fn folders(location: &Location, desired: &Desired) -> [PathBuf; 3] {
 
 /// A key that is not as recorded is not touched by hand either: the version that would be made could not be promoted. A
 /// primary that cannot be used is what a person may well want to rotate away from.
-fn in_order(plan: &Plan) -> Result<(), EngineError> {
-    let moved = plan.drift.iter().find(|drift| drift.is_blocking() && drift.reason.code != "primary_unusable");
-    let unknown = plan.unanswered().next();
-    let next = moved.and_then(Drift::next_step);
-    let reason = moved.map(|drift| (&drift.object, &drift.reason));
-    let Some((object, reason)) = reason.or(unknown.map(|waiting| (&waiting.object, &waiting.reason))) else {
-        return Ok(());
-    };
-    let asks_the_provider =
-        plan.changes.iter().any(|change| matches!(change.action, Action::Rotate | Action::Rollback));
-    if !asks_the_provider {
+fn in_order(plan: &Plan, desired: &Desired) -> Result<(), EngineError> {
+    if !plan.changes.iter().any(|change| matches!(change.action, Action::Rotate | Action::Rollback)) {
         return Ok(());
     }
-    Err(EngineError::new("manual/drift", format!("{object}: {}", reason.message)).kind(ErrorKind::Refused).help(
-        next.unwrap_or_else(|| {
-            "`keywheel drift` shows what differs; ask again when the key manager answers".to_owned()
-        }),
-    ))
+    let refused = |message: String, help: String| {
+        Err(EngineError::new("manual/drift", message).kind(ErrorKind::Refused).help(help))
+    };
+    if let Some(moved) = plan.drift.iter().find(|it| it.is_blocking() && it.reason.code != "primary_unusable") {
+        let name = |reference: &Option<String>| reference.clone().unwrap_or_else(|| "nothing".to_owned());
+        let (recorded, observed) = (name(&moved.recorded), name(&moved.observed));
+        let (object, why) = (&moved.object, &moved.reason.message);
+        let message = format!("{object}: {why} (it leads to {observed}, and the record says {recorded})");
+        return refused(message, way_back(moved, desired));
+    }
+    match plan.unanswered().next() {
+        None => Ok(()),
+        Some(unknown) => refused(
+            format!("{}: {}", unknown.object, unknown.reason.message),
+            "ask again once its key manager answers".to_owned(),
+        ),
+    }
 }
 
-fn overridden(plan: &Plan, options: &ApplyOptions) -> bool {
-    options.override_limits.as_ref().is_some_and(|(digest, _)| *digest == plan.digest)
-        && plan.refusals.iter().all(Refusal::is_liftable)
+/// How a person brings a key's stable name back to where the record says that it leads.
+fn way_back(moved: &Drift, desired: &Desired) -> String {
+    let key = moved.object.address().and_then(|address| desired.repository.keys.get(&address)).map(|key| &key.value);
+    let Some((key, recorded)) = key.zip(moved.recorded.as_ref()) else {
+        let otherwise = || "`keywheel drift` shows what differs; bring them to agree, and ask again".to_owned();
+        return moved.next_step().unwrap_or_else(otherwise);
+    };
+    let lead = match (key.kms_provider, &key.kms_alias) {
+        (KmsProvider::AwsKms, Some(alias)) => {
+            let command = if moved.observed.is_some() { "update-alias" } else { "create-alias" };
+            let region = key.kms_region.as_ref().map(|region| format!(" --region {region}")).unwrap_or_default();
+            format!(
+                "find out who moved it, and lead it back: `aws kms {command} --alias-name {alias} --target-key-id \
+                 {recorded}{region}`; then ask again"
+            )
+        }
+        (KmsProvider::Local, _) => format!(
+            "the keystore is not the one that the state database belongs to, or an older copy of it: put back the one whose \
+             newest version is {recorded}, and ask again"
+        ),
+        _ => format!("find out who moved it, and lead it back to {recorded} at its key manager; then ask again"),
+    };
+    let object = &moved.object;
+    format!("{lead}. After an older backup of the state database: `keywheel state reclaim {object} --reason WHY`")
 }
 
-fn refused(plan: &Plan) -> EngineError {
+/// What an override lifts of a plan: every refusal of the plan that it names, or nothing.
+fn overridden(plan: &Plan, options: &ApplyOptions) -> Option<Override> {
+    let (_, reason) = options.override_limits.as_ref().filter(|(digest, _)| *digest == plan.digest)?;
+    let refused: Vec<String> = plan.refusals.iter().map(|refusal| refusal.message.clone()).collect();
+    let is_lifted = !refused.is_empty() && plan.refusals.iter().all(Refusal::is_liftable);
+    is_lifted.then(|| Override { refused, reason: reason.clone() })
+}
+
+fn refused(plan: &Plan, options: &ApplyOptions) -> EngineError {
     let what = plan.refusals.iter().map(|refusal| refusal.message.as_str()).collect::<Vec<_>>().join("; ");
     let help = plan.refusals.first().map(|refusal| refusal.help.replace("DIGEST", &plan.digest)).unwrap_or_default();
     let unapproved = plan.refusals.iter().any(|refusal| refusal.code == approval::MISSING);
     let code = if unapproved { "apply/approvals" } else { "apply/limits" };
-    EngineError::new(code, format!("nothing was applied: {what}")).kind(ErrorKind::Refused).help(help)
+    let other = options.override_limits.as_ref().filter(|(digest, _)| *digest != plan.digest).map(|(digest, _)| {
+        format!("; --override-limits names another plan, {digest}, and this one is {}", plan.digest)
+    });
+    EngineError::new(code, format!("nothing was applied: {what}{}", other.unwrap_or_default()))
+        .kind(ErrorKind::Refused)
+        .help(help)
 }
 
 /// What a saved plan allows of the fresh one.
@@ -495,19 +541,16 @@ fn applied_plan(
     digest: String,
     origin: Origin,
     started_at: Timestamp,
-    options: &ApplyOptions,
+    overrides: &[Override],
 ) -> AppliedPlan {
+    let reasons: Vec<&str> = overrides.iter().map(|overridden| overridden.reason.as_str()).collect();
     AppliedPlan {
         digest,
         origin,
         correlation_id: context.correlation_id.clone(),
         started_at,
         finished_at: None,
-        override_reason: options
-            .override_limits
-            .as_ref()
-            .map(|(_, reason)| reason.clone())
-            .or_else(|| options.allow_older.clone()),
+        override_reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
     }
 }
 
@@ -577,9 +620,11 @@ impl From<StoreError> for EngineError {
                 "check the owner and mode of the file and of its directory; in PostgreSQL, the rights of the role",
             ),
             StoreError::Full { .. } => ("state/full", "make room; nothing was lost, and apply goes on from there"),
-            StoreError::Locked { .. } => {
-                ("state/locked", "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself")
-            }
+            StoreError::Locked { .. } => (
+                "state/locked",
+                "wait for it, with --lock-timeout 5m say; a dead holder's lock frees itself within 90 seconds. `keywheel lock \
+                     list` shows who has it, and `keywheel lock break ID` takes it from somebody who will not come back",
+            ),
             StoreError::Busy { .. } => {
                 ("state/busy", "another program holds the database: let it end, and apply again")
             }

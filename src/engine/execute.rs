@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{Stream, StreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::model::{
@@ -308,8 +308,8 @@ impl<'a> Course<'a> {
                 key = state.key(key.id).await?.ok_or_else(vanished)?;
             }
             if key.state != KeyState::Active {
-                // A person overrode a hold: should this be interrupted, the next apply is to go on with it.
-                (key.state, key.state_reason, key.failures, key.retry_at) = (KeyState::Active, None, 0, None);
+                // A person overrides a hold, which stays: failures of before do not stop this, should it be interrupted.
+                (key.failures, key.retry_at) = (0, None);
                 pending.push(Write::Key(Box::new(key.clone())));
             }
             let workflow = if change.action == Action::Rollback { Workflow::Rollback } else { Workflow::Rotate };
@@ -349,6 +349,15 @@ impl<'a> Course<'a> {
             // With the intent, so that the mark stays whatever becomes of the rotation.
             primary.compromised_at = primary.compromised_at.or(Some(now));
             pending.push(Write::Version(Box::new(primary.clone())));
+            let incident = change.after.as_ref().and_then(|after| after.get("incident"));
+            let marked = json!({
+                "provider_ref": primary.provider_ref, "number": primary.number, "compromised_at": primary.compromised_at,
+                "incident": incident, "reason": rotation.reason, "rotation_id": rotation.id,
+            });
+            let object = ObjectRef::key(&address);
+            pending.push(scope.audit("version.compromised".to_owned(), &object, None, Some(marked)));
+            let fact = facts::compromised(&address, primary, &rotation, incident);
+            pending.extend(scope.context.tell(document, fact));
         }
         let work = Work { rotation, key, request, version, next_number, left_over: false, open_since: None, pending };
         Ok(Job { policy: policy_of(document), manager, work })

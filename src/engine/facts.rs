@@ -1,9 +1,9 @@
 //! Facts about keys that are worth telling, each in words and with its identity.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::diagnostic::Finding;
-use crate::model::{Address, KeyRecord, KeyState, MessageKind, Name, VersionRecord, Workflow};
+use crate::model::{Address, KeyRecord, KeyState, MessageKind, Name, RotationRecord, VersionRecord, Workflow};
 use crate::plan::{Action, Waiting, instant};
 use crate::provider::ProviderPlace;
 
@@ -163,6 +163,24 @@ pub(super) fn held(work: &Work) -> Fact {
         details: json!({
             "reason": reason, "since": work.rotation.finished_at, "rotation_id": work.rotation.id,
             "primary": work.rotation.to_ref,
+        }),
+    }
+}
+
+/// A primary is in the wrong hands, and its key rotates away from it.
+pub(super) fn compromised(
+    address: &Address,
+    version: &VersionRecord,
+    rotation: &RotationRecord,
+    incident: Option<&Value>,
+) -> Fact {
+    Fact {
+        kind: MessageKind::VersionCompromised,
+        identity: rotation.id.to_string(),
+        text: format!("{address} rotates at once: {}", rotation.reason),
+        details: json!({
+            "provider_ref": version.provider_ref, "number": version.number, "compromised_at": version.compromised_at,
+            "incident": incident, "reason": rotation.reason, "rotation_id": rotation.id,
         }),
     }
 }

@@ -1,10 +1,12 @@
 //! `history`: the rotations that were begun, the newest first, and what became of each.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::document::Repository;
-use crate::model::{Recorded, Timestamp};
+use crate::model::{AppliedPlan, Recorded, Timestamp};
 use crate::store::{HistoryEntry, HistoryFilter};
 
 use super::load::{Known, load_with_record};
@@ -22,6 +24,21 @@ pub struct HistoryReport {
     pub truncated: bool,
     /// The rotations, the newest first.
     pub rotations: Vec<HistoryEntry>,
+    /// The applies among theirs that something refused, and that were done all the same.
+    pub overrides: Vec<Overridden>,
+}
+
+/// An apply that a person had done although a limit or an order of commits refused it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Overridden {
+    /// When it began.
+    pub at: Timestamp,
+    /// Which apply.
+    pub correlation_id: String,
+    /// Of which commit.
+    pub commit: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// The rotations that match.
@@ -46,14 +63,25 @@ pub async fn history(
     if rotations.is_empty() {
         known(&desired.repository, &recorded, filter)?;
     }
-    Ok(cut(rotations, filter.limit, clock::now()))
+    let mut report = cut(rotations, filter.limit, clock::now());
+    let runs: BTreeSet<&str> = report.rotations.iter().map(|rotation| rotation.correlation_id.as_str()).collect();
+    let overridden = state.overridden().await?.into_iter().filter(|plan| runs.contains(plan.correlation_id.as_str()));
+    report.overrides = overridden.filter_map(Overridden::of).collect();
+    Ok(report)
+}
+
+impl Overridden {
+    fn of(plan: AppliedPlan) -> Option<Self> {
+        let AppliedPlan { origin, correlation_id, started_at: at, override_reason, .. } = plan;
+        Some(Self { at, correlation_id, commit: origin.commit, reason: override_reason? })
+    }
 }
 
 fn cut(mut rotations: Vec<HistoryEntry>, limit: Option<u32>, as_of: Timestamp) -> HistoryReport {
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
     let truncated = rotations.len() > limit;
     rotations.truncate(limit);
-    HistoryReport { as_of, no_database_at: None, truncated, rotations }
+    HistoryReport { as_of, no_database_at: None, truncated, rotations, overrides: Vec::new() }
 }
 
 /// A filter that names what nobody knows is a mistake, and not an empty list. (A key that was forgotten has a history.)

@@ -26,7 +26,7 @@ pub enum Request {
         /// Why.
         reason: String,
     },
-    /// A rotation now, because the primary is in the wrong hands: nothing holds it, and the old version is marked.
+    /// A rotation now, because the primary is in the wrong hands, whatever holds or stops the key; the old version is marked.
     Compromised {
         /// Why.
         reason: String,
@@ -145,26 +145,37 @@ pub(super) async fn change(
         Request::Rotate { .. } | Request::Compromised { .. } | Request::Rollback { .. } | Request::Destroy { .. }
     );
     if starts && !rotation_enabled()? {
-        let message = "KEY_ROTATION_ENABLED=false starts nothing anywhere".to_owned();
-        return Err(refused("manual/switched-off", message).help("unset KEY_ROTATION_ENABLED"));
+        let message = "KEY_ROTATION_ENABLED=false starts nothing anywhere, not even in an emergency".to_owned();
+        let help = format!(
+            "for this one command: `KEY_ROTATION_ENABLED=true keywheel {} {address} ...`; nothing else begins by that",
+            request.word()
+        );
+        return Err(refused("manual/switched-off", message).help(help));
     }
     match request {
         Request::Rotate { reason } => {
-            in_state(address, record, &[KeyState::Active])?;
+            in_state(address, record, request, &[KeyState::Active])?;
             nothing_holds(desired, address, record)?;
             Ok(manual(address, record, Action::Rotate, RotationCause::Manual.as_str(), reason))
         }
         Request::Compromised { reason, incident } => {
-            in_state(address, record, &[KeyState::Active, KeyState::Held, KeyState::Parked])?;
+            in_state(address, record, request, &[KeyState::Active, KeyState::Held, KeyState::Parked])?;
             let number = record.primary_version.as_ref().map_or(0, |version| version.number);
+            let stays = match record.state {
+                KeyState::Held => "; the key stays held until `release`",
+                KeyState::Parked => "; the key stays parked until `resume`",
+                _ => "",
+            };
             let message = format!(
                 "{reason} (incident {incident}); version {number} is marked compromised, and what it encrypted still \
-                 decrypts with it: encrypt that anew"
+                 decrypts with it: encrypt that anew{stays}"
             );
-            Ok(manual(address, record, Action::Rotate, RotationCause::Compromised.as_str(), &message))
+            let change = manual(address, record, Action::Rotate, RotationCause::Compromised.as_str(), &message);
+            let incident = Map::from_iter([("incident".to_owned(), Value::from(incident.as_str()))]);
+            Ok(Change { after: Some(incident), ..change })
         }
         Request::Rollback { reason } => {
-            in_state(address, record, &[KeyState::Active, KeyState::Parked])?;
+            in_state(address, record, request, &[KeyState::Active, KeyState::Parked])?;
             let history = latest(state, record).await?;
             let versions = state.versions(record.id).await?;
             let previous = previous(address, record, history.as_ref(), &versions, clock::now())?;
@@ -174,15 +185,15 @@ pub(super) async fn change(
             Ok(Change { before, after: refs(&previous.provider_ref), ..change })
         }
         Request::Release { reason } => {
-            in_state(address, record, &[KeyState::Held])?;
+            in_state(address, record, request, &[KeyState::Held])?;
             Ok(manual(address, record, Action::Release, "manual", reason))
         }
         Request::Park { reason } => {
-            in_state(address, record, &[KeyState::Active])?;
+            in_state(address, record, request, &[KeyState::Active])?;
             Ok(manual(address, record, Action::Park, "manual", reason))
         }
         Request::Resume { reason } => {
-            in_state(address, record, &[KeyState::Parked])?;
+            in_state(address, record, request, &[KeyState::Parked])?;
             Ok(manual(address, record, Action::Resume, "manual", reason))
         }
         Request::Forget { reason } => Ok(manual(address, record, Action::Forget, "manual", reason)),
@@ -209,10 +220,11 @@ pub(super) async fn change(
         }
         Request::Attest { version, fact, reason } => {
             let version = old_version(state, record, address, *version).await?;
-            let change = of_version(address, record, Action::Attest, &version, version.state, reason);
-            let mut after = plan::version_after(&version, version.state);
-            after.insert(fact.field().to_owned(), Value::from(true));
-            Ok(Change { after: Some(after), ..change })
+            let mut change = of_version(address, record, Action::Attest, &version, version.state, reason);
+            if let Some(after) = &mut change.after {
+                after.insert(fact.field().to_owned(), Value::from("when it is applied"));
+            }
+            Ok(change)
         }
     }
 }
@@ -329,7 +341,7 @@ fn unknown(recorded: &Recorded, address: &Address) -> EngineError {
     EngineError::new("manual/unknown-key", format!("{address} is not a key that was applied")).help(help)
 }
 
-fn in_state(address: &Address, record: &KeyRecord, wanted: &[KeyState]) -> Result<(), EngineError> {
+fn in_state(address: &Address, record: &KeyRecord, request: &Request, wanted: &[KeyState]) -> Result<(), EngineError> {
     if wanted.contains(&record.state) && record.primary_version.is_some() {
         return Ok(());
     }
@@ -337,6 +349,9 @@ fn in_state(address: &Address, record: &KeyRecord, wanted: &[KeyState]) -> Resul
     let help = match record.state {
         KeyState::Held => "it was rolled back: `keywheel release` ends the hold",
         KeyState::Parked => "`keywheel resume` lets it rotate again",
+        KeyState::Active if matches!(request, Request::Release { .. } | Request::Resume { .. }) => {
+            "it is neither parked nor held: there is nothing to resume or to release"
+        }
         _ => "`keywheel explain` says why",
     };
     Err(refused("manual/state", format!("{address} is {}{because}", record.state)).help(help))

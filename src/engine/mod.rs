@@ -71,7 +71,7 @@ pub use checkpoint::{Against, AuditVerified, CheckpointCheck, CheckpointReport, 
 pub use compliance::{AuditEvidence, ComplianceOptions, ComplianceReport, ComplianceSummary, compliance};
 pub use explain::{Applied, Due, Explained, Explanation, Field, FieldOrigin, Obstacle, Upcoming, Version, explain};
 pub use forecast::{ForecastOptions, forecast};
-pub use history::{HistoryReport, history};
+pub use history::{HistoryReport, Overridden, history};
 pub use init::{InitReport, init};
 pub use load::load;
 pub use locks::{LockReport, break_lock, locks};

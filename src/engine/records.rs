@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::model::{
@@ -38,6 +38,7 @@ pub(super) async fn documents_and_policies(
     let mut ids: PolicyIds = recorded.policies.iter().map(|(address, record)| (address.clone(), record.id)).collect();
     let mut writes = vec![Write::AppliedPlan(Box::new(applied.clone()))];
     writes.extend(run.approvals.iter().map(|approval| approval.audit(&run.scope, &applied.digest)));
+    writes.extend(run.overrides.iter().flat_map(|overridden| overridden.audit(&run.scope, plan, &applied.digest)));
     let started = Instant::now();
     let mut done = Vec::new();
     for change in &plan.changes {
@@ -251,7 +252,8 @@ async fn attest(
     let versions = state.versions(key.id).await?;
     let mut version =
         versions.into_iter().find(|version| Some(version.number) == change.version).ok_or_else(vanished)?;
-    let says = |fact: Fact| change.after.as_ref().is_some_and(|after| after.contains_key(fact.field()));
+    let field = |fields: &Option<Map<String, Value>>, fact: Fact| fields.as_ref()?.get(fact.field()).cloned();
+    let says = |fact: Fact| field(&change.after, fact) != field(&change.before, fact);
     let now = Some(clock::now());
     if says(Fact::Rewrapped) {
         version.rewrapped_at = now;
@@ -280,9 +282,10 @@ fn forget(scope: &Scope<'_>, recorded: &Recorded, record: &KeyRecord, change: &C
         writes.push(Write::Rotation(Box::new(RotationRecord { updated_at: now, finished_at: Some(now), ..abandoned })));
     }
     writes.push(if change.reason.code == "manual" {
-        let primary = record.primary_version.as_ref().map(|version| json!({ "primary": version.provider_ref }));
+        let primary = record.primary_version.as_ref().map(|version| &version.provider_ref);
+        let was = json!({ "primary": primary, "rotation_policy": record.key.rotation_policy });
         let why = json!({ "reason": change.reason.message });
-        scope.audit("key.forgotten".to_owned(), &change.object, primary, Some(why))
+        scope.audit("key.forgotten".to_owned(), &change.object, Some(was), Some(why))
     } else {
         scope.audit_change(change)
     });

@@ -1,12 +1,12 @@
 //! One apply under way: what it works with, and what it has done so far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::model::{AuditEntry, Name, ObjectRef, Origin};
-use crate::plan::{Action, Change, Reason};
+use crate::plan::{Action, Change, Plan, Reason};
 use crate::store::Write;
 
 use super::approval::Counted;
@@ -31,8 +31,33 @@ pub(super) struct Run<'a> {
     pub not_started: Vec<NotStarted>,
     /// The approvals of its plan.
     pub approvals: Vec<Counted>,
+    /// What refused it, and was overridden.
+    pub overrides: Vec<Override>,
     /// Rotated keys of each policy, and failed ones.
     rotated: BTreeMap<(Name, Name), (usize, usize)>,
+}
+
+/// What refused an apply, and why a person had it done all the same.
+#[derive(Debug)]
+pub(super) struct Override {
+    pub refused: Vec<String>,
+    pub reason: String,
+}
+
+impl Override {
+    /// Its entries in the audit log: one in the chain of each tenant whose objects the plan changes.
+    pub(super) fn audit(&self, scope: &Scope<'_>, plan: &Plan, digest: &str) -> Vec<Write> {
+        let Self { refused, reason } = self;
+        let after = json!({ "digest": digest, "refused": refused, "reason": reason });
+        let object = |tenant: &Option<Name>| tenant.as_ref().map_or_else(ObjectRef::config, ObjectRef::tenant);
+        let mut objects: BTreeSet<ObjectRef> =
+            plan.changes.iter().map(|change| object(&change.object.tenant_id)).collect();
+        if objects.is_empty() {
+            objects.insert(ObjectRef::config());
+        }
+        let entry = |object: &ObjectRef| scope.audit("plan.overridden".to_owned(), object, None, Some(after.clone()));
+        objects.iter().map(entry).collect()
+    }
 }
 
 /// What became of a change.
@@ -72,7 +97,8 @@ impl Finished {
 impl<'a> Run<'a> {
     pub(super) fn new(scope: Scope<'a>) -> Self {
         let (done, rotated) = (BTreeMap::new(), BTreeMap::new());
-        Self { scope, done, failed: Vec::new(), not_started: Vec::new(), approvals: Vec::new(), rotated }
+        let (approvals, overrides) = (Vec::new(), Vec::new());
+        Self { scope, done, failed: Vec::new(), not_started: Vec::new(), approvals, overrides, rotated }
     }
 
     pub(super) fn succeed(&mut self, object: ObjectRef, action: Action, version: Option<String>, started: Instant) {

@@ -9,8 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::model::{
-    AuditEntry, KeyRecord, KeyState, KmsProvider, Name, ObjectRef, Outcome, Phase, Retention, RotationRecord, Step,
-    StepRecord, Timestamp, VersionRecord, VersionState, Workflow,
+    AuditEntry, KeyRecord, KeyState, KmsProvider, Name, ObjectRef, Outcome, Phase, Retention, RotationCause,
+    RotationRecord, Step, StepRecord, Timestamp, VersionRecord, VersionState, Workflow,
 };
 use crate::provider::{CreateVersion, ErrorKind, KeyManager, ProviderError};
 use crate::rotation::{Event as StepEvent, Next, RETRY_BUDGET, Status, abandon, next_step, record, retry_delay};
@@ -438,8 +438,11 @@ fn settle(context: &Context, work: &mut Work) {
         work.pending.push(Write::Version(Box::new(new.clone())));
         work.key.primary_version = Some(new.clone());
     }
-    work.key.state = if rolled_back { KeyState::Held } else { KeyState::Active };
-    work.key.state_reason = rolled_back.then(|| work.rotation.reason.clone());
+    // An emergency is no word on what a person stopped: that stays until a person says otherwise.
+    if rolled_back || work.rotation.cause != RotationCause::Compromised {
+        work.key.state = if rolled_back { KeyState::Held } else { KeyState::Active };
+        work.key.state_reason = rolled_back.then(|| work.rotation.reason.clone());
+    }
     match work.rotation.workflow {
         Workflow::Rotate => {
             work.key.last_rotation_at = Some(now);
@@ -459,8 +462,11 @@ fn settle(context: &Context, work: &mut Work) {
     context.correlation_id.clone_into(&mut work.key.correlation_id);
     work.pending.push(Write::Key(Box::new(work.key.clone())));
     let before = from.map(|version| json!({ "primary": version.provider_ref }));
-    let after =
-        json!({ "primary": work.rotation.to_ref, "rotation_id": work.rotation.id, "cause": work.rotation.cause });
+    let rotation = &work.rotation;
+    let after = json!({
+        "primary": rotation.to_ref, "rotation_id": rotation.id, "cause": rotation.cause, "reason": rotation.reason,
+        "rotation_policy": work.key.key.rotation_policy,
+    });
     let action = match work.rotation.workflow {
         Workflow::Rotate => "key.rotated",
         Workflow::Rollback => "key.rolled_back",

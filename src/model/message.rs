@@ -31,6 +31,8 @@ words! {
         KeyHeld = "key_held",
         /// A key missed a slot.
         KeyOverdue = "key_overdue",
+        /// A person marked the primary version of a key as compromised, and rotates away from it.
+        VersionCompromised = "version_compromised",
         /// A version was made twice; the second one is kept, and out of use.
         VersionOrphaned = "version_orphaned",
         /// An old version was disabled.

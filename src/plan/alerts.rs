@@ -24,7 +24,7 @@ use crate::diagnostic::Finding;
 use crate::document::Repository;
 use crate::model::{
     Address, EncryptionKey, KeyRecord, KeyState, Name, ObjectRef, PastRotation, PolicyStatus, Recorded, RotationPolicy,
-    RotationTrigger, Severity, Timestamp, times,
+    RotationTrigger, Severity, Timestamp, VersionRecord, times,
 };
 
 /// A key that ends within so long is told of.
@@ -59,6 +59,7 @@ const NAMED: usize = 3;
 
 /// Every code of an alert, and what it means. A code never changes its meaning, so that it is safe to filter by.
 pub const CODES: &[(&str, &str)] = &[
+    (COMPROMISED, "A version of a key is marked compromised, and is neither disabled nor destroyed."),
     (EXPIRED, "The day after which a key should no longer be used has passed."),
     (EXPIRES, "A key ends within 30 days."),
     (EXPIRES_WITHOUT_POLICY, "A key ends within 30 days, and no active policy rotates it."),
@@ -74,6 +75,7 @@ pub const CODES: &[(&str, &str)] = &[
     (USAGE, "The primary version of a key was used as often as its policy's usage_threshold_warning says, or more."),
 ];
 
+const COMPROMISED: &str = "alert/compromised";
 const EXPIRED: &str = "alert/expired";
 const EXPIRES: &str = "alert/expires";
 const EXPIRES_WITHOUT_POLICY: &str = "alert/expires-without-policy";
@@ -104,6 +106,8 @@ pub struct AlertInputs<'a> {
     pub recorded: &'a Recorded,
     /// The past of the keys that [`to_look_up`] names.
     pub past: &'a Past,
+    /// The versions that are marked compromised and decrypt all the same.
+    pub compromised: &'a [VersionRecord],
     /// What was found already, and is not said again.
     pub said: &'a [Finding],
     /// The instant that they speak of.
@@ -136,6 +140,10 @@ pub fn alerts(inputs: &AlertInputs<'_>, concerns: impl Fn(&ObjectRef) -> bool) -
     let errors: BTreeMap<Uuid, &str> = (inputs.recorded.unfinished.iter())
         .filter_map(|rotation| Some((rotation.key_id, rotation.error.as_deref()?)))
         .collect();
+    let mut compromised: BTreeMap<Uuid, Vec<&VersionRecord>> = BTreeMap::new();
+    for version in inputs.compromised {
+        compromised.entry(version.key_id).or_default().push(version);
+    }
     let mut found = Vec::new();
     let mut used: BTreeSet<(&Name, &Name)> = BTreeSet::new();
     for (address, located) in &inputs.documents.keys {
@@ -150,6 +158,8 @@ pub fn alerts(inputs: &AlertInputs<'_>, concerns: impl Fn(&ObjectRef) -> bool) -
             timings: &timings,
             now: inputs.now,
         };
+        let marked = record.and_then(|record| compromised.get(&record.id));
+        found.extend(marked.and_then(|versions| looked_at.compromised(versions)));
         looked_at.standing(&errors, &mut found);
         found.extend(record.and_then(|record| looked_at.usage(inputs.recorded.usage_of(record))));
         looked_at.end(&mut found);
@@ -240,6 +250,34 @@ impl Key<'_> {
             }
             KeyState::Forgotten => {}
         }
+    }
+
+    /// What is in the wrong hands is still in use, or still reads what it encrypted.
+    fn compromised(&self, versions: &[&VersionRecord]) -> Option<Alert> {
+        let (address, since) = (self.address, versions.iter().filter_map(|version| version.compromised_at).min()?);
+        let primary = self.record?.primary_version.as_ref()?;
+        let old: Vec<String> =
+            versions.iter().filter(|it| it.id != primary.id).map(|version| version.number.to_string()).collect();
+        let (which, is, decrypt) = match old.as_slice() {
+            [one] => (format!("version {one}"), "is", "decrypts"),
+            several => (format!("versions {}", several.join(", ")), "are", "decrypt"),
+        };
+        let many = "have a version that is marked compromised and still decrypts";
+        if old.len() < versions.len() {
+            let number = primary.number;
+            let message = format!(
+                "version {number} of {address} is marked compromised since {}, and is still the primary",
+                instant(since)
+            );
+            let help =
+                "`keywheel apply` finishes a rotation that was begun; otherwise `keywheel rotate --compromised` again";
+            return Some(self.alert(COMPROMISED, message, many).help(help));
+        }
+        let since = instant(since);
+        let message = format!("{which} of {address} {is} marked compromised since {since}, and still {decrypt}");
+        let help = "encrypt anew what it encrypted, and record that (`keywheel attest`); a policy with `old_key_disposition: \
+                    disable` disables it then";
+        Some(self.alert(COMPROMISED, message, many).help(help))
     }
 
     fn failed(&self, record: &KeyRecord, error: Option<&str>) -> Alert {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::document::Repository;
 use crate::model::{
     Address, EncryptionKey, Freeze, KeyRecord, KeyState, Phase, PolicyStatus, Recorded, RotationCause, RotationPolicy,
-    RotationRecord, RotationTrigger, Timestamp, times,
+    RotationRecord, RotationTrigger, Timestamp, Workflow, times,
 };
+use crate::rotation::RETRY_BUDGET;
 use crate::schedule::{Decision, Hold, KeyHistory, Served, Timing, freeze_applies};
 
 use super::Reason;
@@ -191,19 +192,28 @@ pub fn held_back(
     record: &KeyRecord,
     now: Timestamp,
 ) -> Option<(Reason, Option<Timestamp>)> {
+    stopped(record).map(|reason| (reason, None)).or_else(|| tried_later(desired, recorded, record, now))
+}
+
+/// A key that waits for a person.
+fn stopped(record: &KeyRecord) -> Option<Reason> {
     let because = record.state_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     match record.state {
         KeyState::Held => {
-            return Some((
-                Reason::new("held", format!("it was rolled back, and is held until `release`{because}")),
-                None,
-            ));
+            Some(Reason::new("held", format!("it was rolled back, and is held until `release`{because}")))
         }
-        KeyState::Parked => {
-            return Some((Reason::new("parked", format!("it is parked until `resume`{because}")), None));
-        }
-        KeyState::Pending | KeyState::Active | KeyState::Forgotten => {}
+        KeyState::Parked => Some(Reason::new("parked", format!("it is parked until `resume`{because}"))),
+        KeyState::Pending | KeyState::Active | KeyState::Forgotten => None,
     }
+}
+
+/// A key that failed, and has its time before it is tried again.
+fn tried_later(
+    desired: &Repository,
+    recorded: &Recorded,
+    record: &KeyRecord,
+    now: Timestamp,
+) -> Option<(Reason, Option<Timestamp>)> {
     let retry_at = record.retry_at.filter(|at| *at > now)?;
     if is_edited(desired, recorded, record) {
         return None;
@@ -214,7 +224,8 @@ pub fn held_back(
 }
 
 /// Why an unfinished workflow is not gone on with now; none if it may be. That of an old version always is: it moves no
-/// name, and a key that waits for a person must not wait behind it.
+/// name, and a key that waits for a person must not wait behind it. What a person began in spite of a hold or a park goes
+/// on in spite of it, too, until its own failures stop it.
 #[must_use]
 pub fn finish_held_back(
     desired: &Repository,
@@ -223,7 +234,14 @@ pub fn finish_held_back(
     record: &KeyRecord,
     now: Timestamp,
 ) -> Option<(Reason, Option<Timestamp>)> {
-    if rotation.phase == Phase::Retiring { None } else { held_back(desired, recorded, record, now) }
+    if rotation.phase == Phase::Retiring {
+        return None;
+    }
+    let overrides = rotation.cause == RotationCause::Compromised || rotation.workflow == Workflow::Rollback;
+    if overrides && record.failures < RETRY_BUDGET {
+        return tried_later(desired, recorded, record, now);
+    }
+    held_back(desired, recorded, record, now)
 }
 
 /// Do git's documents of a key or of its policy differ from what was applied?

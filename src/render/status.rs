@@ -1,7 +1,7 @@
 //! Keys and rotations as tables.
 
 use crate::diagnostic::Finding;
-use crate::engine::{HistoryReport, PendingDestruction, Standing, StatusEntry, StatusReport};
+use crate::engine::{HistoryReport, Overridden, PendingDestruction, Standing, StatusEntry, StatusReport};
 use crate::model::{Phase, Severity, Timestamp};
 
 use super::style::{self, paint};
@@ -183,6 +183,13 @@ pub fn history(report: &HistoryReport, view: View) -> String {
         if let Some(error) = &entry.error {
             text += &format!("    {}\n", fitted(&format!("error: {}", safe(error)), view, 4));
         }
+    }
+    if !report.overrides.is_empty() {
+        text.push('\n');
+    }
+    for Overridden { at, correlation_id, reason, .. } in &report.overrides {
+        let what = format!("the apply {} was refused, and done all the same: {}", safe(correlation_id), safe(reason));
+        text += &format!("{} {}  {what}\n", paint(style::WARNING, "!"), time::instant(*at));
     }
     if report.truncated {
         text += &paint(style::DIM, "\nThere are more: raise --limit to see them.\n");

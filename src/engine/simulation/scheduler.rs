@@ -397,8 +397,9 @@ async fn work(world: Arc<World>, process: Arc<Process>, script: Rc<Script>, roun
             let recorded = state.recorded().await?;
             let wanted = leases::Wanted::everything(&desired.repository, &recorded);
             under_lock(state, wanted, "apply", &options, &Quiet, async |state, lease| {
-                let everything =
-                    async |_: &dyn State, _: &_| Ok(Wanted::Everything(crate::engine::ownership::Authors::default()));
+                let everything = async |_: &dyn State, _: &_| {
+                    Ok(Wanted::Everything { authors: crate::engine::ownership::Authors::default(), older: None })
+                };
                 run(&desired, &options, &config, state, lease, &approve, &Quiet, everything).await
             })
             .await?

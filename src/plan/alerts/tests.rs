@@ -50,13 +50,14 @@ struct Fleet {
     documents: Repository,
     recorded: Recorded,
     past: Past,
+    compromised: Vec<VersionRecord>,
 }
 
 impl Fleet {
     fn new(text: &str) -> Self {
         let documents = documents(text);
         let recorded = as_recorded(&documents, &BTreeMap::new(), now());
-        Self { documents, recorded, past: Past::new() }
+        Self { documents, recorded, past: Past::new(), compromised: Vec::new() }
     }
 
     fn of(policy_fields: &str) -> Self {
@@ -93,8 +94,8 @@ impl Fleet {
         let wanted = to_look_up(&self.documents, &self.recorded, now());
         let past =
             self.past.iter().filter(|(id, _)| wanted.contains(id)).map(|(id, past)| (*id, past.clone())).collect();
-        let Self { documents, recorded, .. } = self;
-        alerts(&AlertInputs { documents, recorded, past: &past, said, now: now() }, |_| true)
+        let Self { documents, recorded, compromised, .. } = self;
+        alerts(&AlertInputs { documents, recorded, past: &past, compromised, said, now: now() }, |_| true)
     }
 
     fn codes(&self) -> Vec<String> {
@@ -109,6 +110,38 @@ impl Fleet {
 #[test]
 fn a_fleet_in_order_has_no_alert() {
     let fleet = Fleet::of(DAILY).rotated(true, &[hours(10), hours(34), hours(58), hours(82), hours(106), hours(130)]);
+    assert_eq!(fleet.codes(), [""; 0]);
+}
+
+#[test]
+fn a_compromised_version_is_told_while_it_is_in_use_or_decrypts() {
+    let mut fleet = Fleet::of(DAILY).rotated(true, &[hours(10)]);
+    let key_id = fleet.key().id;
+    let primary = VersionRecord::new(Uuid::from_u128(1), key_id, 1, "ref-1".to_owned(), now());
+    fleet.key().primary_version = Some(primary.clone());
+    let marked = |number: u32| VersionRecord {
+        compromised_at: Some(at("2026-11-23T08:00:00Z")),
+        ..VersionRecord::new(Uuid::from_u128(number.into()), key_id, number, format!("ref-{number}"), now())
+    };
+    fleet.compromised = vec![VersionRecord { compromised_at: Some(now()), ..primary.clone() }];
+    let told = fleet.look();
+    assert_eq!(fleet.codes(), ["alert/compromised"]);
+    assert_eq!(
+        told[0].message,
+        "version 1 of acme/k is marked compromised since 2026-11-24T12:00:00Z, and is still the primary"
+    );
+    fleet.compromised = vec![marked(7)];
+    assert_eq!(
+        fleet.messages(),
+        ["version 7 of acme/k is marked compromised since 2026-11-23T08:00:00Z, and still decrypts"]
+    );
+    fleet.compromised = vec![marked(7), marked(9)];
+    assert_eq!(
+        fleet.messages(),
+        ["versions 7, 9 of acme/k are marked compromised since 2026-11-23T08:00:00Z, and still decrypt"]
+    );
+    // Of a key that is in no document nothing is said.
+    fleet.compromised = vec![VersionRecord { key_id: Uuid::nil(), ..marked(7) }];
     assert_eq!(fleet.codes(), [""; 0]);
 }
 

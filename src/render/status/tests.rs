@@ -69,12 +69,9 @@ fn a_narrow_terminal_keeps_the_full_history_within_its_width() {
 
 #[test]
 fn a_history_shows_what_failed_and_why() {
-    let report = HistoryReport {
-        as_of: now(),
-        no_database_at: None,
-        truncated: true,
-        rotations: vec![rotation(true), rotation(false)],
-    };
+    let rotations = vec![rotation(true), rotation(false)];
+    let report =
+        HistoryReport { as_of: now(), no_database_at: None, truncated: true, rotations, overrides: Vec::new() };
     insta::assert_snapshot!(plain(&history(&report, PLAIN)), @"
     STARTED               KEY                                             WHAT      STATUS     TOOK   CAUSE  CORRELATION ID
     2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotation  settled    2.3 s  due    01a20700-1cf2
@@ -88,15 +85,24 @@ fn a_history_shows_what_failed_and_why() {
 }
 
 #[test]
-fn the_full_history_shows_versions_and_reasons() {
-    let report =
-        HistoryReport { as_of: now(), no_database_at: None, truncated: false, rotations: vec![rotation(true)] };
+fn the_full_history_shows_versions_reasons_and_overrides() {
+    let overrides = Overridden {
+        at: now(),
+        correlation_id: "01a20700-1cf2".to_owned(),
+        commit: "6f9e3efd".to_owned(),
+        reason: "the auditor asked for it".to_owned(),
+    };
+    let overrides = vec![overrides];
+    let rotations = vec![rotation(true)];
+    let report = HistoryReport { as_of: now(), no_database_at: None, truncated: false, rotations, overrides };
     insta::assert_snapshot!(plain(&history(&report, View { full: true, ..PLAIN })), @"
     STARTED               KEY                                             WHAT      STATUS   TOOK   CAUSE  CORRELATION ID
     2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key  rotation  settled  2.3 s  due    01a20700-1cf2
 
       2026-11-23T05:20:00Z  healthcare-org-123/patient-data-encryption-key: due since 2026-11-23T02:00:00Z
         key:6 -> key:7
+
+    ! 2026-11-23T05:20:00Z  the apply 01a20700-1cf2 was refused, and done all the same: the auditor asked for it
     ");
 }
 

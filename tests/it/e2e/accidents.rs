@@ -76,7 +76,10 @@ fn the_switch_starts_nothing_anywhere() {
     off(NIGHT, APPLY).exits(0);
     for command in [&["rotate"][..], &["rotate", "--compromised", "--incident", "INC-1"], &["rollback"]] {
         let rest = ["acme/patients", "--reason", "a test", "--auto-approve"];
-        off(NIGHT, &[command, &rest].concat()).exits(3).error("manual/switched-off");
+        let run = off(NIGHT, &[command, &rest].concat()).exits(3).error("manual/switched-off");
+        let way_out = format!("`KEY_ROTATION_ENABLED=true keywheel {} acme/patients ...`", command[0]);
+        let said = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&way_out), "{said}");
     }
     assert_eq!(sandbox.sql("SELECT count(*) AS n FROM key_versions"), [json!({"n": 1})]);
 }

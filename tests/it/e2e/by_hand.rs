@@ -159,6 +159,173 @@ reason: the books are closed
     sandbox.keywheel(&["rotate", "acme/patients", "--compromised", "--reason", "a leak"]).exits(1);
 }
 
+const EMERGENCY: &[&str] = &["rotate", "acme/patients", "--compromised", "--incident", "INC-77"];
+
+/// An emergency of the one key, at once.
+fn emergency(reason: &'static str) -> Vec<&'static str> {
+    [EMERGENCY, &["--reason", reason, "--auto-approve"]].concat()
+}
+
+/// Text without its line breaks.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn key_state(sandbox: &Sandbox) -> Value {
+    sandbox.sql("SELECT state, state_reason FROM encryption_keys").remove(0)
+}
+
+#[test]
+fn an_emergency_leaves_a_key_parked_or_held_as_a_person_had_it() {
+    let sandbox = rotated(NIGHTLY);
+    sandbox.at("2026-03-02 03:00:00", &by_hand("park")).exits(0);
+    let parked = key_state(&sandbox);
+    assert_eq!(parked, json!({"state": "parked", "state_reason": "an old client breaks"}));
+    let run = sandbox.at("2026-03-02 03:10:00", &emergency("stolen laptop")).exits(0);
+    assert!(flat(&run.stdout).contains("the key stays parked until `resume`"), "{}", run.stdout);
+    assert_eq!((key_state(&sandbox), versions(&sandbox).len()), (parked, 3));
+    // Due, and still parked.
+    sandbox.at(NEXT_NIGHT, APPLY).exits(0);
+    assert_eq!(versions(&sandbox).len(), 3);
+    sandbox.at(NEXT_NIGHT, &by_hand("resume")).exits(0);
+    sandbox.at(NEXT_NIGHT, APPLY).exits(0);
+    assert_eq!(versions(&sandbox).len(), 4);
+
+    let sandbox = rotated(NIGHTLY);
+    sandbox.at("2026-03-02 03:00:00", &by_hand("rollback")).exits(0);
+    let held = key_state(&sandbox);
+    let run = sandbox.at("2026-03-02 03:10:00", &emergency("stolen laptop")).exits(0);
+    assert!(flat(&run.stdout).contains("the key stays held until `release`"), "{}", run.stdout);
+    assert_eq!((&held["state"], key_state(&sandbox), versions(&sandbox).len()), (&json!("held"), held.clone(), 3));
+    sandbox.at(NEXT_NIGHT, &by_hand("release")).exits(0);
+    assert_eq!(key_state(&sandbox)["state"], "active");
+}
+
+#[test]
+fn an_emergency_of_a_parked_key_that_was_interrupted_is_finished_and_the_key_stays_parked() {
+    let moto = Moto::start();
+    let (proxy, broken) = Hostile::that_breaks("Encrypt", Reply::error(400, "AccessDeniedException"), moto.endpoint());
+    let sandbox = aws_sandbox(proxy.endpoint());
+    sandbox.commit(&documents(1));
+    sandbox.at(NOON, APPLY).exits(0);
+    let by_hand = |command: &[&'static str]| [command, &["--reason", "a test", "--auto-approve"]].concat();
+    sandbox.at(NOON, &by_hand(&["park", "acme/key-0"])).exits(0);
+    broken.store(true, Ordering::SeqCst);
+    let rotate = by_hand(&["rotate", "acme/key-0", "--compromised", "--incident", "INC-77"]);
+    sandbox.at("2026-03-01 13:00:00", &rotate).exits(7);
+    let alerts = flat(&sandbox.at("2026-03-01 13:00:30", &["status"]).exits(0).stdout);
+    assert!(alerts.contains("is marked compromised") && alerts.contains("is still the primary"), "{alerts}");
+    broken.store(false, Ordering::SeqCst);
+    sandbox.at("2026-03-01 14:00:00", APPLY).exits(0);
+    let done = sandbox.sql("SELECT cause, phase FROM rotations WHERE workflow = 'rotate'");
+    assert_eq!(done, [json!({"cause": "compromised", "phase": "settled"})]);
+    assert_eq!(key_state(&sandbox), json!({"state": "parked", "state_reason": "a test"}));
+    // Its own failures stop it at last, as those of any rotation do.
+    broken.store(true, Ordering::SeqCst);
+    sandbox.at("2026-03-02 00:00:00", &rotate).exits(7);
+    for (day, hour) in [(2, 2), (2, 6), (2, 12), (3, 0), (4, 0), (5, 0), (6, 0)] {
+        sandbox.at(&format!("2026-03-{day:02} {hour:02}:00:00"), APPLY).exits(7);
+    }
+    sandbox.at("2026-03-09 00:00:00", APPLY).exits(0).says("is parked until");
+}
+
+#[test]
+fn why_a_person_rotated_or_rolled_back_is_in_the_audit_log_and_so_is_what_was_compromised() {
+    let sandbox = rotated(NIGHTLY);
+    let before = sandbox.sql("SELECT provider_ref FROM key_versions WHERE number = 2");
+    sandbox.at("2026-03-02 03:00:00", &emergency("stolen laptop")).exits(0);
+    sandbox.at("2026-03-02 04:00:00", &by_hand("rotate")).exits(0);
+    sandbox.at("2026-03-02 05:00:00", &by_hand("rollback")).exits(0);
+    let list = sandbox.at(NEXT_NIGHT, &["audit", "list", "--tenant", "acme", "--format", "json"]).exits(0).json();
+    let entries = list["entries"].as_array().unwrap();
+    let actions: Vec<&str> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    let expected = ["key.rolled_back", "key.rotated", "key.rotated", "version.compromised", "key.rotated"];
+    assert_eq!(actions[..5], expected, "{list:#}");
+    for entry in &entries[..2] {
+        assert_eq!(entry["after"]["reason"], "an old client breaks", "{entry:#}");
+    }
+    let (rotated, marked) = (&entries[2], &entries[3]);
+    for entry in [rotated, marked] {
+        let reason = entry["after"]["reason"].as_str().unwrap();
+        assert!(reason.starts_with("stolen laptop (incident INC-77); version 2 is marked"), "{entry:#}");
+        assert_eq!(entry["correlation_id"], rotated["correlation_id"]);
+        assert_eq!(entry["after"]["rotation_id"], rotated["after"]["rotation_id"]);
+    }
+    assert_eq!(marked["after"]["incident"], "INC-77");
+    assert_eq!((&marked["after"]["number"], &marked["after"]["provider_ref"]), (&json!(2), &before[0]["provider_ref"]));
+    assert!(marked["after"]["compromised_at"].as_str().unwrap().starts_with("2026-03-02T03:00:00"), "{marked:#}");
+    sandbox.at(NEXT_NIGHT, &["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn a_compromised_version_is_told_of_until_it_is_disabled() {
+    let terms = "key_type: phi_data\nretain_old_keys_days: 2\nrotation_i";
+    let documents = NIGHTLY.replace("key_type: phi_data\nrotation_i", terms);
+    let sandbox = rotated(&documents);
+    let says = |at: &str, command: &str| {
+        let field = if command == "status" { "findings" } else { "diagnostics" };
+        let document = sandbox.at(at, &[command, "--format", "json"]).exits(0).json();
+        let mut found = document[field].as_array().unwrap().clone();
+        found.retain(|finding| finding["code"] == "alert/compromised");
+        found.iter().map(|finding| finding["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(says("2026-03-02 03:00:00", "status"), [""; 0]);
+    sandbox.at("2026-03-02 03:00:00", &emergency("stolen laptop")).exits(0);
+    let told = "version 2 of acme/patients is marked compromised since 2026-03-02T03:00:00Z, and still decrypts";
+    for command in ["status", "plan"] {
+        assert_eq!(says("2026-03-02 03:01:00", command), [told]);
+    }
+    let kept = "key_type: phi_data\nold_key_disposition: disable\nretain_old_keys_days: 2\nrotation_i";
+    sandbox.commit(&NIGHTLY.replace("key_type: phi_data\nrotation_i", kept));
+    sandbox.at("2026-03-02 04:00:00", APPLY).exits(0);
+    let attest = ["attest", "acme/patients", "2", "rewrapped", "--reason", "job 4711", "--auto-approve"];
+    sandbox.at("2026-03-02 05:00:00", &attest).exits(0);
+    assert_eq!(says("2026-03-04 01:00:00", "status"), [told]);
+    sandbox.at("2026-03-04 04:00:00", APPLY).exits(0);
+    assert_eq!(says("2026-03-04 04:01:00", "status"), [""; 0]);
+}
+
+#[test]
+fn what_cannot_be_done_names_what_can() {
+    let sandbox = rotated(NIGHTLY);
+    let helps = |command: &'static str, text: &str| {
+        let run = sandbox.at(NIGHT, &by_hand(command)).exits(3).error("manual/state");
+        assert!(flat(&run.stderr).contains(text), "no {text:?} in {}", run.stderr);
+    };
+    for command in ["resume", "release"] {
+        helps(command, "it is neither parked nor held: there is nothing to resume or to release");
+    }
+    sandbox.at(NIGHT, &by_hand("park")).exits(0);
+    helps("release", "`keywheel resume` lets it rotate again");
+    for command in ["rotate", "resume"] {
+        let run = sandbox.at(NIGHT, &[command, "acme/patients", "--reason", "a test"]).exits(1);
+        let said = flat(&run.error("apply/no-approval").stderr);
+        assert!(said.contains("give --auto-approve") && !said.contains("plan --out"), "{said}");
+    }
+}
+
+#[test]
+fn a_name_that_was_moved_stops_even_an_emergency_and_the_command_that_leads_it_back_is_named() {
+    let moto = Moto::start();
+    let kms = Kms::new(moto.endpoint());
+    let sandbox = aws_sandbox(moto.endpoint());
+    sandbox.commit(&documents(1));
+    sandbox.keywheel(APPLY).exits(0);
+    let own = kms.describe("alias/key-0")["Arn"].clone();
+    let foreign = kms.call("CreateKey", &json!({}))["KeyMetadata"]["Arn"].clone();
+    kms.call("UpdateAlias", &json!({"AliasName": "alias/key-0", "TargetKeyId": foreign}));
+    let emergency =
+        ["rotate", "acme/key-0", "--compromised", "--incident", "INC-77", "--reason", "a leak", "--auto-approve"];
+    let run = sandbox.keywheel(&emergency).exits(3).error("manual/drift");
+    let (own, foreign) = (own.as_str().unwrap(), foreign.as_str().unwrap());
+    let said = flat(&run.stderr);
+    assert!(said.contains(&format!("it leads to {foreign}, and the record says {own}")), "{said}");
+    let back = format!("aws kms update-alias --alias-name alias/key-0 --target-key-id {own}");
+    assert!(said.contains(&back), "{said}");
+    kms.call("UpdateAlias", &json!({"AliasName": "alias/key-0", "TargetKeyId": own}));
+    sandbox.keywheel(&emergency).exits(0);
+}
+
 #[test]
 fn a_parked_key_does_not_rotate_until_it_is_resumed() {
     let sandbox = Sandbox::with("", NIGHTLY);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{NIGHTLY, NOON, Sandbox, with_keys};
 
@@ -66,6 +66,20 @@ fn an_older_commit_is_applied_only_with_a_reason_that_is_recorded() {
     sandbox.at("2026-03-01 14:00:00", &back).exits(0);
     let plans = sandbox.sql("SELECT override_reason AS why FROM applied_plans WHERE override_reason IS NOT NULL");
     assert_eq!(plans, [json!({"why": "the new key was a mistake"})]);
+    let said = overrides(&sandbox, "2026-03-01 15:00:00");
+    assert_eq!((said.len(), &said[0]["reason"]), (1, &json!("the new key was a mistake")), "{said:?}");
+    let refused = said[0]["refused"][0].as_str().unwrap();
+    assert!(refused.starts_with("commit ") && refused.contains(" is older than "), "{refused}");
+    // Where there is nothing to allow, nothing was overridden.
+    sandbox.at("2026-03-01 16:00:00", &back).exits(0);
+    assert_eq!(overrides(&sandbox, "2026-03-01 16:00:00").len(), 1);
+}
+
+/// What the audit log says of what was done in spite of a refusal, the newest first.
+fn overrides(sandbox: &Sandbox, instant: &str) -> Vec<Value> {
+    let list = sandbox.at(instant, &["audit", "list", "--tenant", "acme", "--format", "json"]).exits(0).json();
+    let entries = list["entries"].as_array().unwrap().iter();
+    entries.filter(|entry| entry["action"] == "plan.overridden").map(|entry| entry["after"].clone()).collect()
 }
 
 #[test]
@@ -81,11 +95,30 @@ fn more_rotations_than_the_limit_need_the_plans_digest_and_a_reason() {
     let with =
         |digest| ["apply", "--auto-approve", "--override-limits", digest, "--reason", "the auditor asked for it"];
     refused(&sandbox, night, &with("sha256:0"), 3, "apply/limits");
+    let other = sandbox.at(night, &with("sha256:0")).exits(3).stderr;
+    let other = other.split_whitespace().collect::<Vec<_>>().join(" ");
+    let own =
+        format!("--override-limits names another plan, sha256:0, and this one is {}", plan["digest"].as_str().unwrap());
+    assert!(other.contains(&own), "{other}");
+    assert_eq!(overrides(&sandbox, night), Vec::<Value>::new());
     sandbox.at(night, &with(plan["digest"].as_str().unwrap())).exits(0);
     let plans =
         sandbox.sql("SELECT digest, override_reason AS why FROM applied_plans WHERE override_reason IS NOT NULL");
     assert_eq!(plans, [json!({"digest": plan["digest"], "why": "the auditor asked for it"})]);
     assert_eq!(sandbox.sql("SELECT count(*) AS n FROM rotations WHERE cause = 'due'"), [json!({"n": 3})]);
+    let refused = ["3 rotations in all, and max_rotations allows 2"];
+    let entry = json!({"digest": plan["digest"], "refused": refused, "reason": "the auditor asked for it"});
+    assert_eq!(overrides(&sandbox, night), [entry]);
+    sandbox.at(night, &["audit", "list"]).exits(0).says("plan.overridden");
+    let history = sandbox.at(night, &["history", "--format", "json"]).exits(0).json();
+    let overridden = &history["overrides"][0];
+    assert_eq!(overridden["reason"], "the auditor asked for it", "{history:#}");
+    assert_eq!(overridden["correlation_id"], history["rotations"][0]["correlation_id"], "{history:#}");
+    sandbox.at(night, &["history"]).exits(0).says("was refused, and done all the same: the auditor asked for it");
+    // An apply as usual says nothing of the kind.
+    sandbox.at("2026-03-02 03:00:00", &["rotate", "acme/patients", "--reason", "a test", "--auto-approve"]).exits(0);
+    let one = sandbox.at("2026-03-02 03:00:00", &["history", "--limit", "1"]).exits(0).stdout;
+    assert!(!one.contains("refused"), "{one}");
 }
 
 #[test]

@@ -51,6 +51,20 @@ fn a_key_that_is_parked_is_told_once_to_each_receiver_however_many_applies_follo
 }
 
 #[test]
+fn an_emergency_is_told_with_its_incident() {
+    let sandbox = told();
+    let rest = ["--reason", "stolen laptop", "--auto-approve"];
+    let emergency = [&["rotate", "acme/patients", "--compromised", "--incident", "INC-77"], &rest[..]].concat();
+    sandbox.at("2026-03-02 02:00:10", &emergency).exits(0);
+    let text = "acme/patients rotates at once: stolen laptop (incident INC-77); version 1 is marked compromised, and what \
+                it encrypted still decrypts with it: encrypt that anew";
+    let told = [("version_compromised".to_owned(), text.to_owned())];
+    assert_eq!((messages(&sandbox, "webhook"), messages(&sandbox, "slack")), (told.to_vec(), told.to_vec()));
+    let said = sandbox.sql("SELECT payload -> 'details' ->> 'incident' AS incident FROM outbox");
+    assert_eq!(said[0], json!({"incident": "INC-77"}));
+}
+
+#[test]
 fn a_key_that_is_held_after_a_rollback_is_told() {
     let sandbox = told();
     sandbox.at("2026-03-02 02:00:10", APPLY).exits(0);
