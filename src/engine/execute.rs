@@ -350,9 +350,10 @@ impl<'a> Course<'a> {
             primary.compromised_at = primary.compromised_at.or(Some(now));
             pending.push(Write::Version(Box::new(primary.clone())));
             let incident = change.after.as_ref().and_then(|after| after.get("incident"));
+            // Which rotation it is, its end says: an entry with a `rotation_id` is that of an end.
             let marked = json!({
                 "provider_ref": primary.provider_ref, "number": primary.number, "compromised_at": primary.compromised_at,
-                "incident": incident, "reason": rotation.reason, "rotation_id": rotation.id,
+                "incident": incident, "reason": rotation.reason,
             });
             let object = ObjectRef::key(&address);
             pending.push(scope.audit("version.compromised".to_owned(), &object, None, Some(marked)));
