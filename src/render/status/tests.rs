@@ -62,7 +62,8 @@ fn an_empty_record_says_what_to_do() {
 #[test]
 fn a_narrow_terminal_keeps_the_full_history_within_its_width() {
     let rotations = vec![rotation(true), rotation(false)];
-    let report = HistoryReport { as_of: now(), no_database_at: None, truncated: false, rotations };
+    let report =
+        HistoryReport { as_of: now(), no_database_at: None, truncated: false, rotations, overrides: Vec::new() };
     let text = plain(&history(&report, View { width: Some(80), full: true }));
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
