@@ -78,14 +78,27 @@ impl Approve {
             let (approval, key) = engine::approve(&global.workspace(None), &digest, self.sign_with.as_deref())?;
             (vec![approval], Some(key))
         };
+        // The approval is made; where the documents cannot be read, nobody says whose key that is.
+        let workspace = global.workspace(None);
+        let who = given.first().filter(|_| key.is_some());
+        let who = who.and_then(|approval| engine::approver(&workspace, &digest, approval).ok().flatten());
         let document = PlanDocument::from(saved).approved(given);
         out::save(&self.plan, |writer| document.write(writer))?;
-        let approved = ApproveReport { digest, key, approvals: document.approvals().len() };
+        let (principal, owner_of) = who.map_or((None, Vec::new()), |(principal, of)| (Some(principal), of));
+        let approved = ApproveReport { digest, key, principal, owner_of, approvals: document.approvals().len() };
         if self.format.is_json() {
             output::json(&Versioned::new(approved))?;
             return Ok(ExitStatus::Done);
         }
-        let by = approved.key.map_or_else(|| "Taken".to_owned(), |key| format!("Signed with {key}"));
+        let by = match (&approved.key, &approved.principal) {
+            (None, _) => "Taken".to_owned(),
+            (Some(key), Some(principal)) => {
+                format!("Signed with {key}, the key of {principal}, an owner of {}", approved.owner_of.join(", "))
+            }
+            (Some(key), None) => {
+                format!("Signed with {key}, which is no owner's key by the documents here: it will not count")
+            }
+        };
         let (count, file) = (approved.approvals, self.plan.display());
         output::text(&format!("{by}. {file} has {count} {}.\n", if count == 1 { "approval" } else { "approvals" }))?;
         Ok(ExitStatus::Done)

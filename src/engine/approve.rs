@@ -13,6 +13,8 @@ use serde::Serialize;
 use crate::plan::approvals::{Approval, PURPOSE, statement};
 use crate::source::{self, Signing};
 
+use super::load::load;
+use super::ownership::Owners;
 use super::{EngineError, Workspace, clock};
 
 /// A saved plan with more approvals than before.
@@ -23,8 +25,28 @@ pub struct ApproveReport {
     /// The fingerprint of the key that signed; absent where approvals were taken from a copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// How many approvals the plan has now. Whether they count is for `apply` to say.
+    /// Whose key that is, by the documents at hand; absent where it is no owner's. Whether it counts is for `apply` to say, which
+    /// goes by the owners that were applied last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// What they own: the tenants, or the repository.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owner_of: Vec<String>,
+    /// How many approvals the plan has now.
     pub approvals: usize,
+}
+
+/// Whose key has signed, and what they own, by the documents at hand.
+///
+/// # Errors
+/// The documents cannot be read.
+pub fn approver(
+    workspace: &Workspace,
+    digest: &str,
+    approval: &Approval,
+) -> Result<Option<(String, Vec<String>)>, EngineError> {
+    let desired = load(workspace)?;
+    Ok(Owners::of(&desired.repository)?.of_approval(approval, digest))
 }
 
 /// Signs the digest of a plan. Gives the approval, and the fingerprint of the key that made it.

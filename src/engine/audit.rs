@@ -183,7 +183,7 @@ async fn entries_of(state: &dyn ReadState, key: &Address) -> Result<Vec<AuditLin
 /// The primary since an entry; none where it says nothing of that. What is told of old versions names theirs.
 fn primary_after(entry: &AuditLink) -> Option<String> {
     match entry.action.as_str() {
-        "key.created" | "key.rotated" | "key.rolled_back" => text(entry.after.as_ref(), "primary"),
+        "key.created" | "key.rotated" | "key.rolled_back" | "key.reclaimed" => text(entry.after.as_ref(), "primary"),
         "key.adopted" => text(entry.after.as_ref(), "provider_ref"),
         _ => None,
     }

@@ -143,7 +143,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         git_init(dir.path());
         let report = init(dir.path(), &tenant()).unwrap();
-        assert_eq!((report.written.len(), report.kept.len(), report.needs_git), (7, 0, false));
+        assert_eq!((report.written.len(), report.kept.len(), report.needs_git), (8, 0, false));
         let desired = load(&Workspace { dir: dir.path().to_owned(), selection: Selection::WorkTree }).unwrap();
         assert!(desired.findings.is_empty(), "{:#?}", desired.findings);
         assert_eq!((desired.repository.policies.len(), desired.repository.keys.len()), (1, 1));

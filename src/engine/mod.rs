@@ -65,7 +65,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use apply::{Approve, apply, manual};
-pub use approve::{ApproveReport, approve};
+pub use approve::{ApproveReport, approve, approver};
 pub use audit::{AuditReport, Why, audit, export_audit, why};
 pub use checkpoint::{Against, AuditVerified, CheckpointCheck, CheckpointReport, checkpoint, verify_audit};
 pub use compliance::{AuditEvidence, ComplianceOptions, ComplianceReport, ComplianceSummary, compliance};

@@ -16,6 +16,7 @@ use crate::diagnostic::{Finding, Place};
 use crate::document::{Config, Repository};
 use crate::model::{Name, ObjectKind, Origin, Owner, Recorded, Severity, Tenant, Timestamp};
 use crate::plan;
+use crate::plan::approvals::{Approval, PURPOSE};
 use crate::signature::{self, GIT, Key, SignatureError, Signed, Standing, openpgp};
 use crate::source::{self, CommitSignature, Repo, Since};
 
@@ -94,7 +95,7 @@ impl Owners {
     }
 
     /// Those that documents name.
-    fn of(repository: &Repository) -> Result<Self, EngineError> {
+    pub(super) fn of(repository: &Repository) -> Result<Self, EngineError> {
         let lists = lists(&repository.config, tenants_of(repository))?;
         Ok(Self { newest: lists.clone(), in_force: lists, today: clock::now().date_naive() })
     }
@@ -139,6 +140,14 @@ impl Owners {
         let of =
             |(_, owner, key): &(&Whose, &Owner, &Key)| key.made(&signed) && !signature::is_revoked(owner, key, &signed);
         self.all().find(of).map(|(_, owner, _)| owner.principal.clone())
+    }
+
+    /// Who signed an approval, and what they own; none where its key is no owner's.
+    pub(super) fn of_approval(&self, approval: &Approval, digest: &str) -> Option<(String, Vec<String>)> {
+        let signed = self.verify(&approval.signature, PURPOSE, approval.statement(digest).as_bytes()).ok()?;
+        let theirs: Vec<_> = self.all().filter(|(_, owner, key)| key.made(&signed) && !owner.revoked).collect();
+        let (_, owner, _) = theirs.first()?;
+        Some((owner.principal.clone(), theirs.iter().map(|(whose, ..)| whose.to_string()).collect()))
     }
 
     /// Whose signature it is, whatever they may.

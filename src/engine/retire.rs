@@ -133,10 +133,11 @@ pub(super) async fn last_uses(
             Err(error) => {
                 let message = format!("when {reference} was last used is not known: {error}");
                 let finding = Finding::warning("retention/last-use-unknown", message);
-                let help = error.help.unwrap_or_else(|| {
-                    "until the key manager answers that, the version waits; `keywheel attest` records what you know of it"
-                        .to_owned()
-                });
+                let known = "`keywheel attest` records what you know of it";
+                let help = match error.help {
+                    Some(help) => format!("{help}; until then the version waits, and {known}"),
+                    None => format!("until the key manager answers that, the version waits; {known}"),
+                };
                 findings.push(finding.of(ObjectRef::key(question.address)).help(help));
                 last_uses.insert(reference, None);
             }

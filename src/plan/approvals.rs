@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use chrono::{Duration, SecondsFormat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::diagnostic::Finding;
 use crate::document::{Approvals, Repository, able_to_sign};
-use crate::model::{Name, Recorded, Timestamp, count};
+use crate::model::{Name, ObjectKind, Recorded, Timestamp, count};
 use crate::signature::{self, SignatureError};
 
 use super::consequences::Outlook;
@@ -227,6 +228,49 @@ pub(super) fn foreseen(base: &Repository, outlook: &Outlook, now: Timestamp) -> 
         finding
     };
     rotations.chain(ending).map(say).collect()
+}
+
+/// Says aloud where a change lets go of what keeps one person from doing everything alone: fewer approvals, commits that nobody
+/// signs, other owners.
+pub(super) fn loosened(changes: &[Change]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for change in changes {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else { continue };
+        let mut say = |message: String, help: &str| {
+            let mut finding = Finding::warning("plan/fewer-eyes", message).help(help).of(change.object.clone());
+            finding.tenant_id.clone_from(&change.object.tenant_id);
+            findings.push(finding);
+        };
+        let by_git = "who may merge this decides that: protect the branch (CODEOWNERS, required reviews)";
+        if change.object.kind == ObjectKind::Config {
+            let asked = |side: &Map<String, Value>| -> Approvals {
+                side.get("approvals").and_then(|it| serde_json::from_value(it.clone()).ok()).unwrap_or_default()
+            };
+            let (was, is) = (asked(before), asked(after));
+            let most = |approvals: Approvals| approvals.rotations_over.unwrap_or(u32::MAX);
+            if before.contains_key("approvals") && (is.required < was.required || most(is) > most(was)) {
+                let message = match is.required {
+                    0 => "once this is applied, nothing needs approvals any more".to_owned(),
+                    fewer if fewer < was.required => {
+                        let suffice =
+                            if fewer == 1 { "1 approval suffices" } else { &format!("{fewer} approvals suffice") };
+                        format!("once this is applied, {suffice} where {} were asked for", was.required)
+                    }
+                    _ => "once this is applied, more rotations go without approvals".to_owned(),
+                };
+                say(message, by_git);
+            }
+            if before.get("require_signed") == Some(&Value::Bool(true)) {
+                say("once this is applied, commits that nobody signed are applied".to_owned(), by_git);
+            }
+        }
+        if before.contains_key("owners") {
+            let whose = change.object.tenant_id.as_ref();
+            let whose = whose.map_or_else(|| "the repository".to_owned(), |tenant| format!("tenant {tenant}"));
+            say(format!("the owners of {whose} change: they sign and approve from then on"), by_git);
+        }
+    }
+    findings
 }
 
 /// Takes out what needs approvals, and lets it wait: what is left of the plan needs nobody's.

@@ -42,6 +42,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         draft.diagnostics.extend(acting::not_yet(inputs.desired));
     }
     sort(&mut draft.changes);
+    draft.diagnostics.extend(approvals::loosened(&draft.changes));
     let settings = approvals::settings(inputs.desired, inputs.recorded);
     let mut needs = approvals::needs(&draft.changes, settings);
     if inputs.unapproved_waits {

@@ -512,7 +512,11 @@ fn rules(tenant: &Name, past: &Past<'_>, is_tagged: &dyn Fn(&RotationPolicy) -> 
         let code = code(guardrail);
         let new = || RuleEvidence {
             code: code.clone(),
-            message: format!("{}: {}", guardrail.name, guardrail.description.as_ref().unwrap_or(&guardrail.message)),
+            // Its message is what is said where it is broken.
+            message: match &guardrail.description {
+                Some(description) => format!("{}: {description}", guardrail.name),
+                None => guardrail.name.to_string(),
+            },
             kept: 0,
             broken_by: Vec::new(),
             waived: Vec::new(),

@@ -87,6 +87,7 @@ pub fn review(review: &Review<'_>) -> Plan {
     let mut diagnostics = review.findings.to_vec();
     diagnostics.append(&mut draft.diagnostics);
     diagnostics.extend(found);
+    diagnostics.extend(approvals::loosened(&draft.changes));
     diagnostics.extend(approvals::foreseen(review.base, &outlook, review.now));
     // Those that apply will judge it by. How many objects there are in all only a snapshot says.
     let existing = review.ages.map(|ages| existing(&recorded, ages));

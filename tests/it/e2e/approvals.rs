@@ -362,6 +362,41 @@ fn whoever_last_changed_a_policy_does_not_approve_its_rotations_either() {
 }
 
 #[test]
+fn a_change_that_lets_one_person_do_everything_alone_says_so() {
+    let house = House::new();
+    house.sandbox.git(&["branch", "-f", "before"]);
+    let config = house.sandbox.read("keywheel.yaml");
+    let told = |wanted: &str| {
+        house.sandbox.commit_all("looser");
+        let review = house.sandbox.at(NOON, &["plan", "--base", "before", "--format", "json"]).exits(0).json();
+        for document in [review, house.sandbox.at(NOON, &["plan", "--format", "json"]).exits(0).json()] {
+            let found = document["diagnostics"].as_array().unwrap().iter().find(|it| it["code"] == "plan/fewer-eyes");
+            let message = found.map_or("", |it| it["message"].as_str().unwrap());
+            assert!(message.contains(wanted) && found.is_some() != wanted.is_empty(), "{message} for {wanted:?}");
+        }
+        house.sandbox.git(&["reset", "-q", "--hard", "before"]);
+    };
+    house.sandbox.write("keywheel.yaml", &config.replace("required: 2", "required: 0"));
+    told("nothing needs approvals any more");
+    house.sandbox.write("keywheel.yaml", &config.replace("required: 2", "required: 1"));
+    told("1 approval suffices where 2 were asked for");
+    house.sandbox.write("keywheel.yaml", &config.replace("required: 2", "required: 3"));
+    told("");
+    house.tenant(&["ada", "eve"].map(|person| house.owner(person, person, "")).concat());
+    told("the owners of tenant acme change");
+}
+
+#[test]
+fn whoever_approves_is_told_whether_their_key_is_an_owners() {
+    let house = House::new();
+    house.sandbox.at(RETAINED, OUT).exits(0);
+    house
+        .approve(RETAINED, "ben")
+        .says("the key of ben@example.org, an owner of tenant acme. plan.json has 1 approval");
+    house.approve(RETAINED, "eve").says("which is no owner's key by the documents here: it will not count");
+}
+
+#[test]
 fn without_signed_commits_nobody_knows_who_wrote_a_change_and_that_is_said() {
     let house = House::new();
     house.sandbox.at(NOON, &["validate"]).exits(0).says("config/approvals-unsigned");

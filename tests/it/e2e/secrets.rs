@@ -177,6 +177,7 @@ impl World {
         self.exits(&["outbox", "send", "-vvv"], &[0, 7]);
         self.act(&["resume", "acme/by-variable", "-vvv"], &[0]);
         self.act(&["attest", "acme/patients", "1", "rewrapped"], &[0, 1, 3]);
+        self.exits(&["state", "reclaim", "acme/patients", "--reason", "a test", "--auto-approve", "-vvv"], &[0, 7]);
         self.exits(&["usage", "report", "acme/patients", "--source", "billing", "--total", "12", "-vvv"], &[0]);
         self.act(&["enable", "acme/patients", "1"], &[0, 1, 3]);
         self.act(&["destroy", "acme/patients", "1"], &[0, 1, 3]);

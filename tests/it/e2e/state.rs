@@ -267,7 +267,7 @@ fn a_rotation_that_has_lost_its_key_is_a_failure_and_what_to_do_is_said(kept: &K
     let failed = &report["failed"][0];
     let about = json!({"kind": "EncryptionKey", "tenant_id": "acme", "name": "patients"});
     assert_eq!((&failed["object"], &failed["action"]), (&about, &json!("finish")), "{report:#}");
-    assert_eq!(failed["error"], "an unfinished rotate of acme/patients has no key in the record");
+    assert_eq!(failed["error"], "an unfinished rotation of acme/patients has no key in the record");
     sandbox.keywheel(APPLY).exits(7).says("Failed (1)").says("keywheel state copy");
 }
 
