@@ -7,6 +7,8 @@ use keywheel::model::Severity;
 use keywheel::provider::capabilities;
 use keywheel::source::read_directory;
 
+use crate::support::sandbox::Sandbox;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -86,4 +88,63 @@ fn the_iam_policy_of_the_example_names_only_what_the_readme_explains() {
             assert!(readme.contains(&format!("`{}`", action.as_str().unwrap())), "{action}");
         }
     }
+}
+
+/// The YAML of the README, block by block.
+fn blocks_of_the_readme() -> Vec<String> {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// This repository's own documents, and the README's that begin like this.
+fn with_the_readmes() -> (Sandbox, impl Fn(&str) -> String) {
+    let sandbox = Sandbox::new("");
+    for path in files(root()) {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        sandbox.write(&name, &std::fs::read_to_string(&path).unwrap());
+    }
+    let blocks = blocks_of_the_readme();
+    let find = move |part: &str| {
+        let found: Vec<&String> = blocks.iter().filter(|block| block.contains(part)).collect();
+        assert_eq!(found.len(), 1, "{part}: {found:#?}");
+        found[0].clone()
+    };
+    (sandbox, find)
+}
+
+const TODAY: &str = "2026-11-30 12:00:00";
+
+#[test]
+fn the_documents_of_the_readme_are_valid_and_mean_what_it_says() {
+    let (sandbox, block) = with_the_readmes();
+    sandbox.write("policies/healthcare-org-123/phi.yaml", &block("alias/patient-data #"));
+    let guardrails = format!("{}---\n{}", sandbox.read("policies/guardrails.yaml"), block("name: Half a year"));
+    sandbox.write("policies/guardrails.yaml", &guardrails);
+    sandbox.write("tests/card.test.yaml", &block("kind: Test"));
+    let config = sandbox.read("keywheel.yaml") + &block("approvals: {required: 2");
+    sandbox.write("keywheel.yaml", &config);
+    sandbox.write(
+        "keywheel.yaml",
+        &config.replace("state: sqlite:.keywheel/state.db\n", &block("state: ${KEYWHEEL_STATE}")),
+    );
+    sandbox.at(TODAY, &["validate"]).exits(0);
+    sandbox.at(TODAY, &["test"]).exits(0).says("1 case passed");
+    let cards = |days: u32, more: &str| {
+        let policy = "apiVersion: keywheel/v1\nkind: RotationPolicy\ntenant_id: acme-payments\npolicy_name: Cards\nkey_type: pci_data\n";
+        sandbox.write("policies/acme-payments/more.yaml", &format!("{policy}rotation_interval_days: {days}\n{more}"));
+        let run = sandbox.at(TODAY, &["validate"]).ends();
+        (run.status, format!("{}{}", run.stdout, run.stderr))
+    };
+    assert_eq!(cards(180, "").0, Some(0));
+    let (status, broken) = cards(181, "");
+    assert_eq!(status, Some(1), "{broken}");
+    for said in ["guardrail/half-a-year", "keys of card data rotate twice a year: rotation_interval_days is 181"] {
+        assert!(broken.contains(said), "no {said}: {broken}");
+    }
+    let (status, waived) = cards(181, &block("waivers:"));
+    assert_eq!(status, Some(0), "{waived}");
+    assert!(
+        waived.contains("which is waived until 2027-03-31 by Ada Lovelace: migration of the old tokens"),
+        "{waived}"
+    );
 }

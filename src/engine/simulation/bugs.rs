@@ -44,7 +44,8 @@ pub enum Bug {
     TwinUnannounced,
     /// Messages are written in a transaction after that of what they tell of.
     MessageAfterwards,
-    /// The retention of an old version counts from long ago.
+    /// The retention of an old version counts from long ago, and the key manager is not asked either: its date of last use
+    /// alone would still keep the version. So it is with the next.
     DisableInsideRetention,
     /// So does the time for which it stays disabled before it is destroyed.
     DestroyInsideRetention,
@@ -129,7 +130,7 @@ fn is_audit(write: &Write, is_it: impl Fn(&AuditEntry) -> bool) -> bool {
 }
 
 /// Longer than anything is retained here.
-const LONG: chrono::Duration = chrono::Duration::days(60);
+pub const LONG: chrono::Duration = chrono::Duration::days(60);
 
 fn age(writes: &mut [Write], spoil: impl Fn(&mut VersionRecord)) {
     for write in writes {

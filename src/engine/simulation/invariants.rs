@@ -41,8 +41,9 @@ pub const ARMED: &str = "at rest every key knows when it is due next";
 pub const RECOVERS: &str = "once nothing goes wrong any more, a few runs finish everything";
 pub const SAME_END: &str = "the end is that of a run in which nothing went wrong";
 
-/// The days that the scripts' policies retain an old version, and let it be disabled before it is destroyed.
+/// The day that the scripts' policies retain an old version, and the two that they let it be disabled before it is destroyed.
 const RETAINED: Duration = Duration::from_hours(24);
+const DISABLED: Duration = Duration::from_hours(48);
 
 /// What announces a change of an adopted or edited key at its key manager, and the end of a twin.
 const SETTINGS: &str = "key.settings_requested";
@@ -241,7 +242,7 @@ pub fn before_effect(world: &World, effect: &Effect, sent_under: i64) {
             }
         }
         Kind::Destroy { .. } if version.used => {
-            let long = version.disabled_at.is_some_and(|since| timeline::elapsed() + SLACK >= since + RETAINED);
+            let long = version.disabled_at.is_some_and(|since| timeline::elapsed() + SLACK >= since + DISABLED);
             if version.is_enabled() || !long {
                 world.violated(RETAINED_LONG, format!("{name} was disabled at {:?}", version.disabled_at));
             }

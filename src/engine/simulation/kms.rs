@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::bugs::Bug;
+use super::bugs::{self, Bug};
 use super::cloud::{Cloud, State};
 use super::world::{Call, Process, Side, Trouble, Weather, World, locked};
 use super::{invariants, timeline};
@@ -126,11 +126,15 @@ impl Observe for Kms {
     }
 
     async fn last_use(&self, _key: &KeyHandle, version: &str) -> Result<Option<LastUse>, ProviderError> {
-        let (version, forgotten) = (version.to_owned(), self.world.has(Bug::LastUseForgotten));
+        // What counts from long ago is kept by this date alone, and by how long uses are known: neither is looked at then.
+        let is_aged = self.world.has(Bug::DisableInsideRetention) || self.world.has(Bug::DestroyInsideRetention);
+        let forgotten = is_aged || self.world.has(Bug::LastUseForgotten);
+        let version = version.to_owned();
         self.read("GetKeyLastUsage", move |cloud, _| {
             let found = cloud.versions.get(&version)?;
             let used = cloud.last_used(&version).filter(|_| !forgotten);
-            Some(LastUse { tracked_since: found.created_at, at: used.map(timeline::at) })
+            let tracked_since = found.created_at - if is_aged { bugs::LONG * 2 } else { chrono::Duration::zero() };
+            Some(LastUse { tracked_since, at: used.map(timeline::at) })
         })
         .await
     }

@@ -109,9 +109,10 @@ impl Script {
         rounds.push(Round::new(65 * HOUR, &keys, &terms));
         let mut straggles_until = Duration::ZERO;
         if destroys_old_versions {
-            // Disabled a day after they were succeeded, scheduled a day later, and gone after the waiting period: each two
-            // hours after its time, so that a round that takes long delays nothing beyond the next.
-            rounds.extend([91, 117].map(|hours| Round::new(hours * HOUR, &keys, &terms)));
+            // Disabled a day after they were succeeded, scheduled two days later, and gone after the waiting period: each some
+            // hours after its time, so that a round that takes long delays nothing beyond the next. A day after they were
+            // disabled it is too early, and a round looks.
+            rounds.extend([91, 117, 143].map(|hours| Round::new(hours * HOUR, &keys, &terms)));
             match dice.below(4) {
                 // So long that only the round after these finds them out of use.
                 0 => straggles_until = 100 * HOUR,
@@ -120,7 +121,7 @@ impl Script {
                 2 => terms.disposition = Some("disable"),
                 _ => {}
             }
-            rounds.extend([143, 143 + 31 * 24].map(|hours| Round::new(hours * HOUR, &keys, &terms)));
+            rounds.extend([169, 169 + 31 * 24].map(|hours| Round::new(hours * HOUR, &keys, &terms)));
         }
         Self { rounds, destroys_old_versions, straggles_until, freezes: terms.freezes }
     }
@@ -305,7 +306,7 @@ fn freezes(freezes: &[(Duration, Duration)]) -> String {
 
 fn policy(tenant: &str, terms: &Terms) -> String {
     let interval = terms.interval;
-    let wait = if terms.disposition == Some("destroy") { "destroy_after_disabled_days: 1\n" } else { "" };
+    let wait = if terms.disposition == Some("destroy") { "destroy_after_disabled_days: 2\n" } else { "" };
     let disposition = terms.disposition.map_or_else(String::new, |disposition| {
         format!("old_key_disposition: {disposition}\nretain_old_keys_days: 1\n{wait}")
     });
