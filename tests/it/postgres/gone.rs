@@ -120,7 +120,8 @@ fn a_server_that_is_gone_is_waited_for_once_and_not_once_for_each_call() {
     let child = scene.apply(Some("10"));
     let done = child.wait_with_output().unwrap();
     let took = began.elapsed();
-    assert!(took > Duration::from_secs(10), "it was not waited for: {took:?}\n{done:?}");
+    // It does not begin a pause that would outlast its patience.
+    assert!(took > Duration::from_secs(7), "it was not waited for: {took:?}\n{done:?}");
     assert!(took < Duration::from_secs(19), "{took:?}\n{done:?}");
 }
 
