@@ -22,7 +22,8 @@ use super::manual::rollback_closes_at;
 use super::observe::{KnownVersions, Observed, handle};
 use super::records::{PolicyIds, documents_and_policies, key_change, new_key, policy_of, summaries};
 use super::run::{Finished, Outcome, Run, Scope};
-use super::workflow::{Stopped, Work, drive};
+use super::stopped::Stopped;
+use super::workflow::{Work, drive};
 use super::{Desired, EngineError, Event, clock, facts};
 
 /// How many rotations are under way at once in one place. Providers bound their own calls below this.

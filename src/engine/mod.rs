@@ -5,6 +5,7 @@
 //!
 //! Must not know: how anything is drawn, which command asked.
 
+mod admission;
 mod alerts;
 mod apply;
 mod approval;
@@ -50,6 +51,7 @@ mod state_migrate;
 mod state_snapshot;
 mod state_verify;
 mod status;
+mod stopped;
 mod test;
 mod unlogged;
 mod usage;

@@ -18,7 +18,7 @@ use crate::store::{State, Write};
 use super::manual::{Fact, given_up};
 use super::observe::{KnownVersions, Observed, handle};
 use super::run::{Run, Scope};
-use super::workflow::Stopped;
+use super::stopped::Stopped;
 use super::{Desired, EngineError, clock, facts};
 
 /// How many rows of dates are written at once.

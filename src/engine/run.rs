@@ -11,7 +11,8 @@ use crate::store::Write;
 
 use super::approval::Counted;
 use super::providers::Managers;
-use super::workflow::{Context, Stopped};
+use super::stopped::Stopped;
+use super::workflow::Context;
 use super::{Event, FailedChange, NotStarted, PolicyResult, Progress, clock};
 
 /// What every change of an apply works with.
